@@ -1,1 +1,24 @@
-//! Skeleton.
+//! A minimal virtual machine monitor on KVM: one process, one guest.
+//!
+//! The process builds a PC of the shape of QEMU's q35, loads a Linux kernel into its memory (given by
+//! name, or found on the root disk as PV-GRUB found it) and runs it until it powers off.
+//!
+//! ```text
+//!  spec.json --spec--> machine::assemble ----> kvm (vm, vcpus, slots, irq)
+//!                        |        |                     ^
+//!                        |        +-- bus: ports, MMIO -+-- exits
+//!                        |              |        |
+//!                        |           legacy     pci -- virtio (block, rng, console)
+//!                        v
+//!                      boot (kernel, pvgrub) --> guest memory --> machine::run
+//! ```
+//!
+//! * [`spec::MachineSpec`] is the machine as JSON: a list of device specs, whose types live with the
+//!   devices.
+//! * `machine::Machine` is that machine put together; `run` returns when the guest has ended.
+//! * [`bus::BusDevice`] is what answers at a port or an address.
+//! * `kvm` is the only caller of KVM's ioctls.
+
+pub mod bus;
+pub mod memory;
+pub mod spec;

@@ -1,2 +1,3 @@
-//! Skeleton.
+//! `kiln-vmm`: one process, one guest.
+
 fn main() {}

@@ -1,0 +1,203 @@
+//! The machine as JSON: what `--spec FILE` reads and what `spec.json` in an instance's directory is.
+//!
+//! A device's part of it is a type that lives with the device; here is only the list.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The most vCPUs a machine can have: local APIC ids are 8 bits wide and 255 addresses all of them.
+pub const MAX_CPUS: u8 = 254;
+
+/// The least memory that a machine can have, in bytes: less holds no kernel.
+pub const MIN_MEMORY: u64 = 16 << 20;
+
+/// The most memory that a machine can have, in bytes: what 46 bits of guest address, the least that
+/// CPUs with nested paging offer, leave beside the devices.
+pub const MAX_MEMORY: u64 = 32 << 40;
+
+/// A whole machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MachineSpec {
+    /// What messages call the machine: the instance's id, or any word.
+    pub name: String,
+    /// Number of vCPUs, 1 to [`MAX_CPUS`].
+    pub cpus: u8,
+    /// Guest memory in bytes, a multiple of 4096 from [`MIN_MEMORY`] to [`MAX_MEMORY`].
+    pub memory: u64,
+    /// Where kernel, initrd and command line come from.
+    pub boot: Boot,
+    /// What a reset of the guest does.
+    #[serde(default)]
+    pub on_reset: OnReset,
+    /// The instance's directory, to which all of its files are relative. Without one the machine runs
+    /// by hand: its serial port is the terminal, and it has no sockets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+}
+
+/// Where kernel, initrd and command line come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Boot {
+    /// From the first block device, by the boot menu found there, as PV-GRUB did.
+    PvGrub {
+        /// Words to add to the command line of the menu's entry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        append: Option<String>,
+    },
+    /// From files of the host.
+    Kernel {
+        /// A bzImage, or an ELF file with a PVH note or of Linux.
+        kernel: PathBuf,
+        /// The initial RAM disk.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        initrd: Option<PathBuf>,
+        /// The kernel's command line.
+        cmdline: String,
+    },
+}
+
+/// What a reset of the guest (ACPI, 0xCF9, i8042, triple fault) does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReset {
+    /// The machine starts again, kernel and initrd read anew.
+    #[default]
+    Restart,
+    /// The machine ends as if it had powered off.
+    Exit,
+}
+
+/// A spec that no machine can be made of.
+#[derive(Debug, Error)]
+pub enum SpecError {
+    /// The file cannot be read.
+    #[error("spec {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What reading said.
+        source: std::io::Error,
+    },
+    /// The text is no machine.
+    #[error("spec {path}: {source}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        source: serde_json::Error,
+    },
+    /// No or too many vCPUs.
+    #[error("{0} vCPUs: a machine has 1 to {MAX_CPUS}")]
+    Cpus(u8),
+    /// Too little, too much or uneven memory.
+    #[error(
+        "{0} bytes of memory: a machine has a multiple of 4096 from {min} MiB to {max} TiB",
+        min = MIN_MEMORY >> 20, max = MAX_MEMORY >> 40
+    )]
+    Memory(u64),
+    /// A command line with a byte 0 in it.
+    #[error("the kernel's command line contains a byte 0")]
+    CommandLine,
+}
+
+impl MachineSpec {
+    /// Reads and checks the spec in the file at `path`.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        let text = std::fs::read(path).map_err(|source| SpecError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let spec: Self = serde_json::from_slice(&text).map_err(|source| SpecError::Parse {
+            path: path.to_owned(),
+            source,
+        })?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// Checks what the types alone do not: the numbers' bounds.
+    pub fn check(&self) -> Result<(), SpecError> {
+        if self.cpus == 0 || self.cpus > MAX_CPUS {
+            return Err(SpecError::Cpus(self.cpus));
+        }
+        if !(MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(4096) {
+            return Err(SpecError::Memory(self.memory));
+        }
+        match &self.boot {
+            Boot::Kernel { cmdline: line, .. } | Boot::PvGrub { append: Some(line) }
+                if line.contains('\0') =>
+            {
+                Err(SpecError::CommandLine)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> MachineSpec {
+        MachineSpec {
+            name: "i-0".into(),
+            cpus: 1,
+            memory: 64 << 20,
+            boot: Boot::Kernel {
+                kernel: "vmlinuz".into(),
+                initrd: None,
+                cmdline: "quiet".into(),
+            },
+            on_reset: OnReset::Restart,
+            directory: None,
+        }
+    }
+
+    #[test]
+    fn a_spec_reads_back_as_it_was_written() {
+        let text = serde_json::to_string(&spec()).expect("plain data serializes");
+        assert_eq!(
+            serde_json::from_str::<MachineSpec>(&text).expect("it was just written"),
+            spec()
+        );
+        assert!(
+            text.contains(r#""boot":{"kind":"kernel","kernel":"vmlinuz""#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_by_its_name() {
+        let text = r#"{"name":"a","cpus":1,"memory":67108864,"boot":{"kind":"pv-grub"},"colour":1}"#;
+        let refusal = serde_json::from_str::<MachineSpec>(text).expect_err("machines have no colour");
+        assert!(refusal.to_string().contains("colour"), "{refusal}");
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_are_refused() {
+        assert!(spec().check().is_ok());
+        for cpus in [0, 255] {
+            assert!(matches!(
+                MachineSpec { cpus, ..spec() }.check(),
+                Err(SpecError::Cpus(_))
+            ));
+        }
+        for memory in [0, 4096, (64 << 20) + 1, u64::MAX] {
+            assert!(matches!(
+                MachineSpec { memory, ..spec() }.check(),
+                Err(SpecError::Memory(_))
+            ));
+        }
+        let boot = Boot::PvGrub {
+            append: Some("a\0b".into()),
+        };
+        assert!(matches!(
+            MachineSpec { boot, ..spec() }.check(),
+            Err(SpecError::CommandLine)
+        ));
+    }
+}
