@@ -1,3 +1,46 @@
-.PHONY: test
-test:
-	cargo test --workspace
+# make help    says what each target does, what it costs and what it leaves behind.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kiln
+# Static binaries, whatever host they run on: the software machine runs the very same files.
+TARGET := x86_64-unknown-linux-gnu
+export CARGO_BUILD_TARGET := $(TARGET)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt-static
+BIN := target/$(TARGET)/release
+PROGRAMS := kiln kiln-vmm kiln-agent
+
+.PHONY: help build quickstart test bench lint verify install purge
+
+help: ## this page
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+build: ## the three programs, static, in target/ (about 3 minutes the first time)
+	@scripts/preflight.sh
+	cargo build --release --locked -p kiln -p kiln-vmm -p kiln-agent
+
+quickstart: build ## launch a Debian image, change it, bake it, launch the bake: the main job, shown
+	@scripts/quickstart.sh $(BIN)
+
+test: build ## every test, those with real guests too (about 20 minutes the first time)
+	@scripts/test.sh $(BIN)
+
+bench: build ## figures, as a table and as JSON in target/bench.json
+	@scripts/guests.sh $(BIN) bench
+
+lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts
+	@scripts/lint.sh
+
+verify: build ## each promise of SPECIFICATION.md with its command, run: met or not
+	@scripts/verify.sh
+
+install: build ## copy the programs and completions to PREFIX (default /usr/local for root, ~/.local otherwise)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 755 $(PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
+	$(BIN)/kiln completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kiln
+
+purge: ## remove target/ and the cache of downloads and images (asks first)
+	@scripts/purge.sh "$(CACHE)"

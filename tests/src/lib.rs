@@ -1,1 +1,22 @@
-//! Skeleton.
+//! Behaviour that crosses crates, with real guests.
+//!
+//! ```text
+//!   a test ──> Home ──> kiln …  (the real program)  ──> kiln-vmm ──> a real guest
+//!               │
+//!               └── a KILN_HOME of its own, started from a seed that holds the images
+//! ```
+//!
+//! A test reads as a sentence: it makes a [`Home`], launches a [`Guest`] in it, and says what must be true. The tests
+//! run where guests can run: on this host if it has hardware virtualization, else in the software machine
+//! (`make test` takes care of it). Where no guest can be had they fail; none is skipped.
+
+#![allow(clippy::panic, reason = "a test fails by a panic that says what was expected")]
+
+pub mod guest;
+pub mod home;
+pub mod outcome;
+pub mod seed;
+
+pub use guest::Guest;
+pub use home::Home;
+pub use outcome::Outcome;

@@ -1,0 +1,37 @@
+//! The seed: a store with the test images in it, made once and cloned for each test.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where the seed lies (`KILN_TEST_SEED`): a `KILN_HOME` that holds the images `tiny` and `debian-12-pv`.
+#[track_caller]
+pub fn path() -> PathBuf {
+    let seed = std::env::var_os("KILN_TEST_SEED").map(PathBuf::from);
+    let seed = seed.expect("KILN_TEST_SEED is not set: run the tests by `make test`");
+    assert!(
+        seed.join("kiln.db").exists(),
+        "{}: holds no seed store: run the tests by `make test`",
+        seed.display()
+    );
+    seed
+}
+
+/// Clones the store at `from` to `to`: sealed layers never change, so they are linked; the rest is copied.
+pub fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            clone(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            let sealed = entry.metadata()?.permissions().mode() & 0o222 == 0;
+            if !(sealed && fs::hard_link(entry.path(), &target).is_ok()) {
+                fs::copy(entry.path(), &target)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! `kiln` and its VMM are killed at each step of a launch and of a bake: before or after, never between.
+
+use kiln_tests::Home;
+
+/// The steps at which `kiln` can be told to die (`KILN_CRASH_AT`), as the program itself lists them.
+fn steps(home: &Home, operation: &str) -> Vec<String> {
+    let listed = home.kiln(&["crash-points"]).succeeds().text();
+    let steps: Vec<String> = listed
+        .lines()
+        .filter(|s| s.starts_with(operation))
+        .map(str::to_string)
+        .collect();
+    assert!(!steps.is_empty(), "no crash point of {operation}: {listed}");
+    steps
+}
+
+#[test]
+fn hazard_a_bake_that_was_killed_is_there_whole_or_not_at_all() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &[]);
+    guest.exec("echo mine > /root/mark; sync").succeeds();
+    for (n, step) in steps(&home, "create_image.").iter().enumerate() {
+        let name = format!("killed-{n}");
+        let mut bake = home.command(&["image", "create", guest.id(), "--name", &name, "--no-reboot"]);
+        let killed = kiln_tests::home::outcome(bake.env("KILN_CRASH_AT", step), &[]);
+        if killed.status == 0 {
+            continue;
+        }
+        assert_eq!(killed.status, 137, "{step}: {}", killed.stderr);
+        home.is_whole();
+        assert_eq!(guest.says("cat /root/mark"), "mine", "{step}: the guest goes on");
+        let images = home.json(&["image", "list", "--filter", &format!("name={name}")]);
+        match images["Images"].as_array().and_then(|i| i.first()) {
+            None => {
+                home.kiln(&["image", "create", guest.id(), "--name", &name, "--no-reboot"])
+                    .succeeds();
+            }
+            Some(image) => assert_eq!(image["State"], "available", "{step}: {image}"),
+        }
+        home.is_whole();
+    }
+    let last = home.kiln(&["-q", "image", "list"]).succeeds().text();
+    let copy = home.launch(last.lines().last().expect("an image"), &[]);
+    assert_eq!(copy.says("cat /root/mark"), "mine");
+}
+
+#[test]
+fn hazard_a_launch_that_was_killed_leaves_an_instance_that_can_be_ended_or_none() {
+    let home = Home::new();
+    for step in steps(&home, "run_instances.") {
+        let mut run = home.command(&["run", "tiny"]);
+        let killed = kiln_tests::home::outcome(run.env("KILN_CRASH_AT", &step), &[]);
+        assert_eq!(killed.status, 137, "{step}: {}", killed.stderr);
+        home.is_whole();
+        for id in home.kiln(&["-q", "list"]).succeeds().text().lines() {
+            home.kiln(&["terminate", id]).succeeds();
+        }
+        assert_eq!(
+            home.kiln(&["-q", "volume", "list"]).succeeds().text(),
+            "",
+            "{step}: a volume is left"
+        );
+        home.is_whole();
+    }
+}

@@ -1,0 +1,57 @@
+//! A real Debian guest: launched, changed, baked, the bake launched.
+
+use kiln_tests::Home;
+
+#[test]
+fn debian_is_changed_and_baked_and_two_of_the_bake_run_at_once() {
+    let home = Home::new();
+    let guest = home.launch("debian-12-pv", &["--name", "original"]);
+    assert!(guest.says("uname -r").contains("-cloud-amd64"));
+    assert!(guest.says("cat /etc/debian_version").starts_with("12."));
+    guest.exec("echo baked > /root/mark").succeeds();
+    guest
+        .exec("(while true; do date +%s%N >> /root/log; done) >/dev/null 2>&1 &")
+        .succeeds();
+    home.kiln(&["image", "create", "original", "--name", "live", "--no-reboot"])
+        .succeeds();
+    home.kiln(&["image", "create", "original", "--name", "rebooted"])
+        .succeeds();
+
+    let ids = home
+        .kiln(&["-q", "run", "live", "--count", "2", "--wait", "agent"])
+        .succeeds()
+        .text();
+    let mut machine_ids = vec![];
+    for id in ids.lines() {
+        let mark = home.kiln(&["exec", id, "--", "cat", "/root/mark"]).succeeds();
+        assert_eq!(mark.text(), "baked");
+        machine_ids.push(
+            home.kiln(&["exec", id, "--", "cat", "/proc/sys/kernel/random/boot_id"])
+                .succeeds()
+                .text(),
+        );
+    }
+    assert_ne!(machine_ids[0], machine_ids[1]);
+    home.is_whole();
+}
+
+#[test]
+fn an_upgraded_kernel_is_what_boots_next() {
+    let home = Home::new();
+    let guest = home.launch("debian-12-pv", &[]);
+    // The package's own hooks write the menu; a second kernel stands in for the upgrade's new one.
+    guest
+        .exec(
+            "set -e; v=$(uname -r); cd /boot; cp -a vmlinuz-$v vmlinuz-9.9.9-cloud-amd64; \
+             cp -a initrd.img-$v initrd.img-9.9.9-cloud-amd64; cp -a config-$v config-9.9.9-cloud-amd64; \
+             update-menu-lst -y 2>/dev/null || update-grub-legacy-ec2 -y 2>/dev/null || pv-grub-menu -y || update-grub -y; sync",
+        )
+        .succeeds();
+    home.kiln(&["reboot", guest.id()]).succeeds();
+    guest.exec("true").succeeds();
+    let boot = guest.show()["KilnBoot"].clone();
+    assert!(
+        boot["Kernel"].as_str().is_some_and(|k| k.contains("9.9.9")),
+        "the menu's first entry: {boot}"
+    );
+}

@@ -1,0 +1,108 @@
+//! A bake of a running instance with several disks is one point in time, and never leaves the guest frozen.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use kiln_tests::Home;
+
+/// A guest that writes one counter alternately to its two data disks, each write flushed.
+const COUNTER: &str = "n=0; (while true; do n=$((n + 1)); for d in vdb vdc; do \
+    printf '%020d' $n | dd of=/dev/$d conv=fsync 2>/dev/null; done; done) </dev/null >/dev/null 2>&1 &";
+
+#[test]
+fn twenty_live_bakes_of_two_disks_differ_by_at_most_one_write() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &["--volume", "1G", "--volume", "1G"]);
+    guest.exec(COUNTER).succeeds();
+    let mut longest = 0;
+    for round in 0..20 {
+        let name = format!("round-{round}");
+        let bake = home
+            .kiln(&[
+                "-v",
+                "image",
+                "create",
+                guest.id(),
+                "--name",
+                &name,
+                "--no-reboot",
+            ])
+            .succeeds();
+        let stall = bake
+            .stderr
+            .lines()
+            .find_map(|l| l.split("stall ").nth(1)?.split(' ').next()?.parse::<u64>().ok());
+        longest = longest.max(stall.expect("the bake says how long the disks stood still"));
+
+        let image = home.json(&["image", "show", &name])["Images"][0].clone();
+        let disks = image["BlockDeviceMappings"]
+            .as_array()
+            .expect("block device mappings")
+            .clone();
+        let counters: Vec<u64> = disks[1..]
+            .iter()
+            .map(|d| counter(&home, d["Ebs"]["SnapshotId"].as_str()))
+            .collect();
+        assert!(
+            counters[0].abs_diff(counters[1]) <= 1,
+            "bake {round}: the disks hold {counters:?}"
+        );
+    }
+    println!("figure: longest stall of 20 live bakes: {longest} us");
+    home.is_whole();
+}
+
+/// The counter at the beginning of a snapshot, read from its layers.
+fn counter(home: &Home, snapshot: Option<&str>) -> u64 {
+    let snapshot = snapshot.expect("a snapshot");
+    let listed = home.json(&["snapshot", "list"]);
+    let all = listed["Snapshots"].as_array().expect("snapshots");
+    assert!(
+        all.iter()
+            .any(|s| s["SnapshotId"] == snapshot && s["State"] == "completed")
+    );
+    let top = kiln_tests::home::layer_of(home, snapshot);
+    let out = std::process::Command::new("qemu-img")
+        .args(["dd", "-U", "-f", "qcow2", "-O", "raw", "bs=512", "count=1"])
+        .arg(format!("if={}", top.display()))
+        .arg(format!("of={}", home.file("sector").display()))
+        .output()
+        .expect("qemu-img runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let sector = std::fs::read(home.file("sector")).expect("a sector");
+    String::from_utf8_lossy(&sector[..20])
+        .trim_matches('\0')
+        .parse()
+        .unwrap_or(0)
+}
+
+#[test]
+fn hazard_a_killed_bake_leaves_no_guest_frozen() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &[]);
+    guest
+        .exec("n=0; (while true; do n=$((n + 1)); echo $n > /root/count; sync; done) >/dev/null 2>&1 &")
+        .succeeds();
+    for (round, pause) in [0, 30, 80, 150, 300, 600, 1200].into_iter().enumerate() {
+        let mut bake = home
+            .command(&[
+                "image",
+                "create",
+                guest.id(),
+                "--name",
+                &format!("killed-{round}"),
+                "--no-reboot",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("kiln starts");
+        std::thread::sleep(Duration::from_millis(pause));
+        bake.kill().expect("kiln can be killed");
+        bake.wait().expect("kiln ends");
+        let writer = "a=$(cat /root/count); n=0; while [ $n -lt 15 ]; do sleep 1; n=$((n + 1)); \
+            [ \"$(cat /root/count)\" = \"$a\" ] || exit 0; done; exit 1";
+        guest.exec(writer).succeeds();
+        home.is_whole();
+    }
+}

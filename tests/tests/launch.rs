@@ -1,0 +1,141 @@
+//! An image is launched, looked at, and ended.
+
+use kiln_tests::Home;
+
+#[test]
+fn an_instance_runs_a_command_and_is_terminated() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &["--name", "first"]);
+    assert_eq!(guest.state(), "running");
+    assert_eq!(guest.says("echo hello from $((40 + 2))"), "hello from 42");
+    assert_eq!(
+        home.kiln(&["exec", "first", "--", "sh", "-c", "exit 7"]).status,
+        7
+    );
+
+    let disk = guest.show()["BlockDeviceMappings"][0].clone();
+    let volume = disk["Ebs"]["VolumeId"]
+        .as_str()
+        .expect("a root volume")
+        .to_string();
+    assert_eq!(disk["Ebs"]["DeleteOnTermination"], true);
+    let serial = guest.says("cat /sys/block/vda/serial");
+    assert_eq!(
+        serial,
+        volume.replace('-', ""),
+        "the disk's serial is its volume's id without the dash"
+    );
+
+    home.kiln(&["terminate", "first"]).succeeds();
+    assert_eq!(guest.state(), "terminated");
+    assert!(guest.processes().is_empty(), "no VMM is left");
+    assert_eq!(
+        home.kiln(&["-q", "volume", "list"]).succeeds().text(),
+        "",
+        "its root volume is deleted"
+    );
+    home.is_whole();
+}
+
+#[test]
+fn one_command_launches_several_instances() {
+    let home = Home::new();
+    let ids = home
+        .kiln(&["-q", "run", "tiny", "--count", "2", "--tag", "role=web"])
+        .succeeds()
+        .text();
+    assert_eq!(ids.lines().count(), 2);
+    let document = home.json(&["list"]);
+    let running = document["Reservations"].as_array().expect("reservations").iter();
+    let running = running.flat_map(|r| r["Instances"].as_array().expect("instances").clone());
+    assert_eq!(running.filter(|i| i["State"]["Name"] == "running").count(), 2);
+}
+
+#[test]
+fn eight_vcpus_and_more_memory_arrive_in_the_guest() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &["--type", "t3.small"]);
+    assert_eq!(guest.says("nproc"), "2");
+    let kib: u64 = guest
+        .says("awk '/MemTotal/ {print $2}' /proc/meminfo")
+        .parse()
+        .expect("a number");
+    assert!(
+        (1_850_000..2_097_152).contains(&kib),
+        "2 GiB of a t3.small: {kib} KiB"
+    );
+}
+
+#[test]
+fn stop_keeps_the_root_disk_and_start_boots_it_again() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &[]);
+    guest.exec("echo kept > /root/file; sync").succeeds();
+    home.kiln(&["stop", guest.id()]).succeeds();
+    assert_eq!(guest.state(), "stopped");
+    home.kiln(&["start", guest.id()]).succeeds();
+    assert_eq!(guest.says("cat /root/file"), "kept");
+    home.kiln(&["reboot", guest.id()]).succeeds();
+    assert_eq!(guest.says("cat /root/file"), "kept");
+}
+
+#[test]
+fn a_guest_that_powers_itself_off_is_stopped() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &[]);
+    guest.exec("poweroff >/dev/null 2>&1 &");
+    guest.becomes("stopped", 60);
+    assert!(guest.show()["StateReason"]["Message"].is_string());
+}
+
+#[test]
+fn an_instance_whose_vmm_died_shows_as_stopped_and_starts_again() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &[]);
+    // SAFETY: kill has no memory effects; the process is this test's own guest.
+    unsafe { libc::kill(guest.vmm(), libc::SIGKILL) };
+    guest.becomes("stopped", 20);
+    home.kiln(&["start", guest.id()]).succeeds();
+    assert_eq!(guest.says("echo back"), "back");
+    home.is_whole();
+}
+
+#[test]
+fn a_volume_is_an_empty_disk_of_its_size_and_keeps_its_bytes_if_asked() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &["--volume", "1G", "--volume", "2G,keep"]);
+    assert_eq!(
+        guest.says("cat /sys/block/vdb/size /sys/block/vdc/size"),
+        "2097152\n4194304"
+    );
+    guest
+        .exec("echo data | dd of=/dev/vdc conv=fsync 2>/dev/null")
+        .succeeds();
+    home.kiln(&["terminate", guest.id()]).succeeds();
+    let volumes = home.json(&["volume", "list"])["Volumes"]
+        .as_array()
+        .expect("volumes")
+        .clone();
+    assert_eq!(volumes.len(), 1, "only the volume to keep is left");
+    assert_eq!(volumes[0]["Size"], 2);
+    assert_eq!(volumes[0]["State"], "available");
+    home.is_whole();
+}
+
+#[test]
+fn the_root_volume_can_be_larger_than_the_image_but_not_smaller() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &["--root-size", "3G"]);
+    assert_eq!(guest.says("cat /sys/block/vda/size"), "6291456");
+    home.kiln(&["run", "tiny", "--root-size", "1M"])
+        .fails(1, &["InvalidBlockDeviceMapping"]);
+}
+
+#[test]
+fn a_launch_that_does_not_fit_the_host_is_refused_and_says_what_is_free() {
+    let home = Home::new();
+    home.kiln(&["run", "tiny", "--type", "r5.24xlarge"])
+        .fails(1, &["InsufficientInstanceCapacity", "free"]);
+    assert_eq!(home.kiln(&["-q", "list"]).succeeds().text(), "");
+    home.is_whole();
+}
