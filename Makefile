@@ -35,7 +35,7 @@ lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts
 	@scripts/lint.sh
 
 verify: build ## each promise of SPECIFICATION.md with its command, run: met or not
-	@scripts/verify.sh
+	@scripts/verify.sh $(BIN)
 
 install: build ## copy the programs and completions to PREFIX (default /usr/local for root, ~/.local otherwise)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/bash-completion/completions

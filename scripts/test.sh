@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Every test: units and micro guests first, then real guests, where they can run.
+#
+# usage: test.sh BIN          BIN: the folder of the built programs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/packages.sh guest-images tests
+echo "== units, properties, micro guests"
+cargo test --locked --workspace --exclude kiln-tests
+echo "== real guests"
+scripts/guests.sh "$1" test

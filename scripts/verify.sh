@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The table of promises: runs every test and every command that SPECIFICATION.md names, then says which promise is met.
+#
+# usage: verify.sh BIN          BIN: the folder of the built programs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p target/verify
+TEST_FLAGS=--show-output scripts/test.sh "$1" >target/verify/test.log 2>&1 || echo "some tests failed: target/verify/test.log" >&2
+cargo run --quiet --locked -p kiln-tests --bin verify -- SPECIFICATION.md target/verify/test.log |
+    tee target/verify/table.md
