@@ -1,0 +1,73 @@
+//! The block interface: what a virtual disk is to whoever reads and writes it.
+
+pub use crate::error::{DiskError, DiskErrorKind};
+pub use crate::io::{Segment, Span};
+
+/// Whether a file may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads only.
+    ReadOnly,
+    /// Reads and writes.
+    ReadWrite,
+}
+
+/// Whether a write of zeroes may give the space back (virtio 1.2, 5.2.6: `VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmap {
+    /// The range may be deallocated, as long as it reads as zeroes.
+    Allowed,
+    /// What is allocated stays allocated.
+    Forbidden,
+}
+
+/// A virtual disk.
+///
+/// Many threads may call it at once; each call is one request and blocks until it is done. Requests that
+/// overlap in time and place may take effect in either order, byte by byte, as on a real disk. A write is
+/// durable once a [`flush`](Disk::flush) that began after it has returned without an error.
+///
+/// Offsets and lengths are bytes of any alignment (a device enforces its own logical block size). A request
+/// that reaches beyond [`size`](Disk::size) fails as a whole with [`DiskErrorKind::OutOfRange`].
+pub trait Disk: Send + Sync {
+    /// Size in bytes, a multiple of 512.
+    fn size(&self) -> u64;
+
+    /// Whether everything that would change the disk fails with [`DiskErrorKind::ReadOnly`].
+    fn is_read_only(&self) -> bool;
+
+    /// Fills the segments with the bytes from `offset` on. After an error their content is undefined.
+    fn read(&self, offset: u64, to: &[Segment<'_>]) -> Result<(), DiskError>;
+
+    /// Writes the segments' bytes from `offset` on. After an error the range holds old bytes, new bytes, or
+    /// some of each; nothing outside the range is touched.
+    fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError>;
+
+    /// Makes durable whatever was written before.
+    fn flush(&self) -> Result<(), DiskError>;
+
+    /// The caller no longer needs these bytes. Whole clusters read as zeroes afterwards, the rest keeps its
+    /// content; older data never comes back.
+    fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError>;
+
+    /// Makes the range read as zeroes.
+    fn write_zeroes(&self, offset: u64, len: u64, unmap: Unmap) -> Result<(), DiskError>;
+}
+
+/// Reads into one slice.
+pub fn read_exact_at(disk: &dyn Disk, offset: u64, to: &mut [u8]) -> Result<(), DiskError> {
+    disk.read(offset, &[Segment::from_mut(to)])
+}
+
+/// Writes one slice.
+pub fn write_all_at(disk: &dyn Disk, offset: u64, from: &[u8]) -> Result<(), DiskError> {
+    disk.write(offset, &[Segment::from_ref(from)])
+}
+
+/// Checks that `offset..offset + len` lies on a disk of `size` bytes.
+pub(crate) fn check_range(size: u64, offset: u64, len: u64) -> Result<(), DiskError> {
+    match offset.checked_add(len) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(DiskError::OutOfRange { offset, len, size }),
+    }
+}

@@ -1,0 +1,114 @@
+//! A file as back end: positioned, vectored system calls on the caller's memory.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use super::{Span, Storage};
+
+/// How many pieces go into one system call. Linux takes 1024 (`UIO_MAXIOV`); 64 fit on the stack, and a
+/// longer list costs only another call.
+const PIECES: usize = 64;
+
+/// Zeroes are written in pieces of this many bytes where holes cannot be punched.
+const ZEROES: [u8; 65536] = [0; 65536];
+
+/// A file on the host.
+#[derive(Debug)]
+pub struct FileStorage {
+    file: File,
+}
+
+impl FileStorage {
+    /// Takes the open file; whether it may be written is the caller's affair.
+    pub fn new(file: File) -> Self {
+        Self { file }
+    }
+
+    /// Calls `transfer` with the remaining pieces until the span is done or it returns 0.
+    fn each(
+        &self,
+        mut offset: u64,
+        span: Span<'_, '_>,
+        transfer: impl Fn(&[libc::iovec], libc::off_t) -> isize,
+    ) -> io::Result<usize> {
+        let mut done = 0;
+        while done < span.len() {
+            let mut list = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PIECES];
+            let mut count = 0;
+            for (slot, piece) in list.iter_mut().zip(span.part(done, span.len() - done).pieces()) {
+                *slot = libc::iovec { iov_base: piece.as_ptr().cast(), iov_len: piece.len() };
+                count += 1;
+            }
+            let at = libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+            let moved = transfer(list.get(..count).unwrap_or_default(), at);
+            match usize::try_from(moved) {
+                Ok(0) => break,
+                Ok(moved) => {
+                    done += moved;
+                    offset = offset.saturating_add(moved as u64);
+                }
+                Err(_) => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => {}
+                    error => return Err(error),
+                },
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl Storage for FileStorage {
+    fn len(&self) -> io::Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len())
+    }
+
+    fn read_at(&self, offset: u64, to: Span<'_, '_>) -> io::Result<usize> {
+        to.check_target();
+        self.each(offset, to, |list, at| {
+            // SAFETY: each entry is a piece of a span: memory valid for writing for the time of this call.
+            unsafe { libc::preadv(self.file.as_raw_fd(), list.as_ptr(), list.len() as libc::c_int, at) }
+        })
+    }
+
+    fn write_at(&self, offset: u64, from: Span<'_, '_>) -> io::Result<()> {
+        let done = self.each(offset, from, |list, at| {
+            // SAFETY: each entry is a piece of a span: memory valid for reading for the time of this call.
+            unsafe { libc::pwritev(self.file.as_raw_fd(), list.as_ptr(), list.len() as libc::c_int, at) }
+        })?;
+        if done < from.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.file, flags, offset, len) {
+            Ok(()) => Ok(()),
+            // A file system without holes: the old bytes must go all the same.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                let end = offset.saturating_add(len).min(self.file.metadata()?.len());
+                let mut at = offset;
+                while at < end {
+                    let now = (end - at).min(ZEROES.len() as u64);
+                    self.file.write_all_at(ZEROES.get(..now as usize).unwrap_or_default(), at)?;
+                    at += now;
+                }
+                Ok(())
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+}
