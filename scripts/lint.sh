@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checks that need no guest: format, clippy, docs, licences and advisories, shell scripts.
+# The checks that need no guest: format, clippy, docs, licences and sources of dependencies, advisories, shell scripts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,13 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 if ! command -v cargo-deny >/dev/null; then
-    echo "cargo-deny is not installed: cargo install --locked cargo-deny (about 6 minutes)" >&2
+    echo "missing: cargo-deny" >&2
+    echo "   what to do: cargo install --locked cargo-deny (about 6 minutes)" >&2
     exit 1
 fi
-cargo deny --locked --log-level error check
+cargo deny --locked --log-level error check bans licenses sources
+# The database of advisories is fetched from the network: without it, say so and go on.
+if ! report=$(cargo deny --locked --log-level error check advisories 2>&1); then
+    grep -q 'failed to fetch' <<<"$report" || { echo "$report" >&2; exit 1; }
+    echo "warning: the database of advisories could not be fetched: advisories were not checked" >&2
+fi
