@@ -1,1 +1,57 @@
-//! Skeleton.
+//! EC2's meaning on one host: images, snapshots, volumes, instances.
+//!
+//! Everything begins with a [`Cloud`]: a home folder, opened for one account in one region. A call takes a typed
+//! request and answers with EC2's document ([`Reply`]: with warnings for people beside it), or with an [`Error`]
+//! that carries EC2's code.
+//!
+//! ```text
+//!   RunInstances, CreateImage …                      Images, Reservations …
+//!            │ typed request                                  ▲ EC2's document
+//!            ▼                                                │
+//!        ┌─ Cloud ───────────────────────────────────────────────────────┐
+//!        │  noun modules: checks, names, documents                       │
+//!        │  work: what takes several steps, and survives being cut short │
+//!        └───┬─────────────────┬──────────────────────┬──────────────────┘
+//!            ▼                 ▼                      ▼
+//!         catalog          imagefmt::Store        supervisor, agent
+//!      kiln.db (SQLite)    regions/<r>/layers     instances/<i-…>: one kiln-vmm each
+//! ```
+
+pub mod cloud;
+mod error;
+mod filter;
+mod findings;
+mod id;
+mod image;
+mod instance;
+pub mod instance_type;
+mod moment;
+mod region;
+mod reply;
+mod size;
+mod snapshot;
+mod state;
+mod surface;
+mod tag;
+mod volume;
+
+pub use cloud::{Cloud, Options};
+pub use error::{Code, Error, Result};
+pub use filter::Filter;
+pub use findings::{Collected, Finding, Findings, Severity};
+pub use id::{ImageId, InstanceId, OperationId, ReservationId, SnapshotId, VolumeId};
+pub use image::{
+    BlockDeviceMapping, CreateImage, CreatedImage, DeletedSnapshot, DeregisterImage, DeregisteredImage,
+    DescribeImages, EbsBlockDevice, ExportFormat, ExportImage, Image, Images, ImportImage, OnDeregister,
+    OnTermination, Owner, Progress, Reboot, StateReason, VirtualizationType, check_name,
+};
+pub use instance::*;
+pub use instance_type::{InstanceType, InstanceTypes};
+pub use moment::Moment;
+pub use region::Region;
+pub use reply::Reply;
+pub use size::Bytes;
+pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
+pub use state::{ImageState, InstanceState, SnapshotState, VolumeState};
+pub use tag::{Tag, name_of};
+pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};

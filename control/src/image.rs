@@ -1,0 +1,382 @@
+//! Images (AMIs): what can be launched.
+
+use crate::filter::Filter;
+use crate::moment::Moment;
+use crate::size::Bytes;
+use crate::state::ImageState;
+use crate::tag::Tag;
+use crate::{Code, Error, Result};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Whether a guest is ended before its disks are frozen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reboot {
+    /// The guest is shut down, its disks are frozen, and it is started again: the safest image.
+    #[default]
+    Yes,
+    /// The guest goes on; its file systems are frozen for a moment through the agent, if there is one.
+    No,
+}
+
+/// What becomes of a volume when its instance is terminated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnTermination {
+    /// It goes with the instance.
+    #[default]
+    Delete,
+    /// It stays, attached to nothing.
+    Keep,
+}
+
+impl OnTermination {
+    /// As EC2's `DeleteOnTermination`.
+    pub fn deletes(self) -> bool {
+        self == OnTermination::Delete
+    }
+
+    /// From EC2's `DeleteOnTermination`.
+    pub fn from_delete(delete: bool) -> OnTermination {
+        if delete {
+            OnTermination::Delete
+        } else {
+            OnTermination::Keep
+        }
+    }
+}
+
+/// How a guest is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirtualizationType {
+    /// Its kernel is found on the root disk and entered directly.
+    Paravirtual,
+    /// By firmware.
+    Hvm,
+}
+
+impl VirtualizationType {
+    /// As EC2 spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VirtualizationType::Paravirtual => "paravirtual",
+            VirtualizationType::Hvm => "hvm",
+        }
+    }
+
+    /// Reads it back.
+    pub fn parse(text: &str) -> Option<VirtualizationType> {
+        match text {
+            "paravirtual" => Some(VirtualizationType::Paravirtual),
+            "hvm" => Some(VirtualizationType::Hvm),
+            _ => None,
+        }
+    }
+
+    /// The root device's name where nothing else says one: `/dev/sda1` for a paravirtual image, as its menu
+    /// expects; `/dev/xvda` otherwise.
+    pub fn root_device_name(self) -> &'static str {
+        match self {
+            VirtualizationType::Paravirtual => "/dev/sda1",
+            VirtualizationType::Hvm => "/dev/xvda",
+        }
+    }
+}
+
+/// CreateImage: an image of an instance.
+#[derive(Clone, Debug)]
+pub struct CreateImage {
+    /// The instance: id, name or beginning of either.
+    pub instance: String,
+    /// The image's name: unique among the account's images of the region, for ever the same.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Whether the guest is ended first.
+    pub reboot: Reboot,
+    /// What launches from the image do with their additional volumes at the end.
+    pub volumes: OnTermination,
+    /// Tags of the image and its snapshots.
+    pub tags: Vec<Tag>,
+    /// How long the guest may take to end before it is ended by force.
+    pub timeout: Duration,
+}
+
+/// Reply of CreateImage, ImportImage.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreatedImage {
+    /// The image's id.
+    pub image_id: String,
+}
+
+/// A disk file that becomes an image.
+#[derive(Debug)]
+pub struct ImportImage<'a> {
+    /// The file, opened for reading.
+    pub source: std::fs::File,
+    /// What to call the file in messages.
+    pub source_name: String,
+    /// The image's name.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// How it boots; found on the disk if not given.
+    pub virtualization: Option<VirtualizationType>,
+    /// Tags of the image and its snapshot.
+    pub tags: Vec<Tag>,
+    /// Told how far the copy is.
+    pub progress: Option<&'a dyn Progress>,
+}
+
+/// Told how far a long copy is. May be called from any thread.
+pub trait Progress: Sync {
+    /// `done` of `total` bytes of the disk are through.
+    fn at(&self, done: u64, total: u64);
+}
+
+impl std::fmt::Debug for dyn Progress + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Progress")
+    }
+}
+
+/// An image that becomes a file which stands alone.
+#[derive(Debug)]
+pub struct ExportImage<'a> {
+    /// The image.
+    pub image: String,
+    /// An empty file, opened for reading and writing.
+    pub target: std::fs::File,
+    /// What to write.
+    pub format: ExportFormat,
+    /// Told how far the copy is.
+    pub progress: Option<&'a dyn Progress>,
+}
+
+/// The formats that images are exported in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// qcow2 version 3.
+    Qcow2,
+    /// The bytes of the disk, with holes.
+    Raw,
+}
+
+/// Whose images are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The acting account's.
+    Own,
+    /// Those that come with Kiln.
+    Kiln,
+    /// Those of one account, by its id or name.
+    Account(String),
+    /// Everybody's that the account may see.
+    Anyone,
+}
+
+impl Owner {
+    /// Reads `self`, `kiln`, `all`, or an account's id or name.
+    pub fn parse(text: &str) -> Owner {
+        match text {
+            "self" => Owner::Own,
+            "kiln" | "amazon" => Owner::Kiln,
+            "all" => Owner::Anyone,
+            other => Owner::Account(other.to_owned()),
+        }
+    }
+}
+
+/// DescribeImages.
+#[derive(Clone, Debug, Default)]
+pub struct DescribeImages {
+    /// Ids, names or beginnings of either; none for all.
+    pub images: Vec<String>,
+    /// Owners; none for one's own and Kiln's.
+    pub owners: Vec<Owner>,
+    /// Filters.
+    pub filters: Vec<Filter>,
+}
+
+/// The document of DescribeImages.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Images {
+    /// The images, oldest first.
+    pub images: Vec<Image>,
+}
+
+/// An image.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Image {
+    /// `x86_64`.
+    pub architecture: String,
+    /// When it was made.
+    pub creation_date: Moment,
+    /// Its id.
+    pub image_id: String,
+    /// Owner and name.
+    pub image_location: String,
+    /// `machine`.
+    pub image_type: &'static str,
+    /// Whether everybody may launch it.
+    pub public: bool,
+    /// The account that owns it.
+    pub owner_id: String,
+    /// `kiln` for what comes with Kiln.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_owner_alias: Option<String>,
+    /// Always `Linux/UNIX` so far.
+    pub platform_details: &'static str,
+    /// Its state.
+    pub state: ImageState,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<StateReason>,
+    /// Its disks, the root first.
+    pub block_device_mappings: Vec<BlockDeviceMapping>,
+    /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// EC2's word for every hypervisor that came after Xen, too.
+    pub hypervisor: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Which of the disks is the root.
+    pub root_device_name: String,
+    /// `ebs`.
+    pub root_device_type: &'static str,
+    /// The instance that it was created from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_instance_id: Option<String>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+    /// `paravirtual` or `hvm`.
+    pub virtualization_type: &'static str,
+}
+
+/// Why something is in the state it is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StateReason {
+    /// Such as `Client.UserInitiatedShutdown`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// A disk of an image.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BlockDeviceMapping {
+    /// Such as `/dev/xvda`.
+    pub device_name: String,
+    /// The volume that a launch makes for it.
+    pub ebs: EbsBlockDevice,
+}
+
+/// The volume that a launch makes.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EbsBlockDevice {
+    /// Whether it goes with the instance.
+    pub delete_on_termination: bool,
+    /// What it begins as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_id: Option<String>,
+    /// Its size in started GiB.
+    pub volume_size: u64,
+    /// `gp3`.
+    pub volume_type: &'static str,
+    /// Its size to the byte; not in EC2's document.
+    #[serde(skip)]
+    pub size: Bytes,
+}
+
+/// DeregisterImage.
+#[derive(Clone, Debug)]
+pub struct DeregisterImage {
+    /// The image.
+    pub image: String,
+    /// What becomes of its snapshots.
+    pub snapshots: OnDeregister,
+}
+
+/// What becomes of an image's snapshots when it is deregistered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDeregister {
+    /// They stay.
+    #[default]
+    KeepSnapshots,
+    /// They are deleted, except those that another image names.
+    DeleteSnapshots,
+}
+
+/// Reply of DeregisterImage.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeregisteredImage {
+    /// Always true: anything else is an error.
+    pub r#return: bool,
+    /// What became of the snapshots.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delete_snapshot_results: Vec<DeletedSnapshot>,
+    /// The image that is gone.
+    #[serde(skip)]
+    pub image_id: String,
+}
+
+/// What became of one snapshot.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeletedSnapshot {
+    /// The snapshot.
+    pub snapshot_id: String,
+    /// `success`, or `skipped` where another image names it.
+    pub return_code: &'static str,
+}
+
+/// Checks an image's name: 3 to 128 letters, digits, spaces and `()[]./-'@_` (CreateImage, "Name").
+pub fn check_name(name: &str) -> Result<()> {
+    let fits = (3..=128).contains(&name.len())
+        && name.trim() == name
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || " ()[]./-'@_".contains(c));
+    if !fits {
+        return Err(Error::new(
+            Code::InvalidAmiNameMalformed,
+            format!(
+                "'{}' cannot be an image's name: 3 to 128 letters, digits, spaces and ()[]./-'@_",
+                name.escape_debug()
+            ),
+        ));
+    }
+    if crate::id::looks_like("ami-", name) {
+        return Err(Error::new(
+            Code::InvalidAmiNameMalformed,
+            format!("'{name}' looks like an image's id and cannot be a name"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_ec2s_rules() {
+        for name in ["ab", "a\nb", "ümlaut", &"x".repeat(129), "ami-0123", " padded"] {
+            assert_eq!(
+                check_name(name).unwrap_err().code(),
+                Code::InvalidAmiNameMalformed,
+                "{name:?}"
+            );
+        }
+        for name in ["abc", "debian-12 (amd64) [v1.0]/x'@_"] {
+            check_name(name).unwrap();
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Instances: images that run.
+
+use crate::filter::Filter;
+use crate::image::{OnTermination, StateReason};
+use crate::moment::Moment;
+use crate::size::Bytes;
+use crate::state::InstanceState;
+use crate::tag::Tag;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::time::Duration;
+
+/// How long a guest may take to end before it is ended by force, where nothing else is said.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// RunInstances: one image launched `count` times.
+#[derive(Debug)]
+pub struct RunInstances {
+    /// The image: id, name or beginning of either. A name means one's own image or one that comes with Kiln,
+    /// never a stranger's.
+    pub image: String,
+    /// The instance type's name; the default type if not given.
+    pub instance_type: Option<String>,
+    /// How many. All or none are launched.
+    pub count: u32,
+    /// Tags of the instances; the instance's name is its `Name` tag.
+    pub tags: Vec<Tag>,
+    /// The root volume's size, at least the image's.
+    pub root_size: Option<Bytes>,
+    /// Additional volumes.
+    pub volumes: Vec<NewVolume>,
+    /// A kernel in place of the disk's own.
+    pub kernel: Option<KernelFiles>,
+    /// Words added to the kernel's command line that the disk's menu names.
+    pub append: Option<String>,
+    /// What happens when the guest ends by itself.
+    pub on_shutdown: OnShutdown,
+    /// How long the instances live.
+    pub lifetime: Lifetime,
+    /// A token that makes a retry answer with the first try's instances.
+    pub client_token: Option<String>,
+}
+
+impl RunInstances {
+    /// One instance of an image, everything else as by default.
+    pub fn of(image: impl Into<String>) -> RunInstances {
+        RunInstances {
+            image: image.into(),
+            instance_type: None,
+            count: 1,
+            tags: Vec::new(),
+            root_size: None,
+            volumes: Vec::new(),
+            kernel: None,
+            append: None,
+            on_shutdown: OnShutdown::default(),
+            lifetime: Lifetime::default(),
+            client_token: None,
+        }
+    }
+}
+
+/// A kernel given at launch; copied into the instance, so that it can be started again without the files.
+#[derive(Debug)]
+pub struct KernelFiles {
+    /// The kernel, opened for reading.
+    pub kernel: File,
+    /// The initial file system, opened for reading.
+    pub initrd: Option<File>,
+    /// The whole command line.
+    pub cmdline: String,
+}
+
+/// An additional volume of a launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewVolume {
+    /// What it begins as.
+    pub from: VolumeSource,
+    /// What becomes of it at the instance's end.
+    pub on_termination: OnTermination,
+}
+
+/// What a new volume begins as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// Nothing but zeroes.
+    Empty(Bytes),
+    /// A snapshot: id, name or beginning of either.
+    Snapshot(String),
+}
+
+/// What happens when the guest ends by itself (EC2's `InstanceInitiatedShutdownBehavior`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnShutdown {
+    /// The instance is stopped and can be started again.
+    #[default]
+    Stop,
+    /// The instance is terminated.
+    Terminate,
+}
+
+impl OnShutdown {
+    /// As EC2 spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnShutdown::Stop => "stop",
+            OnShutdown::Terminate => "terminate",
+        }
+    }
+}
+
+/// How long instances live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until someone ends them.
+    #[default]
+    Persistent,
+    /// As long as the [`Cloud`](crate::Cloud) that launched them: if that process dies, however it dies, the next
+    /// command terminates them.
+    Session,
+}
+
+/// DescribeInstances.
+#[derive(Clone, Debug, Default)]
+pub struct DescribeInstances {
+    /// Ids, names or beginnings of either; none for all.
+    pub instances: Vec<String>,
+    /// Filters.
+    pub filters: Vec<Filter>,
+}
+
+/// The document of DescribeInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Reservations {
+    /// Launches with their instances, oldest first.
+    pub reservations: Vec<Reservation>,
+}
+
+/// The instances of one launch: the reply of RunInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Reservation {
+    /// Empty in a VPC, as Kiln's are.
+    pub groups: Vec<()>,
+    /// The instances.
+    pub instances: Vec<Instance>,
+    /// The account that launched.
+    pub owner_id: String,
+    /// The launch's id.
+    pub reservation_id: String,
+}
+
+/// An instance.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Instance {
+    /// Which of its launch's instances it is.
+    pub ami_launch_index: u32,
+    /// Its image.
+    pub image_id: String,
+    /// Its id.
+    pub instance_id: String,
+    /// Its type.
+    pub instance_type: String,
+    /// When it was launched or started last.
+    pub launch_time: Moment,
+    /// Where it runs.
+    pub placement: Placement,
+    /// Its state.
+    pub state: InstanceStateDocument,
+    /// Why it is in that state, in EC2's short form; empty if it runs.
+    pub state_transition_reason: String,
+    /// `x86_64`.
+    pub architecture: String,
+    /// Its disks, the root first.
+    pub block_device_mappings: Vec<InstanceBlockDeviceMapping>,
+    /// The client token of its launch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_token: Option<String>,
+    /// EC2's word for every hypervisor that came after Xen, too.
+    pub hypervisor: &'static str,
+    /// Its vCPUs.
+    pub cpu_options: CpuOptions,
+    /// Which of the disks is the root.
+    pub root_device_name: String,
+    /// `ebs`.
+    pub root_device_type: &'static str,
+    /// Why it is in the state it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<StateReason>,
+    /// Tags.
+    pub tags: Vec<Tag>,
+    /// `paravirtual` or `hvm`.
+    pub virtualization_type: String,
+    /// What happens when the guest ends by itself: EC2 tells it in DescribeInstanceAttribute only.
+    #[serde(skip)]
+    pub on_shutdown: OnShutdown,
+}
+
+/// Where an instance runs.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Placement {
+    /// The region's only zone.
+    pub availability_zone: String,
+    /// `default`.
+    pub tenancy: &'static str,
+}
+
+/// A state as number and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceStateDocument {
+    /// EC2's number.
+    pub code: u16,
+    /// Its name.
+    pub name: InstanceState,
+}
+
+impl From<InstanceState> for InstanceStateDocument {
+    fn from(state: InstanceState) -> InstanceStateDocument {
+        InstanceStateDocument {
+            code: state.code(),
+            name: state,
+        }
+    }
+}
+
+/// The vCPUs of an instance.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CpuOptions {
+    /// How many.
+    pub core_count: u8,
+    /// Always 1.
+    pub threads_per_core: u8,
+}
+
+/// A disk of an instance.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceBlockDeviceMapping {
+    /// The device's name.
+    pub device_name: String,
+    /// The volume.
+    pub ebs: EbsInstanceBlockDevice,
+}
+
+/// The volume of an instance's disk.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EbsInstanceBlockDevice {
+    /// Since when.
+    pub attach_time: Moment,
+    /// Whether it goes with the instance.
+    pub delete_on_termination: bool,
+    /// `attached`.
+    pub status: &'static str,
+    /// The volume.
+    pub volume_id: String,
+}
+
+/// Whether a guest is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Asked, and ended by force after this long.
+    Clean(Duration),
+    /// Not asked.
+    Force,
+}
+
+impl Default for Ending {
+    fn default() -> Ending {
+        Ending::Clean(DEFAULT_TIMEOUT)
+    }
+}
+
+/// Whether a call waits for the guest's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waiting {
+    /// Until it is done.
+    #[default]
+    UntilDone,
+    /// No longer than it takes to ask.
+    No,
+}
+
+/// StopInstances.
+#[derive(Clone, Debug, Default)]
+pub struct StopInstances {
+    /// Which.
+    pub instances: Vec<String>,
+    /// How.
+    pub ending: Ending,
+    /// Whether to wait.
+    pub waiting: Waiting,
+}
+
+/// Reply of StartInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartingInstances {
+    /// What changed.
+    pub starting_instances: Vec<InstanceStateChange>,
+}
+
+/// Reply of StopInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StoppingInstances {
+    /// What changed.
+    pub stopping_instances: Vec<InstanceStateChange>,
+}
+
+/// Reply of TerminateInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TerminatingInstances {
+    /// What changed.
+    pub terminating_instances: Vec<InstanceStateChange>,
+}
+
+/// Reply of RebootInstances, which in EC2 says nothing.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RebootedInstances {
+    /// Always true: anything else is an error.
+    pub r#return: bool,
+    /// The instances; not in EC2's document.
+    #[serde(skip)]
+    pub instance_ids: Vec<String>,
+}
+
+/// A change of state.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceStateChange {
+    /// After.
+    pub current_state: InstanceStateDocument,
+    /// The instance.
+    pub instance_id: String,
+    /// Before.
+    pub previous_state: InstanceStateDocument,
+}

@@ -1,0 +1,219 @@
+//! Instance types: the published vCPU and memory figures of the families that Kiln offers.
+//!
+//! The figures are those of the Amazon EC2 instance type pages ("Instance types", general purpose, compute
+//! optimized, memory optimized; previous generations for t1, m1 and m3).
+
+use crate::size::Bytes;
+use crate::{Cloud, Code, Error, Result};
+use serde::Serialize;
+
+/// A type of instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceType {
+    /// Its name, such as `t3.micro`.
+    pub name: &'static str,
+    /// How many vCPUs its instances have.
+    pub vcpus: u8,
+    /// How much memory its instances have, in MiB.
+    pub memory_mib: u64,
+    /// Whether it is of a generation that Amazon still sells.
+    pub current: bool,
+}
+
+const fn sold(name: &'static str, vcpus: u8, memory_mib: u64) -> InstanceType {
+    InstanceType {
+        name,
+        vcpus,
+        memory_mib,
+        current: true,
+    }
+}
+
+const fn past(name: &'static str, vcpus: u8, memory_mib: u64) -> InstanceType {
+    InstanceType {
+        name,
+        vcpus,
+        memory_mib,
+        current: false,
+    }
+}
+
+/// Every type, in the order of families and sizes.
+pub const TYPES: &[InstanceType] = &[
+    past("t1.micro", 1, 627),
+    sold("t2.nano", 1, 512),
+    sold("t2.micro", 1, 1024),
+    sold("t2.small", 1, 2048),
+    sold("t2.medium", 2, 4096),
+    sold("t2.large", 2, 8192),
+    sold("t2.xlarge", 4, 16384),
+    sold("t2.2xlarge", 8, 32768),
+    sold("t3.nano", 2, 512),
+    sold("t3.micro", 2, 1024),
+    sold("t3.small", 2, 2048),
+    sold("t3.medium", 2, 4096),
+    sold("t3.large", 2, 8192),
+    sold("t3.xlarge", 4, 16384),
+    sold("t3.2xlarge", 8, 32768),
+    past("m1.small", 1, 1740),
+    past("m1.medium", 1, 3788),
+    past("m1.large", 2, 7680),
+    past("m1.xlarge", 4, 15360),
+    past("m3.medium", 1, 3840),
+    past("m3.large", 2, 7680),
+    past("m3.xlarge", 4, 15360),
+    past("m3.2xlarge", 8, 30720),
+    sold("m5.large", 2, 8192),
+    sold("m5.xlarge", 4, 16384),
+    sold("m5.2xlarge", 8, 32768),
+    sold("m5.4xlarge", 16, 65536),
+    sold("m5.8xlarge", 32, 131_072),
+    sold("m5.12xlarge", 48, 196_608),
+    sold("m5.16xlarge", 64, 262_144),
+    sold("m5.24xlarge", 96, 393_216),
+    sold("c5.large", 2, 4096),
+    sold("c5.xlarge", 4, 8192),
+    sold("c5.2xlarge", 8, 16384),
+    sold("c5.4xlarge", 16, 32768),
+    sold("c5.9xlarge", 36, 73728),
+    sold("c5.12xlarge", 48, 98304),
+    sold("c5.18xlarge", 72, 147_456),
+    sold("c5.24xlarge", 96, 196_608),
+    sold("r5.large", 2, 16384),
+    sold("r5.xlarge", 4, 32768),
+    sold("r5.2xlarge", 8, 65536),
+    sold("r5.4xlarge", 16, 131_072),
+    sold("r5.8xlarge", 32, 262_144),
+    sold("r5.12xlarge", 48, 393_216),
+    sold("r5.16xlarge", 64, 524_288),
+    sold("r5.24xlarge", 96, 786_432),
+];
+
+impl InstanceType {
+    /// The type that is used when none is named.
+    pub const DEFAULT: &'static str = "t3.micro";
+
+    /// Finds a type by its name; one that does not exist is answered with the names of its family.
+    pub fn find(name: &str) -> Result<&'static InstanceType> {
+        if let Some(found) = TYPES.iter().find(|known| known.name == name) {
+            return Ok(found);
+        }
+        let family = name.split('.').next().unwrap_or_default();
+        let mut near: Vec<&str> = TYPES
+            .iter()
+            .map(|known| known.name)
+            .filter(|known| known.split('.').next() == Some(family))
+            .collect();
+        if near.is_empty() {
+            near = vec!["t1", "t2", "t3", "m1", "m3", "m5", "c5", "r5"];
+        }
+        Err(Error::new(
+            Code::InvalidInstanceType,
+            format!(
+                "'{}' is no instance type; there are {}",
+                name.escape_debug(),
+                near.join(", ")
+            ),
+        ))
+    }
+
+    /// How much memory its instances have.
+    pub fn memory(&self) -> Bytes {
+        Bytes(self.memory_mib << 20)
+    }
+}
+
+/// The document of DescribeInstanceTypes.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceTypes {
+    /// The types.
+    pub instance_types: Vec<InstanceTypeInfo>,
+}
+
+/// One type in DescribeInstanceTypes.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceTypeInfo {
+    /// Its name.
+    pub instance_type: &'static str,
+    /// Whether it is still sold.
+    pub current_generation: bool,
+    /// Its vCPUs.
+    pub v_cpu_info: VCpuInfo,
+    /// Its memory.
+    pub memory_info: MemoryInfo,
+}
+
+/// The vCPUs of a type.
+#[derive(Clone, Debug, Serialize)]
+pub struct VCpuInfo {
+    /// How many a new instance has.
+    #[serde(rename = "DefaultVCpus")]
+    pub default_v_cpus: u8,
+}
+
+/// The memory of a type.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryInfo {
+    /// In MiB.
+    #[serde(rename = "SizeInMiB")]
+    pub size_in_mib: u64,
+}
+
+impl Cloud {
+    /// The types that instances can have: those named, or all.
+    pub fn describe_instance_types(&self, names: &[String]) -> Result<InstanceTypes> {
+        let chosen = if names.is_empty() {
+            TYPES.iter().collect()
+        } else {
+            names
+                .iter()
+                .map(|name| InstanceType::find(name))
+                .collect::<Result<Vec<_>>>()?
+        };
+        let instance_types = chosen
+            .into_iter()
+            .map(|known| InstanceTypeInfo {
+                instance_type: known.name,
+                current_generation: known.current,
+                v_cpu_info: VCpuInfo {
+                    default_v_cpus: known.vcpus,
+                },
+                memory_info: MemoryInfo {
+                    size_in_mib: known.memory_mib,
+                },
+            })
+            .collect();
+        Ok(InstanceTypes { instance_types })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_there_and_no_name_twice() {
+        for family in ["t1.", "t2.", "t3.", "m1.", "m3.", "m5.", "c5.", "r5."] {
+            assert!(
+                TYPES.iter().any(|known| known.name.starts_with(family)),
+                "{family}"
+            );
+        }
+        for (n, known) in TYPES.iter().enumerate() {
+            assert!(
+                !TYPES[..n].iter().any(|other| other.name == known.name),
+                "{}",
+                known.name
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_size_is_answered_with_its_family() {
+        let error = InstanceType::find("t3.huge").unwrap_err();
+        assert_eq!(error.code(), Code::InvalidInstanceType);
+        assert!(error.to_string().contains("t3.micro"), "{error}");
+    }
+}

@@ -1,0 +1,105 @@
+//! The states of things, spelled as EC2 spells them (and its waiters wait for).
+
+use serde::{Serialize, Serializer};
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// The state as EC2 spells it.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+            /// Reads a state back.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some($name::$variant),)* _ => None }
+            }
+            /// Every state there is.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+        impl rusqlite::types::ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> { self.as_str().to_sql() }
+        }
+        impl rusqlite::types::FromSql for $name {
+            fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
+                $name::parse(value.as_str()?).ok_or(rusqlite::types::FromSqlError::InvalidType)
+            }
+        }
+    )*};
+}
+
+states! {
+    /// An image's life.
+    ImageState {
+        /// Being created.
+        Pending = "pending",
+        /// Can be launched.
+        Available = "available",
+        /// Its creation failed.
+        Failed = "failed",
+        /// Kept, but not to be launched.
+        Disabled = "disabled",
+        /// Gone; known so that a launch can say so.
+        Deregistered = "deregistered",
+    }
+    /// A snapshot's life.
+    SnapshotState {
+        /// Being taken.
+        Pending = "pending",
+        /// Whole and on disk.
+        Completed = "completed",
+        /// Could not be taken.
+        Error = "error",
+    }
+    /// A volume's life.
+    VolumeState {
+        /// Its layer is being made.
+        Creating = "creating",
+        /// Attached to nothing.
+        Available = "available",
+        /// Attached to an instance.
+        InUse = "in-use",
+        /// Its layer is being removed.
+        Deleting = "deleting",
+    }
+    /// An instance's life.
+    InstanceState {
+        /// Being launched or started.
+        Pending = "pending",
+        /// Its VMM runs.
+        Running = "running",
+        /// Being ended; its disks stay.
+        Stopping = "stopping",
+        /// Ended; its disks stay.
+        Stopped = "stopped",
+        /// Being ended for good.
+        ShuttingDown = "shutting-down",
+        /// Ended for good; known for an hour.
+        Terminated = "terminated",
+    }
+}
+
+impl InstanceState {
+    /// EC2's number for the state (the low byte of `State.Code`).
+    pub fn code(self) -> u16 {
+        match self {
+            InstanceState::Pending => 0,
+            InstanceState::Running => 16,
+            InstanceState::ShuttingDown => 32,
+            InstanceState::Terminated => 48,
+            InstanceState::Stopping => 64,
+            InstanceState::Stopped => 80,
+        }
+    }
+}
