@@ -20,5 +20,6 @@
 //! * `kvm` is the only caller of KVM's ioctls.
 
 pub mod bus;
+pub mod kvm;
 pub mod memory;
 pub mod spec;

@@ -1,0 +1,257 @@
+//! Interrupts: the table from global interrupt numbers (GSIs) to the pins of the controllers in the
+//! kernel and to messages (MSIs), and the irqfds that raise them.
+//!
+//! GSIs 0 to 23 are the legacy lines, wired to PICs and I/O APIC as on a PC: the timer, line 0, is
+//! pin 2 of the I/O APIC. The others are messages, one each.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
+    KVM_IRQCHIP_PIC_SLAVE, KVM_MSI_VALID_DEVID, KvmIrqRouting, kvm_irq_routing_entry,
+    kvm_irq_routing_irqchip, kvm_irq_routing_msi,
+};
+use kvm_ioctls::{Cap, VmFd};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::{KvmError, ioctl};
+
+/// Number of legacy interrupt lines: the pins of the I/O APIC.
+pub const LINES: u32 = 24;
+
+/// How many messages a machine can have: KVM's table holds 4096 entries (`KVM_MAX_IRQ_ROUTES`), and
+/// the legacy lines take two each.
+const MAX_MESSAGES: usize = 4096 - 2 * LINES as usize;
+
+/// A message-signalled interrupt, as its requester writes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Where it is written.
+    pub address: u64,
+    /// What is written.
+    pub data: u32,
+    /// Who writes it: bus, device and function.
+    pub requester: u16,
+}
+
+/// The routing table of one machine.
+pub struct Router {
+    vm: Arc<VmFd>,
+    /// Whether the interrupt controller tells requesters apart (arm64's ITS).
+    wants_requester: bool,
+    /// Guards the messages by GSI, and the order in which tables reach KVM.
+    messages: Mutex<BTreeMap<u32, Message>>,
+}
+
+impl Router {
+    pub(super) fn new(vm: Arc<VmFd>) -> Result<Self, KvmError> {
+        let wants_requester = vm.check_extension(Cap::MsiDevid);
+        let router = Self {
+            vm,
+            wants_requester,
+            messages: Mutex::new(BTreeMap::new()),
+        };
+        router.commit(&router.lock())?;
+        Ok(router)
+    }
+
+    /// Makes an interrupt that sends `message`.
+    pub fn add(self: &Arc<Self>, message: Message) -> Result<Route, KvmError> {
+        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(KvmError::EventFd)?;
+        let gsi = {
+            let mut messages = self.lock();
+            let full = messages.len() >= MAX_MESSAGES;
+            let Some(gsi) = (LINES..)
+                .find(|gsi| !messages.contains_key(gsi))
+                .filter(|_| !full)
+            else {
+                return Err(ioctl("more messages than KVM_SET_GSI_ROUTING takes")(
+                    vmm_sys_util::errno::Error::new(libc::ENOSPC),
+                ));
+            };
+            messages.insert(gsi, message);
+            if let Err(refusal) = self.commit(&messages) {
+                messages.remove(&gsi);
+                return Err(refusal);
+            }
+            gsi
+        };
+        let route = Route {
+            router: Arc::clone(self),
+            gsi,
+            event,
+            armed: Mutex::new(false),
+        };
+        route.unmask()?;
+        Ok(route)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Message>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands KVM the whole table.
+    fn commit(&self, messages: &BTreeMap<u32, Message>) -> Result<(), KvmError> {
+        let mut entries = legacy_lines();
+        entries.extend(messages.iter().map(|(&gsi, message)| self.entry(gsi, message)));
+        let table = KvmIrqRouting::from_entries(&entries).map_err(|_| {
+            ioctl("KVM_SET_GSI_ROUTING: table")(vmm_sys_util::errno::Error::new(libc::ENOSPC))
+        })?;
+        self.vm
+            .set_gsi_routing(&table)
+            .map_err(ioctl("KVM_SET_GSI_ROUTING"))
+    }
+
+    fn entry(&self, gsi: u32, message: &Message) -> kvm_irq_routing_entry {
+        let mut msi = kvm_irq_routing_msi {
+            address_lo: message.address as u32,
+            address_hi: (message.address >> 32) as u32,
+            data: message.data,
+            ..Default::default()
+        };
+        let mut entry = kvm_irq_routing_entry {
+            gsi,
+            type_: KVM_IRQ_ROUTING_MSI,
+            ..Default::default()
+        };
+        if self.wants_requester {
+            msi.__bindgen_anon_1.devid = u32::from(message.requester);
+            entry.flags = KVM_MSI_VALID_DEVID;
+        }
+        entry.u.msi = msi;
+        entry
+    }
+}
+
+/// The PC's wiring of lines to PIC and I/O APIC pins.
+fn legacy_lines() -> Vec<kvm_irq_routing_entry> {
+    let pin = |gsi, irqchip, pin| {
+        let mut entry = kvm_irq_routing_entry {
+            gsi,
+            type_: KVM_IRQ_ROUTING_IRQCHIP,
+            ..Default::default()
+        };
+        entry.u.irqchip = kvm_irq_routing_irqchip { irqchip, pin };
+        entry
+    };
+    // Line 2 is the cascade between the PICs; on the I/O APIC its pin carries line 0.
+    let master = (0..8)
+        .filter(|&line| line != 2)
+        .map(|line| pin(line, KVM_IRQCHIP_PIC_MASTER, line));
+    let slave = (8..16).map(|line| pin(line, KVM_IRQCHIP_PIC_SLAVE, line - 8));
+    let ioapic = (0..LINES)
+        .filter(|&line| line != 2)
+        .map(|line| pin(line, KVM_IRQCHIP_IOAPIC, if line == 0 { 2 } else { line }));
+    master.chain(slave).chain(ioapic).collect()
+}
+
+/// One message-signalled interrupt. It goes with this value.
+pub struct Route {
+    router: Arc<Router>,
+    gsi: u32,
+    event: EventFd,
+    /// Guards whether KVM listens to the event.
+    armed: Mutex<bool>,
+}
+
+impl Route {
+    /// The event that raises the interrupt when written, from any thread or process.
+    pub fn event(&self) -> &EventFd {
+        &self.event
+    }
+
+    /// Raises the interrupt; while it is masked, it stays pending.
+    pub fn signal(&self) {
+        // The only failure is a counter at its end, and then the interrupt is pending already.
+        let _ = self.event.write(1);
+    }
+
+    /// Sends `message` from now on.
+    pub fn update(&self, message: Message) -> Result<(), KvmError> {
+        let mut messages = self.router.lock();
+        if messages.get(&self.gsi) == Some(&message) {
+            return Ok(());
+        }
+        messages.insert(self.gsi, message);
+        self.router.commit(&messages)
+    }
+
+    /// Keeps signals back until [`Self::unmask`].
+    pub fn mask(&self) -> Result<(), KvmError> {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *armed, false) {
+            self.router
+                .vm
+                .unregister_irqfd(&self.event, self.gsi)
+                .map_err(ioctl("KVM_IRQFD (deassign)"))?;
+        }
+        Ok(())
+    }
+
+    /// Lets signals through; one that was kept back is delivered at once.
+    pub fn unmask(&self) -> Result<(), KvmError> {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*armed {
+            self.router
+                .vm
+                .register_irqfd(&self.event, self.gsi)
+                .map_err(ioctl("KVM_IRQFD"))?;
+            *armed = true;
+        }
+        Ok(())
+    }
+
+    /// Whether a signal is being kept back.
+    pub fn is_pending(&self) -> bool {
+        use std::os::fd::AsRawFd;
+        let mut poll = libc::pollfd {
+            fd: self.event.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one valid pollfd, whose descriptor lives as long as `self`; no time is spent waiting.
+        unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
+    }
+
+    /// Forgets a signal that is being kept back.
+    pub fn clear_pending(&self) {
+        // Fails if nothing is pending, which is what was asked for.
+        let _ = self.event.read();
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        // Neither failure leaves more than an unused entry in a table that goes with the machine.
+        let _ = self.mask();
+        let mut messages = self.router.lock();
+        messages.remove(&self.gsi);
+        let _ = self.router.commit(&messages);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timer_reaches_pin_2_of_the_io_apic() {
+        let lines = legacy_lines();
+        // SAFETY: every entry made there is of the kind irqchip.
+        let pins = lines
+            .iter()
+            .map(|entry| (entry.gsi, unsafe { entry.u.irqchip }))
+            .collect::<Vec<_>>();
+        let of = |gsi, chip| {
+            let mut found = pins.iter().filter(|pin| pin.0 == gsi && pin.1.irqchip == chip);
+            found.next().map(|pin| pin.1.pin)
+        };
+        assert_eq!(of(0, KVM_IRQCHIP_IOAPIC), Some(2));
+        assert_eq!(of(0, KVM_IRQCHIP_PIC_MASTER), Some(0));
+        assert_eq!(of(2, KVM_IRQCHIP_IOAPIC), None);
+        assert_eq!(of(4, KVM_IRQCHIP_IOAPIC), Some(4));
+        assert_eq!(of(9, KVM_IRQCHIP_PIC_SLAVE), Some(1));
+        assert_eq!(of(23, KVM_IRQCHIP_IOAPIC), Some(23));
+    }
+}

@@ -1,0 +1,138 @@
+//! The only caller of KVM's ioctls (Linux `Documentation/virt/kvm/api.rst`).
+//!
+//! [`Hypervisor`] is `/dev/kvm`, checked for all that a machine needs; [`vm::Vm`] a virtual machine with
+//! its interrupt controllers; [`vcpu::Vcpu`] a vCPU and its exits; [`irq::Router`] the table from
+//! interrupts to irqfds.
+
+pub mod irq;
+pub mod kick;
+pub mod memory_slots;
+pub mod vcpu;
+pub mod vcpu_state;
+pub mod vm;
+
+use std::path::{Path, PathBuf};
+
+use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, MsrList};
+use kvm_ioctls::{Cap, Kvm};
+use thiserror::Error;
+
+/// KVM refused.
+#[derive(Debug, Error)]
+pub enum KvmError {
+    /// The device cannot be opened.
+    #[error("{path} cannot be opened: {source}", path = path.display())]
+    Open {
+        /// The device.
+        path: PathBuf,
+        /// What opening it said.
+        source: vmm_sys_util::errno::Error,
+    },
+    /// Not the stable interface.
+    #[error("KVM's interface has version {0}, not {KVM_API_VERSION}")]
+    Version(i32),
+    /// The host's KVM lacks something that every machine needs.
+    #[error("the host's KVM lacks {0:?}")]
+    Lacks(Cap),
+    /// More vCPUs than the host can give one machine.
+    #[error("{asked} vCPUs: the host's KVM gives a machine at most {most}")]
+    TooManyCpus {
+        /// Wanted.
+        asked: usize,
+        /// What `KVM_CAP_MAX_VCPUS` says.
+        most: usize,
+    },
+    /// An ioctl failed.
+    #[error("KVM: {call}: {source}")]
+    Ioctl {
+        /// The ioctl, and with what.
+        call: &'static str,
+        /// What it said.
+        source: vmm_sys_util::errno::Error,
+    },
+    /// An event descriptor could not be made.
+    #[error("no event descriptor: {0}")]
+    EventFd(#[source] std::io::Error),
+    /// The signal that kicks vCPUs could not be set up.
+    #[error("no handler for the vCPUs' signal: {0}")]
+    Signal(#[source] std::io::Error),
+}
+
+/// Names the ioctl in an error.
+pub(crate) fn ioctl(call: &'static str) -> impl FnOnce(vmm_sys_util::errno::Error) -> KvmError {
+    move |source| KvmError::Ioctl { call, source }
+}
+
+/// What every machine needs; all of it is older than Linux 4.20.
+const NEEDED: [Cap; 13] = [
+    Cap::Irqchip,
+    Cap::Irqfd,
+    Cap::Ioeventfd,
+    Cap::IoeventfdNoLength,
+    Cap::UserMemory,
+    Cap::SetTssAddr,
+    Cap::SetIdentityMapAddr,
+    Cap::Pit2,
+    Cap::PitState2,
+    Cap::ExtCpuid,
+    Cap::MpState,
+    Cap::VcpuEvents,
+    Cap::ImmediateExit,
+];
+
+/// KVM on this host.
+#[derive(Debug)]
+pub struct Hypervisor {
+    kvm: Kvm,
+}
+
+impl Hypervisor {
+    /// Opens `/dev/kvm` and checks that it can do what a machine needs.
+    pub fn open() -> Result<Self, KvmError> {
+        Self::open_at(Path::new("/dev/kvm"))
+    }
+
+    /// The same with the device in another place.
+    pub fn open_at(path: &Path) -> Result<Self, KvmError> {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| KvmError::Open {
+            path: path.to_owned(),
+            source: vmm_sys_util::errno::Error::new(libc::EINVAL),
+        })?;
+        let kvm = Kvm::new_with_path(name).map_err(|source| KvmError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        match kvm.get_api_version() {
+            version if version == KVM_API_VERSION as i32 => {}
+            version => return Err(KvmError::Version(version)),
+        }
+        match NEEDED.into_iter().find(|&cap| !kvm.check_extension(cap)) {
+            Some(cap) => Err(KvmError::Lacks(cap)),
+            None => Ok(Self { kvm }),
+        }
+    }
+
+    /// The CPUID leaves that KVM can show a guest on this host.
+    pub fn supported_cpuid(&self) -> Result<CpuId, KvmError> {
+        self.kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(ioctl("KVM_GET_SUPPORTED_CPUID"))
+    }
+
+    /// Whether the local APIC's timer has the TSC deadline mode, which KVM does not tell in CPUID.
+    pub fn has_tsc_deadline_timer(&self) -> bool {
+        self.kvm.check_extension(Cap::TscDeadlineTimer)
+    }
+
+    /// The registers that saving and resetting a vCPU must cover.
+    pub(crate) fn msr_indices(&self) -> Result<MsrList, KvmError> {
+        self.kvm
+            .get_msr_index_list()
+            .map_err(ioctl("KVM_GET_MSR_INDEX_LIST"))
+    }
+
+    pub(crate) fn kvm(&self) -> &Kvm {
+        &self.kvm
+    }
+}

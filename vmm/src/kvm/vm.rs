@@ -1,0 +1,150 @@
+//! A virtual machine: its interrupt controllers and timer in the kernel, its doorbells.
+
+use std::sync::Arc;
+
+use kvm_bindings::{
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip,
+    kvm_pit_config, kvm_pit_state2,
+};
+use kvm_ioctls::VmFd;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::irq::Router;
+use super::vcpu::Vcpu;
+use super::{Hypervisor, KvmError, ioctl, memory_slots};
+use crate::memory::GuestMemory;
+
+/// Where in guest memory KVM may put the pages that it needs on Intel hosts without unrestricted
+/// guests: one page of an identity map, then three of a task state segment. RAM is never there.
+pub const IDENTITY_MAP: u64 = 0xfeff_c000;
+/// See [`IDENTITY_MAP`].
+pub const TSS: u64 = 0xfeff_d000;
+
+/// A virtual machine without vCPUs. Cheap to clone; all clones are the same machine.
+#[derive(Clone)]
+pub struct Vm {
+    fd: Arc<VmFd>,
+    router: Arc<Router>,
+    /// Interrupt controllers and timer as KVM made them.
+    pristine: Arc<Chips>,
+}
+
+struct Chips {
+    irqchips: [kvm_irqchip; 3],
+    pit: kvm_pit_state2,
+}
+
+impl Vm {
+    /// Creates a machine with PIC, I/O APIC and PIT, and with `memory` in its slots.
+    pub fn new(hypervisor: &Hypervisor, memory: &GuestMemory) -> Result<Self, KvmError> {
+        let fd = Arc::new(hypervisor.kvm().create_vm().map_err(ioctl("KVM_CREATE_VM"))?);
+        fd.set_identity_map_address(IDENTITY_MAP)
+            .map_err(ioctl("KVM_SET_IDENTITY_MAP_ADDR"))?;
+        fd.set_tss_address(TSS as usize)
+            .map_err(ioctl("KVM_SET_TSS_ADDR"))?;
+        fd.create_irq_chip().map_err(ioctl("KVM_CREATE_IRQCHIP"))?;
+        let pit = kvm_pit_config {
+            flags: KVM_PIT_SPEAKER_DUMMY,
+            ..Default::default()
+        };
+        fd.create_pit2(pit).map_err(ioctl("KVM_CREATE_PIT2"))?;
+        memory_slots::add_all(&fd, memory)?;
+        let router = Arc::new(Router::new(Arc::clone(&fd))?);
+        let pristine = Arc::new(Chips::read(&fd)?);
+        Ok(Self { fd, router, pristine })
+    }
+
+    /// Makes the vCPU whose APIC id is `id`.
+    pub fn create_vcpu(&self, hypervisor: &Hypervisor, id: u8) -> Result<Vcpu, KvmError> {
+        let most = hypervisor.kvm().get_max_vcpus();
+        if usize::from(id) >= most {
+            return Err(KvmError::TooManyCpus {
+                asked: usize::from(id) + 1,
+                most,
+            });
+        }
+        let fd = self
+            .fd
+            .create_vcpu(u64::from(id))
+            .map_err(ioctl("KVM_CREATE_VCPU"))?;
+        Ok(Vcpu::new(fd))
+    }
+
+    /// The table of interrupts.
+    pub fn router(&self) -> &Arc<Router> {
+        &self.router
+    }
+
+    /// Sets the level of a legacy interrupt line (GSI 0 to 23).
+    pub fn set_line(&self, gsi: u32, level: Level) -> Result<(), KvmError> {
+        self.fd
+            .set_irq_line(gsi, level == Level::High)
+            .map_err(ioctl("KVM_IRQ_LINE"))
+    }
+
+    /// An event that pulses the legacy interrupt line `gsi` each time it is written: an edge.
+    pub fn edge(&self, gsi: u32) -> Result<EventFd, KvmError> {
+        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(KvmError::EventFd)?;
+        self.fd.register_irqfd(&event, gsi).map_err(ioctl("KVM_IRQFD"))?;
+        Ok(event)
+    }
+
+    /// From now on a guest's write of any value and length at the guest physical `address` writes
+    /// `event` instead of leaving the kernel.
+    pub fn register_doorbell(&self, address: u64, event: &EventFd) -> Result<(), KvmError> {
+        self.fd
+            .register_ioevent(
+                event,
+                &kvm_ioctls::IoEventAddress::Mmio(address),
+                kvm_ioctls::NoDatamatch,
+            )
+            .map_err(ioctl("KVM_IOEVENTFD"))
+    }
+
+    /// Undoes [`Self::register_doorbell`] with the same arguments.
+    pub fn unregister_doorbell(&self, address: u64, event: &EventFd) -> Result<(), KvmError> {
+        self.fd
+            .unregister_ioevent(
+                event,
+                &kvm_ioctls::IoEventAddress::Mmio(address),
+                kvm_ioctls::NoDatamatch,
+            )
+            .map_err(ioctl("KVM_IOEVENTFD (deassign)"))
+    }
+
+    /// Puts interrupt controllers and timer back into the state of power-on. No vCPU may be running.
+    pub fn reset_chips(&self) -> Result<(), KvmError> {
+        for chip in &self.pristine.irqchips {
+            self.fd.set_irqchip(chip).map_err(ioctl("KVM_SET_IRQCHIP"))?;
+        }
+        self.fd
+            .set_pit2(&self.pristine.pit)
+            .map_err(ioctl("KVM_SET_PIT2"))
+    }
+}
+
+/// The level of an interrupt line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Not asserted.
+    Low,
+    /// Asserted.
+    High,
+}
+
+impl Chips {
+    fn read(fd: &VmFd) -> Result<Self, KvmError> {
+        let mut irqchips =
+            [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC].map(|chip_id| kvm_irqchip {
+                chip_id,
+                ..Default::default()
+            });
+        for chip in &mut irqchips {
+            fd.get_irqchip(chip).map_err(ioctl("KVM_GET_IRQCHIP"))?;
+        }
+        Ok(Self {
+            irqchips,
+            pit: fd.get_pit2().map_err(ioctl("KVM_GET_PIT2"))?,
+        })
+    }
+}
