@@ -20,6 +20,11 @@
 //! * `kvm` is the only caller of KVM's ioctls.
 
 pub mod bus;
+pub mod client;
+pub mod control;
+pub mod exit_record;
+pub mod instance_dir;
 pub mod kvm;
 pub mod memory;
+pub mod parent;
 pub mod spec;

@@ -1,0 +1,191 @@
+//! A connection to a running machine: a method a verb.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::ClientError;
+use crate::control::lines::{LineError, Lines};
+use crate::control::wire::{FreezeReply, FreezeRequest, Quiesce, Reply, Request, Status, VERSION};
+use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
+
+/// How long an ordinary verb may take. Generous: hosts without virtualization hardware are slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a freeze may take on top of its own deadline: the sync of the old files.
+const SYNC_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A running machine, connected.
+#[derive(Debug)]
+pub struct Vmm {
+    lines: Lines,
+    dir: PathBuf,
+    next_id: u64,
+}
+
+impl Vmm {
+    /// Connects to the machine in `dir`.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] if nothing of this user listens there.
+    pub fn connect(dir: &Path) -> Result<Self, ClientError> {
+        let not_running = |message: String| ClientError::NotRunning {
+            dir: dir.to_owned(),
+            message,
+        };
+        let folder = InstanceDir::open(dir)?;
+        let stream = UnixStream::connect(folder.short_path(CONTROL_SOCKET))
+            .map_err(|error| not_running(format!("{CONTROL_SOCKET}: {error}")))?;
+        // Whoever put the socket there must be us: the answers decide what happens to disks.
+        let peer = rustix::net::sockopt::socket_peercred(&stream)
+            .map_err(|errno| not_running(format!("{CONTROL_SOCKET}: {errno}")))?;
+        if peer.uid != rustix::process::geteuid() {
+            return Err(not_running(format!(
+                "{CONTROL_SOCKET} is served by another user (uid {})",
+                peer.uid.as_raw()
+            )));
+        }
+        Ok(Self {
+            lines: Lines::new(stream),
+            dir: dir.to_owned(),
+            next_id: 1,
+        })
+    }
+
+    /// How the machine is.
+    ///
+    /// # Errors
+    /// Any of the connection; the same for every verb below.
+    pub fn status(&mut self) -> Result<Status, ClientError> {
+        self.ask("status", Value::Null, &[], PATIENCE)
+    }
+
+    /// Holds the vCPUs and devices.
+    ///
+    /// # Errors
+    /// As [`Self::status`], or it cannot be paused.
+    pub fn pause(&mut self) -> Result<(), ClientError> {
+        self.tell("pause")
+    }
+
+    /// Lets a paused machine go on.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn resume(&mut self) -> Result<(), ClientError> {
+        self.tell("resume")
+    }
+
+    /// Presses the ACPI power button.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn powerdown(&mut self) -> Result<(), ClientError> {
+        self.tell("powerdown")
+    }
+
+    /// Resets the guest; the machine stays.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn reset(&mut self) -> Result<(), ClientError> {
+        self.tell("reset")
+    }
+
+    /// Ends the machine at once. It is gone when [`super::wait_exit`] says so.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn kill(&mut self) -> Result<(), ClientError> {
+        self.tell("kill")
+    }
+
+    /// Turns the writes of several disks to new overlays at one point in time, all or none.
+    /// `overlays` are complete, synced files, opened for reading and writing, in the order of the
+    /// request's disks. When this returns, the old files are on disk.
+    ///
+    /// # Errors
+    /// As [`Self::status`]; then [`Status::disks`] tells which file a disk writes to.
+    /// [`ClientError::Refused`] with [`super::ErrorKind::NotSynced`] means that the swap happened,
+    /// with every other kind it did not.
+    pub fn freeze(
+        &mut self,
+        request: &FreezeRequest,
+        overlays: &[OwnedFd],
+    ) -> Result<FreezeReply, ClientError> {
+        let lease = match request.quiesce {
+            Quiesce::None => Duration::ZERO,
+            Quiesce::Agent { deadline_ms } => Duration::from_millis(deadline_ms),
+        };
+        let args = serde_json::to_value(request).map_err(|error| self.protocol("disks.freeze", &error))?;
+        let overlays: Vec<BorrowedFd<'_>> = overlays.iter().map(AsFd::as_fd).collect();
+        self.ask("disks.freeze", args, &overlays, PATIENCE + lease + SYNC_PATIENCE)
+    }
+
+    fn tell(&mut self, verb: &'static str) -> Result<(), ClientError> {
+        self.ask::<Value>(verb, Value::Null, &[], PATIENCE).map(drop)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &mut self,
+        verb: &'static str,
+        args: Value,
+        descriptors: &[BorrowedFd<'_>],
+        patience: Duration,
+    ) -> Result<T, ClientError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let request = Request {
+            v: VERSION,
+            id,
+            verb: verb.to_owned(),
+            args,
+        };
+        let text = serde_json::to_vec(&request).map_err(|error| self.protocol(verb, &error))?;
+        self.lines
+            .write(&text, descriptors, PATIENCE)
+            .map_err(|error| self.lost(verb, PATIENCE, &error))?;
+        let line = self
+            .lines
+            .read(patience, PATIENCE)
+            .map_err(|error| self.lost(verb, patience, &error))?;
+        let reply: Reply = serde_json::from_slice(&line.text).map_err(|error| self.protocol(verb, &error))?;
+        if let Some(error) = reply.error {
+            return Err(ClientError::Refused {
+                verb,
+                kind: error.kind,
+                message: error.message,
+            });
+        }
+        if reply.id != id {
+            return Err(self.protocol(verb, &format!("reply {} to request {id}", reply.id)));
+        }
+        serde_json::from_value(reply.ok.unwrap_or_default()).map_err(|error| self.protocol(verb, &error))
+    }
+
+    fn lost(&self, verb: &'static str, waited: Duration, error: &LineError) -> ClientError {
+        match error {
+            LineError::Deadline => ClientError::Timeout {
+                dir: self.dir.clone(),
+                verb,
+                waited,
+            },
+            LineError::Closed => ClientError::NotRunning {
+                dir: self.dir.clone(),
+                message: format!("it went away before it answered `{verb}`"),
+            },
+            error => self.protocol(verb, error),
+        }
+    }
+
+    fn protocol(&self, verb: &'static str, message: &dyn ToString) -> ClientError {
+        ClientError::Protocol {
+            dir: self.dir.clone(),
+            verb,
+            message: message.to_string(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What goes over the control socket: one JSON object a line, each request answered by one reply.
+//!
+//! ```text
+//! -> {"v":1,"id":7,"verb":"disks.freeze","args":{"disks":[{"id":"vol-…"}],"quiesce":{"kind":"none"}}}  (+ descriptors)
+//! <- {"id":7,"ok":{"stall_us":412,"quiesced":false,"warning":null}}
+//! <- {"id":7,"error":{"kind":"no-such-disk","message":"…"}}
+//! ```
+//!
+//! A request's descriptors travel by `SCM_RIGHTS` (unix(7)) with the bytes of its line.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version that this build speaks; a request with another one is refused by name.
+pub const VERSION: u32 = 1;
+/// The longest line of either side. It stops a client that never ends its line from growing us.
+pub const MAX_LINE: usize = 64 * 1024;
+/// The most descriptors of one request: it bounds what a client can make us hold open.
+pub const MAX_DESCRIPTORS: usize = 32;
+
+/// A request as it is read, its arguments not yet understood.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    pub(crate) v: u32,
+    pub(crate) id: u64,
+    pub(crate) verb: String,
+    #[serde(default)]
+    pub(crate) args: Value,
+}
+
+/// The answer to the request with the same id. One of `ok` and `error` is there.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ok: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<ControlError>,
+}
+
+/// What kind of failure a verb met; stable, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request is no request of this protocol.
+    Malformed,
+    /// It speaks another version.
+    Version,
+    /// There is no such verb.
+    UnknownVerb,
+    /// The verb cannot be done in the state the machine is in.
+    State,
+    /// Another request of the kind is under way, or there are too many clients.
+    Busy,
+    /// A named disk is not one of the machine's, or cannot take an overlay.
+    NoSuchDisk,
+    /// The overlays do not fit the disks (number, size, format).
+    Overlay,
+    /// The guest agent is absent, silent, or refused; nothing was changed.
+    Agent,
+    /// The deadline passed; nothing was changed.
+    Deadline,
+    /// The swap happened, but the old files could not be synced.
+    NotSynced,
+    /// Anything else in the VMM.
+    Internal,
+    /// A kind that this build does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A verb's failure, as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ControlError {
+    /// The kind, for programs.
+    pub kind: ErrorKind,
+    /// The sentence, for people.
+    pub message: String,
+}
+
+impl ControlError {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+/// Whether the vCPUs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// They do.
+    Running,
+    /// They are held, and the devices with them.
+    Paused,
+}
+
+/// The reply to `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether it runs.
+    pub state: RunState,
+    /// Milliseconds since the first vCPU first entered the guest.
+    pub uptime_ms: u64,
+    /// How many times the guest was reset.
+    pub resets: u64,
+    /// Whether the guest's agent has been heard from since the last reset.
+    pub agent: bool,
+    /// Its disks, in the specification's order.
+    pub disks: Vec<DiskStatus>,
+}
+
+/// One disk in a [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// The disk's id in the specification (`vol-…`).
+    pub id: String,
+    /// The file that takes its writes now: after a crash of the caller it tells whether a
+    /// `disks.freeze` swapped.
+    pub top: Option<FileId>,
+    /// How many requests to the disk failed since the start.
+    #[serde(default)]
+    pub errors: u64,
+}
+
+/// A file's identity on this host, as `stat` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileId {
+    /// The device.
+    pub dev: u64,
+    /// The inode.
+    pub ino: u64,
+}
+
+impl FileId {
+    /// The identity of an open file.
+    ///
+    /// # Errors
+    /// `fstat` fails.
+    pub fn of(file: impl std::os::fd::AsFd) -> std::io::Result<Self> {
+        let stat = rustix::fs::fstat(file)?;
+        Ok(Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+        })
+    }
+}
+
+/// The arguments of `disks.freeze`. The overlays' descriptors travel with it, in the disks' order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeRequest {
+    /// The disks, all of which are swapped at one point in time, or none.
+    pub disks: Vec<FreezeDisk>,
+    /// Whether the guest's file systems are frozen around it.
+    pub quiesce: Quiesce,
+}
+
+/// One disk of a [`FreezeRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeDisk {
+    /// The disk's id in the specification.
+    pub id: String,
+}
+
+/// What is done with the guest's file systems around a freeze of disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Quiesce {
+    /// Nothing: the copy is as after a power cut.
+    None,
+    /// The agent freezes them. The machine thaws at the deadline whatever happens.
+    Agent {
+        /// Milliseconds from the request on; at most 60,000.
+        deadline_ms: u64,
+    },
+}
+
+/// The reply to `disks.freeze`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreezeReply {
+    /// How long the disks took no requests, in microseconds.
+    pub stall_us: u64,
+    /// Whether the file systems were frozen at the point of the swap.
+    pub quiesced: bool,
+    /// What the user should know, in one sentence.
+    pub warning: Option<String>,
+}

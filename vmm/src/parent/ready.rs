@@ -1,0 +1,74 @@
+//! The one line by which a starting machine tells its starter how it went.
+
+use serde::{Deserialize, Serialize};
+
+/// The line on `--ready-fd`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadyLine {
+    /// The first vCPU is about to enter the guest.
+    Ready(Ready),
+    /// It will not run.
+    Error(StartError),
+}
+
+/// What was made ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// What is being booted.
+    pub boot: BootInfo,
+}
+
+/// What a machine boots and why; what does not apply is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BootInfo {
+    /// The menu's path on the disk.
+    pub menu: Option<String>,
+    /// The title of the entry chosen.
+    pub entry: Option<String>,
+    /// The kernel's path.
+    pub kernel: Option<String>,
+    /// The initial RAM disk's path.
+    pub initrd: Option<String>,
+    /// The command line as the guest gets it.
+    pub cmdline: String,
+    /// Why this entry.
+    pub reason: Option<String>,
+}
+
+/// Why a machine did not start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartError {
+    /// A word for programs (`locked`, `spec`, `kvm`, `disk`, `boot`, `sandbox`, `internal`).
+    pub kind: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl StartError {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: &str, message: impl ToString) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            message: message.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_are_those_of_the_contract() {
+        let boot = BootInfo {
+            cmdline: "quiet".to_owned(),
+            ..BootInfo::default()
+        };
+        let text = serde_json::to_string(&ReadyLine::Ready(Ready { boot })).unwrap();
+        assert!(text.starts_with(r#"{"ready":{"boot":{"menu":null"#), "{text}");
+        let text = serde_json::to_string(&ReadyLine::Error(StartError::new("locked", "taken"))).unwrap();
+        assert_eq!(text, r#"{"error":{"kind":"locked","message":"taken"}}"#);
+    }
+}
