@@ -1,2 +1,2 @@
-//! Skeleton.
+//! The daemon in the guest.
 fn main() {}

@@ -1,0 +1,207 @@
+//! [`ExecSession::run`]: the caller's descriptors on one side, the command's streams on the other.
+
+use super::session::{ExecSession, Output};
+use super::{AgentError, ExecStatus, Size, Streams};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+
+/// What a pipe that polls as writable takes without waiting (PIPE_BUF).
+const WITHOUT_WAITING: usize = 4096;
+
+/// One of the caller's outputs, and what waits for it.
+struct Sink<'a> {
+    fd: BorrowedFd<'a>,
+    waiting: VecDeque<Vec<u8>>,
+    written: usize,
+    piece: usize,
+    closed: bool,
+}
+
+impl<'a> Sink<'a> {
+    fn new(fd: BorrowedFd<'a>) -> Sink<'a> {
+        let is_file = rustix::fs::fstat(fd)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file());
+        let piece = if is_file { usize::MAX } else { WITHOUT_WAITING };
+        Sink {
+            fd,
+            waiting: VecDeque::new(),
+            written: 0,
+            piece,
+            closed: false,
+        }
+    }
+
+    fn interest(&self) -> PollFlags {
+        if self.waiting.is_empty() {
+            PollFlags::empty()
+        } else {
+            PollFlags::OUT
+        }
+    }
+
+    /// Writes once; the payload that is done with it, if one is.
+    fn write(&mut self) -> Result<Option<usize>, Errno> {
+        let Some(front) = self.waiting.front() else {
+            return Ok(None);
+        };
+        let rest = front.get(self.written..).unwrap_or(&[]);
+        if !self.closed {
+            match rustix::io::write(self.fd, rest.get(..self.piece).unwrap_or(rest)) {
+                Ok(bytes) => self.written = self.written.saturating_add(bytes),
+                Err(Errno::INTR | Errno::AGAIN) => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
+        if !self.closed && self.written < front.len() {
+            return Ok(None);
+        }
+        self.written = 0;
+        Ok(self.waiting.pop_front().map(|payload| payload.len()))
+    }
+}
+
+/// What poll found.
+struct Ready {
+    socket: bool,
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    signals: bool,
+}
+
+impl ExecSession {
+    /// Copies the streams, hands on signals and sizes, and returns how the command ended, after
+    /// all its output was written. When standard output is closed by its reader, the command is
+    /// ended and its status is that of a broken pipe.
+    pub fn run(mut self, streams: Streams<'_>) -> Result<ExecStatus, AgentError> {
+        self.prepare()?;
+        let mut stdin = streams.stdin;
+        let mut stdout = Sink::new(streams.stdout);
+        let mut stderr = Sink::new(streams.stderr);
+        let mut exit = None;
+        let mut piece = vec![0; crate::frame::MAX_PAYLOAD];
+        if stdin.is_none() {
+            self.stdin_end();
+        }
+        loop {
+            self.flush()?;
+            if let Some(exit) = exit.take_if(|_| stdout.waiting.is_empty() && stderr.waiting.is_empty()) {
+                return Ok(ExecStatus::from(exit));
+            }
+            let over = exit.is_some();
+            let ready = wait(&self, stdin, &stdout, &stderr, streams.signals, over)?;
+            if ready.signals {
+                self.hand_on_signals(&streams);
+            }
+            if ready.stdin
+                && let Some(fd) = stdin
+                && self.copy_input(fd, &mut piece)
+            {
+                stdin = None;
+            }
+            if ready.socket && !over {
+                for output in self.receive()? {
+                    match output {
+                        Output::Stdout(bytes) => stdout.waiting.push_back(bytes),
+                        Output::Stderr(bytes) => stderr.waiting.push_back(bytes),
+                        Output::End(end) => exit = Some(end),
+                    }
+                }
+            }
+            if ready.stdout {
+                match stdout.write() {
+                    Ok(done) => done.into_iter().for_each(|bytes| self.used(bytes)),
+                    Err(Errno::PIPE) => return Ok(ExecStatus::Signaled(libc::SIGPIPE)),
+                    Err(e) => return Err(AgentError::Io(e.into())),
+                }
+            }
+            if ready.stderr {
+                match stderr.write() {
+                    Ok(done) => done.into_iter().for_each(|bytes| self.used(bytes)),
+                    Err(_) => stderr.closed = true, // its words are lost, the command goes on
+                }
+            }
+        }
+    }
+
+    /// True: the input is over.
+    fn copy_input(&mut self, fd: BorrowedFd<'_>, piece: &mut [u8]) -> bool {
+        let room = self.input_room().min(piece.len());
+        let Some(piece) = piece.get_mut(..room).filter(|piece| !piece.is_empty()) else {
+            return false;
+        };
+        match rustix::io::read(fd, &mut *piece) {
+            Ok(bytes @ 1..) => {
+                self.stdin(piece.get(..bytes).unwrap_or(&[]));
+                false
+            }
+            Err(Errno::INTR | Errno::AGAIN) => false,
+            Ok(_) | Err(_) => {
+                self.stdin_end();
+                true
+            }
+        }
+    }
+
+    fn hand_on_signals(&mut self, streams: &Streams<'_>) {
+        for signal in streams.signals.map(super::Signals::take).unwrap_or_default() {
+            if signal != libc::SIGWINCH {
+                self.signal(signal);
+            } else if let Some(size) = streams.terminal.and_then(Size::of) {
+                self.resize(size);
+            }
+        }
+    }
+}
+
+fn wait(
+    session: &ExecSession,
+    stdin: Option<BorrowedFd<'_>>,
+    stdout: &Sink<'_>,
+    stderr: &Sink<'_>,
+    signals: Option<&super::Signals>,
+    over: bool,
+) -> Result<Ready, AgentError> {
+    let sending = if session.unsent() > 0 {
+        PollFlags::OUT
+    } else {
+        PollFlags::empty()
+    };
+    let socket = if over {
+        PollFlags::empty()
+    } else {
+        PollFlags::IN | sending
+    };
+    let mut fds = Vec::with_capacity(5);
+    let mut add = |fd, flags: PollFlags| {
+        // What is not waited for is left out, since poll reports hang-ups unasked.
+        (!flags.is_empty()).then(|| {
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+            fds.len().saturating_sub(1)
+        })
+    };
+    let socket = add(session.socket(), socket);
+    let reading = !over && session.input_room() > 0;
+    let stdin = stdin.filter(|_| reading).and_then(|fd| add(fd, PollFlags::IN));
+    let stdout = add(stdout.fd, stdout.interest());
+    let stderr = add(stderr.fd, stderr.interest());
+    let signals = signals.and_then(|signals| add(signals.wake(), PollFlags::IN));
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(e) => return Err(AgentError::Io(e.into())),
+    }
+    let found = |index: Option<usize>| {
+        index
+            .and_then(|index| fds.get(index))
+            .is_some_and(|fd| !fd.revents().is_empty())
+    };
+    Ok(Ready {
+        socket: found(socket),
+        stdin: found(stdin),
+        stdout: found(stdout),
+        stderr: found(stderr),
+        signals: found(signals),
+    })
+}

@@ -1,0 +1,110 @@
+//! The caller's side of a command's streams: descriptors and signals.
+
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a command's streams are copied from and to.
+#[derive(Debug)]
+pub struct Streams<'a> {
+    /// Its input; none: it reads the end at once.
+    pub stdin: Option<BorrowedFd<'a>>,
+    /// Its output (and its errors, when it runs on a terminal).
+    pub stdout: BorrowedFd<'a>,
+    /// Its errors.
+    pub stderr: BorrowedFd<'a>,
+    /// Signals to hand on.
+    pub signals: Option<&'a Signals>,
+    /// The terminal whose changes of size are handed on at SIGWINCH.
+    pub terminal: Option<BorrowedFd<'a>>,
+}
+
+impl Streams<'static> {
+    /// The process's own three.
+    pub fn own() -> Streams<'static> {
+        // SAFETY: descriptors 0 to 2 stay open for the life of the process: nothing of ours closes
+        // them, and std keeps them open at the start.
+        let fd = |number| unsafe { BorrowedFd::borrow_raw(number) };
+        Streams {
+            stdin: Some(fd(0)),
+            stdout: fd(1),
+            stderr: fd(2),
+            signals: None,
+            terminal: None,
+        }
+    }
+}
+
+/// The signals of this process that a command shall get instead of it: hang-up, interrupt, quit,
+/// terminate, the two of the user, and the terminal's change of size. Held back from the moment
+/// that it is made until it is dropped.
+#[derive(Debug)]
+pub struct Signals {
+    wake: UnixStream,
+    caught: Vec<(i32, Arc<AtomicBool>)>,
+    registered: Vec<signal_hook::SigId>,
+}
+
+impl Signals {
+    /// The numbers that are caught.
+    pub const CAUGHT: [i32; 7] = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGWINCH,
+    ];
+
+    /// Catches them from now on.
+    pub fn catch() -> io::Result<Signals> {
+        let (wake, write) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let mut signals = Signals {
+            wake,
+            caught: Vec::new(),
+            registered: Vec::new(),
+        };
+        for signal in Self::CAUGHT {
+            let flag = Arc::new(AtomicBool::new(false));
+            // In this order: the flag is set by the time the byte is read.
+            signals
+                .registered
+                .push(signal_hook::flag::register(signal, Arc::clone(&flag))?);
+            signals.registered.push(signal_hook::low_level::pipe::register(
+                signal,
+                write.try_clone()?,
+            )?);
+            signals.caught.push((signal, flag));
+        }
+        Ok(signals)
+    }
+
+    /// Readable when a signal came.
+    pub fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// The signals that came since the last call.
+    pub fn take(&self) -> Vec<i32> {
+        let mut piece = [0; 64];
+        while let Ok(1..) | Err(Errno::INTR) = rustix::io::read(&self.wake, &mut piece) {}
+        let came = self
+            .caught
+            .iter()
+            .filter(|(_, flag)| flag.swap(false, Ordering::SeqCst));
+        came.map(|(signal, _)| *signal).collect()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.registered.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}
