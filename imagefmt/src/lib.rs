@@ -6,6 +6,7 @@ pub mod error;
 pub mod gate;
 pub mod io;
 mod lock;
+pub mod probe;
 pub mod qcow2;
 pub mod raw;
 

@@ -1,0 +1,273 @@
+//! Where the blocks of one inode lie: as much as is needed to find the journal.
+//!
+//! Linux, `Documentation/filesystems/ext4/{inodes,ifork,group_descr}.rst`.
+
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::superblock::Superblock;
+use crate::probe::{ProbeError, Window};
+
+/// The most pieces a journal may lie in. `mke2fs` makes it of a few; a hostile tree of
+/// one-block pieces ends here.
+const RUN_LIMIT: usize = 1 << 16;
+
+/// The most blocks of the tree itself that are read.
+const TREE_LIMIT: usize = 1 << 14;
+
+/// The deepest tree of extents that Linux accepts.
+const DEPTH_LIMIT: u16 = 5;
+
+const EXTENTS_MAGIC: u16 = 0xF30A;
+const FLAG_EXTENTS: u32 = 0x8_0000;
+
+/// The first 128 bytes of an inode: all that every revision has.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Inode {
+    mode: U16,
+    _uid: U16,
+    size_lo: U32,
+    _times: [U32; 4],
+    _gid: U16,
+    _links: U16,
+    _blocks: U32,
+    flags: U32,
+    _os: U32,
+    block: [u8; 60],
+    _generation: U32,
+    _acl: U32,
+    size_high: U32,
+}
+
+/// Head of a node of the extent tree.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct NodeHead {
+    magic: U16,
+    entries: U16,
+    _max: U16,
+    depth: U16,
+    _generation: U32,
+}
+
+/// An entry of a leaf.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Extent {
+    logical: U32,
+    len: U16,
+    start_hi: U16,
+    start_lo: U32,
+}
+
+/// An entry of an inner node.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Index {
+    _logical: U32,
+    leaf_lo: U32,
+    leaf_hi: U16,
+    _unused: U16,
+}
+
+/// Blocks that follow each other in the file and on the disk.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    logical: u64,
+    physical: u64,
+    len: u64,
+}
+
+/// Where a file's blocks lie.
+#[derive(Debug, Default)]
+pub(super) struct BlockMap {
+    runs: Vec<Run>,
+    /// Length of the file in bytes.
+    pub(super) size: u64,
+}
+
+/// Why a file's blocks cannot be found: the disk failed, or what is on it makes no sense.
+pub(super) enum MapError {
+    Disk(ProbeError),
+    Damaged(&'static str),
+}
+
+impl From<ProbeError> for MapError {
+    fn from(error: ProbeError) -> MapError {
+        MapError::Disk(error)
+    }
+}
+
+impl BlockMap {
+    /// Reads the map of `inode`, which must lie in the first block group, as the journal's does.
+    pub(super) fn read(window: &Window, superblock: &Superblock, inode: u32) -> Result<BlockMap, MapError> {
+        let size = u64::from(superblock.block_size());
+        if !superblock.is_in_first_group(inode) {
+            return Err(MapError::Damaged("its inode is not in the first block group"));
+        }
+        let table = inode_table(window, superblock)?;
+        let index = u64::from(inode)
+            .saturating_sub(1)
+            .saturating_mul(u64::from(superblock.inode_size()));
+        let mut bytes = [0; size_of::<Inode>()];
+        window.read(table.saturating_mul(size).saturating_add(index), &mut bytes)?;
+        let inode: Inode = zerocopy::transmute!(bytes);
+        if inode.mode.get() & 0xF000 != 0x8000 {
+            return Err(MapError::Damaged("its inode is no regular file"));
+        }
+        let mut map = BlockMap {
+            runs: Vec::new(),
+            size: u64::from(inode.size_high.get()) << 32 | u64::from(inode.size_lo.get()),
+        };
+        if inode.flags.get() & FLAG_EXTENTS != 0 {
+            map.extents(window, size, &inode.block)?;
+        } else {
+            map.indirect(window, size, &inode.block)?;
+        }
+        Ok(map)
+    }
+
+    /// The block on the disk that holds block `logical` of the file.
+    pub(super) fn physical(&self, logical: u64) -> Option<u64> {
+        let after = self.runs.partition_point(|run| run.logical <= logical);
+        let run = self.runs.get(after.checked_sub(1)?)?;
+        let within = logical
+            .checked_sub(run.logical)
+            .filter(|within| *within < run.len)?;
+        run.physical.checked_add(within)
+    }
+
+    /// Appends one run, joined to the one before where both go on.
+    fn push(&mut self, next: Run) -> Result<(), MapError> {
+        if let Some(last) = self.runs.last_mut() {
+            let end = last.logical.saturating_add(last.len);
+            if next.logical < end {
+                return Err(MapError::Damaged("its block map is out of order"));
+            }
+            if next.logical == end && next.physical == last.physical.saturating_add(last.len) {
+                last.len = last.len.saturating_add(next.len);
+                return Ok(());
+            }
+        }
+        if self.runs.len() >= RUN_LIMIT {
+            return Err(MapError::Damaged("it lies in too many pieces"));
+        }
+        self.runs.push(next);
+        Ok(())
+    }
+
+    /// Walks a tree of extents, leaves from left to right.
+    fn extents(&mut self, window: &Window, block_size: u64, root: &[u8]) -> Result<(), MapError> {
+        let mut nodes = vec![(root.to_vec(), DEPTH_LIMIT)];
+        let mut budget = TREE_LIMIT;
+        while let Some((bytes, depth_limit)) = nodes.pop() {
+            let (head, entries) = NodeHead::read_from_prefix(&bytes)
+                .map_err(|_| MapError::Damaged("its extent tree is cut off"))?;
+            let depth = head.depth.get();
+            if head.magic.get() != EXTENTS_MAGIC || depth > depth_limit {
+                return Err(MapError::Damaged("its extent tree is damaged"));
+            }
+            let entries = entries.chunks_exact(12).take(usize::from(head.entries.get()));
+            if depth == 0 {
+                entries.filter_map(run).try_for_each(|run| self.push(run))?;
+                continue;
+            }
+            let children: Vec<u64> = entries.filter_map(child).collect();
+            for child in children.into_iter().rev() {
+                budget = budget
+                    .checked_sub(1)
+                    .ok_or(MapError::Damaged("its extent tree does not end"))?;
+                let node = block(window, block_size, child)?;
+                nodes.push((node, depth.saturating_sub(1)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks the map of ext2 and ext3: twelve blocks, then one, two and three levels of pointers.
+    fn indirect(&mut self, window: &Window, block_size: u64, root: &[u8]) -> Result<(), MapError> {
+        let blocks = self.size.div_ceil(block_size);
+        let mut logical = 0;
+        let mut budget = TREE_LIMIT;
+        // What is still to be visited, the next one last: (block, levels of pointers below it).
+        let mut stack: Vec<(u32, u8)> = pointers(root).zip([0; 12].into_iter().chain([1, 2, 3])).collect();
+        stack.reverse();
+        let per_block = block_size / 4;
+        while let Some((pointer, levels)) = stack.pop() {
+            if logical >= blocks {
+                break;
+            }
+            let covers = per_block.checked_pow(u32::from(levels)).unwrap_or(u64::MAX);
+            if pointer == 0 {
+                logical = logical.saturating_add(covers);
+            } else if levels == 0 {
+                self.push(Run {
+                    logical,
+                    physical: u64::from(pointer),
+                    len: 1,
+                })?;
+                logical = logical.saturating_add(1);
+            } else {
+                budget = budget
+                    .checked_sub(1)
+                    .ok_or(MapError::Damaged("its block map does not end"))?;
+                let below = block(window, block_size, u64::from(pointer))?;
+                let children: Vec<u32> = pointers(&below).collect();
+                stack.extend(
+                    children
+                        .into_iter()
+                        .rev()
+                        .map(|child| (child, levels.saturating_sub(1))),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first block of group 0's inode table.
+fn inode_table(window: &Window, superblock: &Superblock) -> Result<u64, ProbeError> {
+    let block = superblock.first_data_block().saturating_add(1);
+    let at = block.saturating_mul(u64::from(superblock.block_size()));
+    let half = |offset: u64| {
+        let mut bytes = [0; 4];
+        window
+            .read(at.saturating_add(offset), &mut bytes)
+            .map(|()| u64::from(u32::from_le_bytes(bytes)))
+    };
+    let high = if superblock.has_wide_descriptors() {
+        half(0x28)?
+    } else {
+        0
+    };
+    Ok(high << 32 | half(0x08)?)
+}
+
+fn block(window: &Window, block_size: u64, block: u64) -> Result<Vec<u8>, ProbeError> {
+    let mut bytes = vec![0; usize::try_from(block_size).unwrap_or(0)];
+    window.read(block.saturating_mul(block_size), &mut bytes)?;
+    Ok(bytes)
+}
+
+fn run(bytes: &[u8]) -> Option<Run> {
+    let extent = Extent::read_from_bytes(bytes).ok()?;
+    Some(Run {
+        logical: u64::from(extent.logical.get()),
+        physical: u64::from(extent.start_hi.get()) << 32 | u64::from(extent.start_lo.get()),
+        // More than 32768 marks an extent as allocated but not yet written.
+        len: u64::from(extent.len.get()).min(32768),
+    })
+}
+
+fn child(bytes: &[u8]) -> Option<u64> {
+    let index = Index::read_from_bytes(bytes).ok()?;
+    Some(u64::from(index.leaf_hi.get()) << 32 | u64::from(index.leaf_lo.get()))
+}
+
+fn pointers(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    bytes
+        .chunks_exact(4)
+        .filter_map(|chunk| chunk.first_chunk().copied())
+        .map(u32::from_le_bytes)
+}

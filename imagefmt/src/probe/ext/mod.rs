@@ -1,0 +1,249 @@
+//! Files on ext2, ext3 and ext4.
+//!
+//! Names, inodes and extents are read by the `ext4-view` library. What surrounds it is here:
+//! limits on what a hostile superblock may ask for, and the journal, which is applied in memory
+//! in all its formats ([`Journal`]), so that a disk whose guest was stopped by force shows what
+//! its guest had committed.
+
+mod crc32c;
+mod inode;
+mod journal;
+mod journal_block;
+pub(crate) mod superblock;
+mod view;
+
+use ext4_view::{Ext4, Ext4Error, FileType};
+
+use self::journal::{Replay, Unusable};
+use self::superblock::Superblock;
+use self::view::View;
+use super::signatures::REACH;
+use super::{FileSystem, FileSystemKind, ProbeError, Window};
+
+/// The most entries of a folder that are listed.
+const LIST_LIMIT: usize = 10_000;
+
+/// What became of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Journal {
+    /// There was nothing in it to apply, or there is none.
+    Clean,
+    /// It was applied, in memory.
+    Replayed {
+        /// Committed transactions found in it.
+        transactions: u32,
+        /// Blocks whose newer version was in it.
+        blocks: usize,
+    },
+    /// It could not be applied; files show as they were before.
+    Ignored {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The files of an ext2, ext3 or ext4 file system, read only.
+///
+/// It belongs to one thread: the reader keeps a cache without locks.
+pub struct FileTree {
+    files: Ext4,
+    family: &'static str,
+    journal: Journal,
+}
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FolderEntry {
+    /// Its name, with what is not UTF-8 replaced.
+    pub name: String,
+    /// Whether it is a folder itself.
+    pub is_folder: bool,
+}
+
+impl FileTree {
+    /// Opens the file system in `window`. One of another kind is [`ProbeError::Unsupported`],
+    /// which names it.
+    pub fn open(window: &Window) -> Result<FileTree, ProbeError> {
+        let head = window.read_up_to(0, REACH)?;
+        let found = FileSystem::identify(&head, window.len());
+        let superblock = Superblock::parse(&head);
+        let (FileSystemKind::Ext(family), Some(superblock)) = (found.kind, superblock) else {
+            return Err(ProbeError::Unsupported {
+                found: found.kind.name().into(),
+            });
+        };
+        if let Some(reason) = superblock.implausible(window.len()) {
+            return Err(ProbeError::Ext { kind: family, reason });
+        }
+        if !superblock.needs_recovery() {
+            let files = load(window, &superblock, Replay::default(), family)?;
+            return Ok(FileTree {
+                files,
+                family,
+                journal: Journal::Clean,
+            });
+        }
+        let ignored = match Replay::read(window, &superblock) {
+            Ok(replay) => {
+                let (transactions, blocks) = (replay.transactions, replay.blocks.len());
+                match load(window, &superblock, replay, family) {
+                    Ok(files) if blocks == 0 => {
+                        return Ok(FileTree {
+                            files,
+                            family,
+                            journal: Journal::Clean,
+                        });
+                    }
+                    Ok(files) => {
+                        let journal = Journal::Replayed { transactions, blocks };
+                        return Ok(FileTree {
+                            files,
+                            family,
+                            journal,
+                        });
+                    }
+                    Err(error) => format!("with it, {error}"),
+                }
+            }
+            Err(Unusable::Because(reason)) => reason,
+            Err(Unusable::Disk(error)) => error.to_string(),
+        };
+        tracing::warn!("the journal of the {family} file system is not applied: {ignored}");
+        let files = load(window, &superblock, Replay::default(), family)?;
+        Ok(FileTree {
+            files,
+            family,
+            journal: Journal::Ignored { reason: ignored },
+        })
+    }
+
+    /// `ext2`, `ext3` or `ext4`.
+    pub fn family(&self) -> &'static str {
+        self.family
+    }
+
+    /// What became of the journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Its UUID, as `UUID=` on a kernel's command line wants it.
+    pub fn uuid(&self) -> String {
+        self.files.uuid().to_string()
+    }
+
+    /// The bytes of the file at `path`, symbolic links followed; an error if it is longer than
+    /// `cap` bytes. The length that an inode claims is checked before anything is allocated.
+    pub fn read(&self, path: &str, cap: u64) -> Result<Vec<u8>, ProbeError> {
+        let at = rooted(path);
+        let named = |error| named(path, error);
+        let metadata = self.files.metadata(at.as_str()).map_err(named)?;
+        let file_type = metadata.file_type();
+        if !file_type.is_regular_file() {
+            return Err(ProbeError::NotAFile {
+                path: path.into(),
+                what: name(file_type),
+            });
+        }
+        if metadata.len() > cap {
+            return Err(ProbeError::TooLong {
+                path: path.into(),
+                len: metadata.len(),
+                cap,
+            });
+        }
+        self.files.read(at.as_str()).map_err(named)
+    }
+
+    /// Whether there is anything at `path`, symbolic links followed.
+    pub fn exists(&self, path: &str) -> Result<bool, ProbeError> {
+        match self.files.metadata(rooted(path).as_str()) {
+            Ok(_) => Ok(true),
+            Err(error) => match named(path, error) {
+                ProbeError::NotFound { .. } => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// The path that `path` leads to once symbolic links are followed.
+    pub fn resolve(&self, path: &str) -> Result<String, ProbeError> {
+        let found = self
+            .files
+            .canonicalize(rooted(path).as_str())
+            .map_err(|error| named(path, error))?;
+        Ok(found.display().to_string())
+    }
+
+    /// What is in the folder at `path`, by name; no more than the first 10,000 entries.
+    pub fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
+        let entries = self
+            .files
+            .read_dir(rooted(path).as_str())
+            .map_err(|error| named(path, error))?;
+        let mut found = Vec::new();
+        for entry in entries.take(LIST_LIMIT) {
+            let entry = entry.map_err(|error| named(path, error))?;
+            let name = String::from_utf8_lossy(entry.file_name().as_ref()).into_owned();
+            if name != "." && name != ".." {
+                let is_folder = entry.file_type().is_ok_and(FileType::is_dir);
+                found.push(FolderEntry { name, is_folder });
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Gives the library the file system as it is with `replay` applied.
+fn load(
+    window: &Window,
+    superblock: &Superblock,
+    replay: Replay,
+    kind: &'static str,
+) -> Result<Ext4, ProbeError> {
+    let damaged = || ProbeError::Ext {
+        kind,
+        reason: "its superblock is damaged".into(),
+    };
+    let view = View::new(window.clone(), superblock.block_size(), replay)?.ok_or_else(damaged)?;
+    Ext4::load(Box::new(view)).map_err(|error| ProbeError::Ext {
+        kind,
+        reason: error.to_string(),
+    })
+}
+
+/// `path` as the library wants it: from the root.
+fn rooted(path: &str) -> String {
+    format!("/{}", path.trim_start_matches('/'))
+}
+
+fn named(path: &str, error: Ext4Error) -> ProbeError {
+    let path = path.to_string();
+    match error {
+        Ext4Error::NotFound | Ext4Error::NotADirectory => ProbeError::NotFound { path },
+        Ext4Error::IsADirectory => ProbeError::NotAFile {
+            path,
+            what: "a folder",
+        },
+        Ext4Error::IsASpecialFile => ProbeError::NotAFile {
+            path,
+            what: "a special file",
+        },
+        other => ProbeError::Path {
+            path,
+            reason: other.to_string(),
+        },
+    }
+}
+
+fn name(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::Directory => "a folder",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::BlockDevice | FileType::CharacterDevice => "a device",
+        FileType::Regular => "a file",
+    }
+}

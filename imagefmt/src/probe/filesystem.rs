@@ -1,0 +1,96 @@
+//! Which file system is in a partition, and what it is called.
+
+use super::ext::superblock::Superblock;
+use super::signatures::{REACH, SIGNATURES};
+use super::{ProbeError, Window};
+
+/// What was found in a partition or on an unpartitioned disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Which one.
+    pub kind: FileSystemKind,
+    /// Its UUID, as `UUID=` on a kernel's command line wants it; known for the file systems that
+    /// Linux can have its root on.
+    pub uuid: Option<String>,
+    /// Its label, if it has one.
+    pub label: Option<String>,
+}
+
+/// A file system, or what else can fill a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystemKind {
+    /// ext2, ext3 or ext4: the ones that can be read ([`super::FileTree`]).
+    Ext(&'static str),
+    /// Another one, by its name.
+    Other(&'static str),
+    /// Only zero bytes where marks would be.
+    Empty,
+    /// Something, but nothing that is known.
+    Unknown,
+}
+
+impl FileSystemKind {
+    /// The name, as a message shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileSystemKind::Ext(name) | FileSystemKind::Other(name) => name,
+            FileSystemKind::Empty => "empty (only zero bytes)",
+            FileSystemKind::Unknown => "of a kind that is not known",
+        }
+    }
+
+    /// Whether it can be read.
+    pub fn is_readable(self) -> bool {
+        matches!(self, FileSystemKind::Ext(_))
+    }
+}
+
+impl std::fmt::Display for FileSystemKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FileSystem {
+    /// Says what is in `window`, by its marks.
+    pub fn detect(window: &Window) -> Result<FileSystem, ProbeError> {
+        Ok(FileSystem::identify(&window.read_up_to(0, REACH)?, window.len()))
+    }
+
+    /// Says what a partition is that begins with the bytes `head` and is `len` bytes long.
+    pub fn identify(head: &[u8], len: u64) -> FileSystem {
+        if let Some(superblock) = Superblock::parse(head) {
+            return FileSystem {
+                kind: superblock.kind(len),
+                uuid: Some(superblock.uuid().to_string()),
+                label: superblock.label(),
+            };
+        }
+        let found = SIGNATURES.iter().find(|signature| {
+            head.get(signature.offset..)
+                .is_some_and(|rest| rest.starts_with(signature.magic))
+        });
+        let kind = match found {
+            Some(signature) => FileSystemKind::Other(signature.name),
+            None if head.iter().all(|byte| *byte == 0) => FileSystemKind::Empty,
+            None => FileSystemKind::Unknown,
+        };
+        FileSystem {
+            kind,
+            uuid: uuid(kind.name(), head),
+            label: None,
+        }
+    }
+}
+
+/// The UUID of the file systems that Linux can have its root on.
+fn uuid(name: &str, head: &[u8]) -> Option<String> {
+    let offset = match name {
+        "XFS" => 0x20,
+        "Btrfs" => 0x1_0020,
+        "F2FS" => 0x46c,
+        _ => return None,
+    };
+    let bytes: [u8; 16] = head.get(offset..)?.first_chunk().copied()?;
+    (bytes != [0; 16]).then(|| uuid::Uuid::from_bytes(bytes).to_string())
+}

@@ -1,0 +1,126 @@
+//! The partition table of a disk, whichever kind it is.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{ProbeError, Window, gpt, mbr};
+use crate::disk::Disk;
+
+/// Which kind of table a disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// None: the disk is one file system, or nothing that is known.
+    None,
+    /// The table of DOS, in the first sector.
+    Mbr,
+    /// The GUID partition table of UEFI.
+    Gpt,
+}
+
+/// A disk's partitions.
+#[derive(Debug, Clone)]
+pub struct PartitionTable {
+    /// Which kind of table it is.
+    pub kind: TableKind,
+    /// Its partitions, by index.
+    pub partitions: Vec<Partition>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its place in the table, from 0. An MBR's logical partitions begin at 4. Linux's number, the
+    /// one in `sda1`, is one more.
+    pub index: u32,
+    /// First byte on the disk.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// What the table says of it.
+    pub kind: PartitionKind,
+    /// Its `PARTUUID`, as Linux writes it.
+    pub uuid: Option<String>,
+}
+
+/// What the table says that a partition is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartitionKind {
+    /// An MBR's entry.
+    Mbr {
+        /// The type code: 0x83 for Linux.
+        code: u8,
+        /// Whether the entry is marked as the one to boot.
+        active: bool,
+    },
+    /// A GPT's entry.
+    Gpt {
+        /// The type.
+        type_guid: Uuid,
+        /// The name; often empty.
+        name: String,
+    },
+}
+
+impl PartitionTable {
+    /// Reads the table of `disk`. A damaged GPT is an error; a disk without a table is not.
+    pub fn read(disk: &Arc<dyn Disk>) -> Result<PartitionTable, ProbeError> {
+        let whole = Window::whole(Arc::clone(disk));
+        Ok(match mbr::read(&whole)? {
+            mbr::Mbr::Protective => PartitionTable {
+                kind: TableKind::Gpt,
+                partitions: gpt::read(&whole)?,
+            },
+            mbr::Mbr::Partitions(partitions) => PartitionTable {
+                kind: TableKind::Mbr,
+                partitions,
+            },
+            mbr::Mbr::None if gpt::is_there(&whole)? => PartitionTable {
+                kind: TableKind::Gpt,
+                partitions: gpt::read(&whole)?,
+            },
+            mbr::Mbr::None => PartitionTable {
+                kind: TableKind::None,
+                partitions: Vec::new(),
+            },
+        })
+    }
+
+    /// The partition with that index.
+    pub fn get(&self, index: u32) -> Option<&Partition> {
+        self.partitions.iter().find(|partition| partition.index == index)
+    }
+}
+
+impl Partition {
+    /// Linux's number: the 1 of `sda1`.
+    pub fn number(&self) -> u32 {
+        self.index.saturating_add(1)
+    }
+
+    /// Its bytes on `disk`; an error if it reaches beyond the disk's end.
+    pub fn window(&self, disk: &Arc<dyn Disk>) -> Result<Window, ProbeError> {
+        Window::range(
+            Arc::clone(disk),
+            self.start,
+            self.len,
+            &format!("partition {}", self.number()),
+        )
+    }
+
+    /// Whether it is an EFI system partition.
+    pub fn is_efi_system(&self) -> bool {
+        match &self.kind {
+            PartitionKind::Mbr { code, .. } => *code == 0xEF,
+            PartitionKind::Gpt { type_guid, .. } => {
+                *type_guid == Uuid::from_u128(0xC12A7328_F81F_11D2_BA4B_00A0C93EC93B)
+            }
+        }
+    }
+
+    /// Whether it is a BIOS boot partition, where GRUB keeps its core on a GPT disk.
+    pub fn is_bios_boot(&self) -> bool {
+        matches!(&self.kind, PartitionKind::Gpt { type_guid, .. }
+            if *type_guid == Uuid::from_u128(0x21686148_6449_6E6F_744E_656564454649))
+    }
+}
