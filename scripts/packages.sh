@@ -46,8 +46,9 @@ trap 'rm -rf "$lists"' EXIT
 mkdir -p "$lists/parts" "$lists/state/partial"
 release=()
 if [[ " ${wanted[*]} " == *" qemu-"* && $VERSION_CODENAME == bookworm ]]; then
-    mirror=$(sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+) .*/\2/p' \
-        /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -E 'debian/?$' | head -n 1)
+    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+) .*/\2/p' |
+        grep -E 'debian/?$' | head -n 1) || true
+    [ -n "$mirror" ] || { echo "no Debian mirror is configured in /etc/apt" >&2; exit 1; }
     printf 'Types: deb\nURIs: %s\nSuites: bookworm bookworm-updates bookworm-backports\nComponents: main\nSigned-By: %s\n' \
         "$mirror" /usr/share/keyrings/debian-archive-keyring.gpg >"$lists/parts/kiln.sources"
     release=(-t bookworm-backports)
