@@ -12,7 +12,9 @@ cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/sbin:/sbin
 
 wanted=()
-want() { command -v "$1" >/dev/null || wanted+=("$2"); } # program, package
+want() { # program, package
+    command -v "$1" >/dev/null || [[ " ${wanted[*]} " == *" $2 "* ]] || wanted+=("$2")
+}
 qemu() { want qemu-system-x86_64 qemu-system-x86; }
 for group in "$@"; do
     case $group in
