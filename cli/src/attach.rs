@@ -1,0 +1,41 @@
+//! This process' own streams, terminal and signals, given to a command somewhere else: in a guest,
+//! or in the software machine.
+
+use kiln_agent::client::{
+    Agent, AgentError, ExecRequest, ExecStatus, RawMode, Signals, Size, Streams, Terminal,
+};
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
+/// The terminal that a command there should get: one if all three streams are one here.
+pub(crate) fn terminal() -> Option<Terminal> {
+    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    if !(input.is_terminal() && output.is_terminal() && error.is_terminal()) {
+        return None;
+    }
+    let size = Size::of(&output)?;
+    let term = std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned());
+    Some(Terminal { size, term })
+}
+
+/// Runs the command there until it ends.
+pub(crate) fn run(agent: Agent, request: ExecRequest) -> Result<ExecStatus, AgentError> {
+    let signals = Signals::catch()?;
+    let input = std::io::stdin();
+    let on_terminal = request.tty.is_some();
+    let session = agent.exec(request)?;
+    // Raw only now: what failed before printed its error on an ordinary terminal.
+    let raw = if on_terminal {
+        Some(RawMode::enter(input.as_fd())?)
+    } else {
+        None
+    };
+    let streams = Streams {
+        signals: Some(&signals),
+        terminal: on_terminal.then(|| input.as_fd()),
+        ..Streams::own()
+    };
+    let ended = session.run(streams);
+    drop(raw);
+    ended
+}

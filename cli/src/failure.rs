@@ -1,0 +1,109 @@
+//! How a command fails: one line for people, one document for programs, one exit status.
+
+use crate::output::Format;
+use serde_json::json;
+
+/// Kiln itself failed while it was to hand on another command's status.
+pub(crate) const OWN_FAILURE: u8 = 125;
+
+/// The reason why a command failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// EC2's error code, where it has one for this.
+    pub(crate) code: Option<String>,
+    /// What, which, why and what to do.
+    pub(crate) message: String,
+    /// The process' exit status.
+    pub(crate) status: u8,
+}
+
+impl Failure {
+    /// A failure with status 1.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            code: None,
+            message: message.into(),
+            status: 1,
+        }
+    }
+
+    /// With one of EC2's codes.
+    pub(crate) fn coded(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: Some(code.into()),
+            ..Self::new(message)
+        }
+    }
+
+    /// Wrong usage that the parser could not see.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            status: 2,
+            code: Some("InvalidParameterCombination".to_owned()),
+            message: message.into(),
+        }
+    }
+
+    /// The same failure of a command that hands on the status of another (`exec`, `run -- CMD`).
+    pub(crate) fn while_handing_on(self) -> Self {
+        let status = if self.status == 2 { 2 } else { OWN_FAILURE };
+        Self { status, ..self }
+    }
+
+    /// As it goes to stderr, without the newline.
+    pub(crate) fn render(&self, format: Format) -> String {
+        match (format, &self.code) {
+            (Format::Json, code) => {
+                let code = code.as_deref().unwrap_or("InternalFailure");
+                json!({"Error": {"Code": code, "Message": self.message}}).to_string()
+            }
+            (_, Some(code)) => format!("error: {} [{code}]", one_line(&self.message)),
+            (_, None) => format!("error: {}", one_line(&self.message)),
+        }
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message
+        .split('\n')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+impl From<crate::software_machine::Error> for Failure {
+    fn from(error: crate::software_machine::Error) -> Self {
+        Self::coded("InternalError", error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_the_code_in_brackets() {
+        let failure = Failure::coded(
+            "InvalidAMIName.Duplicate",
+            "the image name `web`\n is taken by ami-1",
+        );
+        assert_eq!(
+            failure.render(Format::Table),
+            "error: the image name `web` is taken by ami-1 [InvalidAMIName.Duplicate]"
+        );
+    }
+
+    #[test]
+    fn in_json_mode_an_error_is_a_document() {
+        let document: serde_json::Value =
+            serde_json::from_str(&Failure::coded("A.B", "m").render(Format::Json)).expect("JSON");
+        assert_eq!(document, json!({"Error": {"Code": "A.B", "Message": "m"}}));
+    }
+
+    #[test]
+    fn a_failure_of_ours_is_125_where_a_status_is_handed_on_but_wrong_usage_stays_2() {
+        assert_eq!(Failure::new("x").while_handing_on().status, 125);
+        assert_eq!(Failure::usage("x").while_handing_on().status, 2);
+    }
+}

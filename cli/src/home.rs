@@ -1,0 +1,32 @@
+//! Where things lie on this host: the store of one `KILN_HOME`, and the cache shared by all of them.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of the store: `--home`, then `KILN_HOME`, then `/var/lib/kiln` for root and
+/// `$XDG_DATA_HOME/kiln` for everybody else. Always absolute.
+pub(crate) fn store(named: Option<&Path>) -> PathBuf {
+    let chosen = named.map(Path::to_path_buf).unwrap_or_else(default_store);
+    std::path::absolute(&chosen).unwrap_or(chosen)
+}
+
+fn default_store() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/kiln");
+    }
+    below_home("XDG_DATA_HOME", ".local/share").join("kiln")
+}
+
+/// The cache: what can be made or downloaded again.
+pub(crate) fn cache() -> PathBuf {
+    below_home("XDG_CACHE_HOME", ".cache").join("kiln")
+}
+
+/// A folder of the XDG base directory specification: its variable if that is an absolute path.
+fn below_home(variable: &str, otherwise: &str) -> PathBuf {
+    match std::env::var_os(variable).map(PathBuf::from) {
+        Some(path) if path.is_absolute() => path,
+        _ => std::env::home_dir()
+            .unwrap_or_else(|| PathBuf::from("/"))
+            .join(otherwise),
+    }
+}

@@ -1,0 +1,117 @@
+//! A command that runs in the machine as if it ran here: streams, terminal, signals, working folder,
+//! exit status.
+
+use super::start::Lease;
+use super::{Error, HOST_INSIDE, STORE_INSIDE};
+use crate::attach;
+use kiln_agent::client::{Agent, ExecRequest, ExecStatus};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// Variables that a command in the machine gets from here. All others stay here.
+const HANDED_ON: &[&str] = &[
+    "TERM",
+    "NO_COLOR",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "CI",
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+];
+/// The same, by their beginning.
+const HANDED_ON_PREFIXES: &[&str] = &["KILN_", "AWS_REGION", "AWS_DEFAULT_REGION"];
+
+/// Tells a forwarded `kiln` where its user is: the working folder on the host.
+pub(crate) const USER_FOLDER: &str = "KILN_USER_FOLDER";
+
+/// Runs `argv` and returns how it ended. On a terminal it gets one, else three streams.
+pub(crate) fn run(lease: &Lease, argv: Vec<OsString>, cwd: Cwd) -> Result<ExecStatus, Error> {
+    let request = ExecRequest {
+        argv,
+        env: environment(),
+        cwd: Some(cwd.inside()),
+        user: None,
+        tty: attach::terminal(),
+    };
+    let failed = |e: kiln_agent::client::AgentError| {
+        Error::new(format!(
+            "the software machine broke off ({e}); it is started again by the next command, and instances \
+             that ran in it show as stopped"
+        ))
+    };
+    attach::run(Agent::connect(lease.agent()?), request).map_err(failed)
+}
+
+/// Where a command begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cwd {
+    /// In this process' working folder, as the machine sees it.
+    #[allow(dead_code, reason = "forwarded commands come next")]
+    Same,
+    /// In the machine's own root.
+    Root,
+}
+
+impl Cwd {
+    fn inside(self) -> PathBuf {
+        match self {
+            Cwd::Root => PathBuf::from("/"),
+            Cwd::Same => std::env::current_dir().map_or_else(|_| PathBuf::from("/"), |here| inside(&here)),
+        }
+    }
+}
+
+/// Where a file of the host is in the machine.
+pub(crate) fn inside(host: &Path) -> PathBuf {
+    let mut path = OsString::from(HOST_INSIDE);
+    path.push(host);
+    PathBuf::from(path)
+}
+
+fn environment() -> Vec<(OsString, OsString)> {
+    let mut all: Vec<(OsString, OsString)> = std::env::vars_os()
+        .filter(|(name, _)| is_handed_on(name))
+        .collect();
+    // The machine's own words win: they come last.
+    all.retain(|(name, _)| name != "KILN_HOME" && name != "KILN_ACCEL" && name != USER_FOLDER);
+    all.push(("KILN_HOME".into(), STORE_INSIDE.into()));
+    all.push(("KILN_ACCEL".into(), "kvm".into()));
+    if let Ok(here) = std::env::current_dir() {
+        all.push((USER_FOLDER.into(), here.into()));
+    }
+    all
+}
+
+fn is_handed_on(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        HANDED_ON.contains(&name) || HANDED_ON_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_command_needs_is_handed_on() {
+        for (name, yes) in [
+            ("TERM", true),
+            ("KILN_REGION", true),
+            ("AWS_DEFAULT_REGION", true),
+            ("AWS_SECRET_ACCESS_KEY", false),
+            ("PATH", false),
+            ("LD_PRELOAD", false),
+        ] {
+            assert_eq!(is_handed_on(OsStr::new(name)), yes, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_the_host_is_below_host() {
+        assert_eq!(
+            inside(Path::new("/home/me/x.raw")),
+            Path::new("/host/home/me/x.raw")
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! What the machine boots: Debian's full kernel, and an initramfs with busybox, the modules, our own
+//! binaries and a small init.
+//!
+//! Kernel, modules and busybox come from the shared cache. The initramfs is written anew at each
+//! start, which costs less than to find out whether an old one is still right.
+
+use super::{Error, cpio::Archive, modules, packages};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+/// The programs that the machine carries, all from the folder of the running `kiln`.
+const BINARIES: &[&str] = &["kiln", "kiln-vmm", "kiln-agent"];
+
+/// The machine's first process.
+const INIT: &str = include_str!("init.sh");
+/// What it becomes once the root file system is a tmpfs.
+const MAIN: &str = include_str!("main.sh");
+
+/// The unpacked packages in the cache.
+pub(crate) struct Base {
+    tree: PathBuf,
+}
+
+impl Base {
+    /// The packages, downloaded if the cache lacks them.
+    pub(crate) fn ensure(cache: &Path) -> Result<Self, Error> {
+        let folder = cache.join("machine");
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
+        let tree = folder.join("base");
+        if !tree.exists() {
+            let kernel = packages::first_dependency("linux-image-amd64")?;
+            packages::fetch(&[kernel, "busybox-static".to_owned()], &tree)?;
+        }
+        Ok(Self { tree })
+    }
+
+    /// Is it in the cache already?
+    pub(crate) fn is_cached(cache: &Path) -> bool {
+        cache.join("machine/base").exists()
+    }
+
+    /// The kernel.
+    pub(crate) fn kernel(&self) -> Result<PathBuf, Error> {
+        let boot = self.tree.join("boot");
+        let entries = boot.read_dir().map_err(|e| Error::io("read", &boot, &e))?;
+        entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-"))
+            })
+            .ok_or_else(|| {
+                Error::new(format!(
+                    "no kernel in {}; remove that folder and try again",
+                    boot.display()
+                ))
+            })
+    }
+
+    fn busybox(&self) -> Result<Vec<u8>, Error> {
+        let paths = ["bin/busybox", "usr/bin/busybox"].map(|p| self.tree.join(p));
+        let path = paths.iter().find(|p| p.exists()).unwrap_or(&paths[0]);
+        std::fs::read(path).map_err(|e| Error::io("read", path, &e))
+    }
+
+    fn modules(&self) -> Result<Vec<modules::Module>, Error> {
+        let folders = ["lib/modules", "usr/lib/modules"].map(|p| self.tree.join(p));
+        let folder = folders.iter().find(|p| p.exists()).unwrap_or(&folders[0]);
+        modules::ordered(folder, modules::WANTED).map_err(|e| Error::io("read", folder, &e))
+    }
+}
+
+/// Our static programs, which run on the host and in the machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// Those beside the running `kiln`, or in `../libexec/kiln` as installed.
+    pub(crate) fn find() -> Result<Self, Error> {
+        let own =
+            std::env::current_exe().map_err(|e| Error::new(format!("cannot find my own program: {e}")))?;
+        let beside = own.parent().unwrap_or(Path::new("/")).to_path_buf();
+        let candidates = [beside.join("../libexec/kiln"), beside.clone()];
+        for folder in candidates {
+            if BINARIES.iter().all(|name| is_static(&folder.join(name))) {
+                return Ok(Self { folder });
+            }
+        }
+        Err(Error::new(format!(
+            "the software machine needs kiln, kiln-vmm and kiln-agent as static programs in {}; `make` builds them so",
+            beside.display()
+        )))
+    }
+
+    /// The folder that they lie in.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The path of one of them.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Changes whenever one of the programs is built anew.
+    pub(crate) fn stamp(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let of = |name: &&str| {
+            std::fs::metadata(self.path(name)).map_or_else(
+                |_| "-".to_owned(),
+                |is| {
+                    format!(
+                        "{name}:{}:{}:{}.{}",
+                        is.ino(),
+                        is.len(),
+                        is.mtime(),
+                        is.mtime_nsec()
+                    )
+                },
+            )
+        };
+        BINARIES.iter().map(of).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Their names.
+    pub(crate) fn names() -> &'static [&'static str] {
+        BINARIES
+    }
+}
+
+/// An ELF file without an interpreter (`PT_INTERP`, type 3) runs on any Linux.
+fn is_static(path: &Path) -> bool {
+    use std::os::unix::fs::FileExt;
+    let Ok(file) = File::open(path) else { return false };
+    let mut header = [0_u8; 64];
+    if file.read_exact_at(&mut header, 0).is_err() || !header.starts_with(b"\x7fELF\x02") {
+        return false;
+    }
+    let field = |at: usize, len: usize| {
+        header[at..at + len]
+            .iter()
+            .rev()
+            .fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
+    };
+    let (offset, size, count) = (field(32, 8), field(54, 2), field(56, 2));
+    (0..count).all(|n| {
+        let mut kind = [0_u8; 4];
+        match file.read_exact_at(&mut kind, offset.saturating_add(n * size)) {
+            Ok(()) => u32::from_le_bytes(kind) != 3,
+            Err(_) => false,
+        }
+    })
+}
+
+/// Writes the initramfs to `path`.
+pub(crate) fn write_initramfs(base: &Base, programs: &Programs, path: &Path) -> Result<(), Error> {
+    let modules = base.modules()?;
+    let busybox = base.busybox()?;
+    let writing = |e: std::io::Error| Error::io("write", path, &e);
+    let file = File::create(path).map_err(writing)?;
+    let mut archive = Archive::new(BufWriter::with_capacity(1 << 20, file));
+    for folder in ["bin", "dev", "modules", "root"] {
+        archive.directory(folder).map_err(writing)?;
+    }
+    archive.character_device("dev/console", 5, 1).map_err(writing)?;
+    archive.file("bin/busybox", 0o755, &busybox).map_err(writing)?;
+    archive.symlink("bin/sh", "busybox").map_err(writing)?;
+    for (number, module) in modules.iter().enumerate() {
+        archive
+            .file(
+                &format!("modules/{number:02}-{}.ko", module.name),
+                0o644,
+                &module.content,
+            )
+            .map_err(writing)?;
+    }
+    for name in BINARIES {
+        let from = programs.path(name);
+        let content = std::fs::read(&from).map_err(|e| Error::io("read", &from, &e))?;
+        archive
+            .file(&format!("bin/{name}"), 0o755, &content)
+            .map_err(writing)?;
+    }
+    archive.file("init", 0o755, INIT.as_bytes()).map_err(writing)?;
+    archive.file("main", 0o755, MAIN.as_bytes()).map_err(writing)?;
+    archive.finish().map_err(writing)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamically_linked_program_is_told_from_other_files() {
+        assert!(
+            !is_static(Path::new("/bin/sh")),
+            "a distribution's shell has an interpreter"
+        );
+        assert!(!is_static(Path::new("/etc/passwd")));
+        assert!(!is_static(Path::new("/nonexistent")));
+    }
+}

@@ -1,0 +1,52 @@
+//! The software machine: a small QEMU guest whose emulated processor has SVM, so that `/dev/kvm` in
+//! it is real. For hosts without hardware virtualization.
+//!
+//! ```text
+//!  kiln run …  ──lease──>  supervisor  ──owns──>  QEMU (TCG)
+//!      │                     │ Mux                 ├─ /kiln  the store, on a disk of its own
+//!      └──── agent.sock ─────┘═══virtio-serial═══> ├─ /host  this host's files (9p)
+//!                                                  └─ kiln-agent -> kiln run … -> kiln-vmm -> guest
+//! ```
+//!
+//! One belongs to each `KILN_HOME` that is used this way and lives in its folder `machine`. A command
+//! takes a lease, which starts the machine if need be, and runs itself in there ([`forward`]).
+
+mod agent;
+mod cpio;
+mod data_disk;
+mod error;
+pub(crate) mod forward;
+mod image;
+mod layout;
+mod modules;
+mod packages;
+mod qemu;
+mod settings;
+mod start;
+pub(crate) mod supervisor;
+mod wire;
+
+pub(crate) use error::Error;
+pub(crate) use settings::Settings;
+pub(crate) use start::{Lease, delete, lease, settle, status, stop};
+
+use std::path::{Path, PathBuf};
+
+/// Where the store lies inside.
+pub(crate) const STORE_INSIDE: &str = "/kiln";
+/// Where this host's files lie inside.
+pub(crate) const HOST_INSIDE: &str = "/host";
+
+/// A program of the host, also where the PATH of ordinary users does not look.
+fn program(name: &str) -> Result<PathBuf, Error> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| is_executable(file))
+        .ok_or_else(|| Error::new(format!("this host has no {name}")))
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}

@@ -1,0 +1,116 @@
+//! How large a software machine is: memory, processors, data disk.
+
+use super::Error;
+use crate::size::Size;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// What a user chose; what is not chosen follows the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Memory of the machine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) memory: Option<Size>,
+    /// Virtual processors.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) cpus: Option<u32>,
+    /// Size of the data disk; the file is sparse, so it takes only what is written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) disk: Option<Size>,
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+impl Settings {
+    /// The settings stored at `path`; the defaults where nothing is.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        match std::fs::read(path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|e| {
+                Error::new(format!(
+                    "{} is damaged ({e}); remove it to use the defaults",
+                    path.display()
+                ))
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error::io("read", path, &error)),
+        }
+    }
+
+    /// Stores the settings at `path`.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        let text = serde_json::to_vec_pretty(self).map_err(|e| Error::new(e.to_string()))?;
+        std::fs::write(path, text).map_err(|e| Error::io("write", path, &e))
+    }
+
+    /// These settings, with everything that `over` sets taken from there.
+    pub(crate) fn overlaid(self, over: Settings) -> Settings {
+        Settings {
+            memory: over.memory.or(self.memory),
+            cpus: over.cpus.or(self.cpus),
+            disk: over.disk.or(self.disk),
+        }
+    }
+
+    /// Memory in bytes: half of the host's, at most 6 GiB, at least 512 MiB.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory
+            .map_or_else(|| default_memory(host_memory()), Size::bytes)
+            .max(512 * MIB)
+    }
+
+    /// Processors: the host's, at most 8.
+    pub(crate) fn cpu_count(&self) -> u32 {
+        self.cpus.unwrap_or_else(|| {
+            let host = std::thread::available_parallelism().map_or(1, usize::from);
+            u32::try_from(host).unwrap_or(1).min(8)
+        })
+    }
+
+    /// Size of the data disk in bytes.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.disk.map_or(256 * GIB, Size::bytes)
+    }
+}
+
+fn default_memory(host: u64) -> u64 {
+    (host / 2 / MIB * MIB).min(6 * GIB)
+}
+
+fn host_memory() -> u64 {
+    let pages = rustix::system::sysinfo();
+    pages.totalram.saturating_mul(u64::from(pages.mem_unit.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_gets_half_of_the_host_and_at_most_six_gibibytes() {
+        assert_eq!(default_memory(4 * GIB), 2 * GIB);
+        assert_eq!(default_memory(64 * GIB), 6 * GIB);
+    }
+
+    #[test]
+    fn what_is_chosen_later_wins_and_what_is_not_stays() {
+        let before = Settings {
+            memory: Some(Size::from_bytes(GIB)),
+            cpus: Some(2),
+            disk: None,
+        };
+        let after = before.overlaid(Settings {
+            cpus: Some(4),
+            ..Settings::default()
+        });
+        assert_eq!(
+            after,
+            Settings {
+                memory: Some(Size::from_bytes(GIB)),
+                cpus: Some(4),
+                disk: None
+            }
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! The commands' side of the supervisor: start it, take a lease, ask, stop, delete.
+
+use super::image::{Base, Programs};
+use super::layout::{Layout, Socket};
+use super::qemu::Qemu;
+use super::wire::{self, ProgramsWanted, Reply, Request, Status};
+use super::{Error, Settings};
+use rustix::fs::FlockOperation;
+use std::fs::File;
+use std::io::BufReader;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The machine runs as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    layout: Layout,
+    /// Its end is the lease's end.
+    _stream: UnixStream,
+    /// Why the machine had to be started again since somebody last used it.
+    pub(crate) restarted: Option<String>,
+}
+
+impl Lease {
+    /// A new channel to the machine's agent.
+    pub(crate) fn agent(&self) -> Result<UnixStream, Error> {
+        self.layout
+            .connect(Socket::Agent)
+            .map_err(|e| Error::new(format!("the software machine's agent cannot be reached: {e}")))
+    }
+}
+
+/// How long a supervisor may take until it listens.
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may be silent while it starts; it says something every five seconds.
+const SILENT_AT_MOST: Duration = Duration::from_secs(60);
+
+/// A lease on the machine of `home`, which is started if it does not run. `say` is told what
+/// happens meanwhile.
+pub(crate) fn lease(home: &Path, say: &mut dyn FnMut(&str)) -> Result<Lease, Error> {
+    let layout = Layout::of(home);
+    let programs = Programs::find()?;
+    let wanted = ProgramsWanted {
+        folder: programs.folder().to_path_buf(),
+        stamp: programs.stamp(),
+    };
+    // A machine that is just ending refuses; the next one will not.
+    let mut last = Error::new("the software machine does not start");
+    for _ in 0..2 {
+        let stream = match layout.connect(Socket::Supervisor) {
+            Ok(stream) => stream,
+            Err(_) => begin(home, &layout, say)?,
+        };
+        match take(&stream, &wanted, say) {
+            Ok(restarted) => {
+                return Ok(Lease {
+                    layout,
+                    _stream: stream,
+                    restarted,
+                });
+            }
+            Err(Refused::Ending) => wait_for_the_end(&layout),
+            Err(Refused::Failed(error)) => {
+                last = error;
+                break;
+            }
+        }
+    }
+    Err(last)
+}
+
+enum Refused {
+    /// The machine was stopped meanwhile: try again.
+    Ending,
+    Failed(Error),
+}
+
+fn take(
+    stream: &UnixStream,
+    wanted: &ProgramsWanted,
+    say: &mut dyn FnMut(&str),
+) -> Result<Option<String>, Refused> {
+    let broken =
+        |e: std::io::Error| Refused::Failed(Error::new(format!("the software machine's supervisor: {e}")));
+    stream.set_read_timeout(Some(SILENT_AT_MOST)).map_err(broken)?;
+    wire::send(
+        stream,
+        &Request::Lease {
+            programs: wanted.clone(),
+        },
+    )
+    .map_err(|_| Refused::Ending)?;
+    let mut lines = BufReader::new(stream);
+    loop {
+        match wire::receive(&mut lines).map_err(broken)? {
+            Some(Reply::Starting { what }) => say(&what),
+            Some(Reply::Ready { restarted }) => return Ok(restarted),
+            Some(Reply::Failed { message }) => return Err(Refused::Failed(Error::new(message))),
+            Some(_) | None => return Err(Refused::Ending),
+        }
+    }
+}
+
+/// Starts a supervisor and waits until it listens. If two commands do so at once, one of the
+/// supervisors finds the lock taken and ends.
+fn begin(home: &Path, layout: &Layout, say: &mut dyn FnMut(&str)) -> Result<UnixStream, Error> {
+    let cache = crate::home::cache();
+    if !Base::is_cached(&cache) {
+        say("downloading its kernel");
+        Base::ensure(&cache)?;
+    }
+    if Qemu::find(&cache).is_none() {
+        return Err(Error::new(
+            "this host has no qemu-system-x86_64: apt-get install --no-install-recommends --no-remove qemu-system-x86",
+        ));
+    }
+    std::fs::create_dir_all(layout.folder()).map_err(|e| Error::io("create", layout.folder(), &e))?;
+    let open = || File::options().create(true).append(true).open(layout.log());
+    // Only what the present machine has to say is of interest.
+    let fresh = File::create(layout.log()).and_then(|_| Ok((open()?, open()?)));
+    let (out, err) = fresh.map_err(|e| Error::io("write", &layout.log(), &e))?;
+    let own = std::env::current_exe().map_err(|e| Error::new(format!("cannot find my own program: {e}")))?;
+    let mut child = Command::new(own)
+        .arg("machine-supervisor")
+        .arg(home)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .current_dir("/")
+        .spawn()
+        .map_err(|e| Error::new(format!("cannot start the software machine's supervisor: {e}")))?;
+    let began = Instant::now();
+    loop {
+        if let Ok(stream) = layout.connect(Socket::Supervisor) {
+            return Ok(stream);
+        }
+        if let Ok(Some(status)) = child.try_wait()
+            && !status.success()
+        {
+            let log = std::fs::read_to_string(layout.log()).unwrap_or_default();
+            let last = log.lines().last().unwrap_or("no message").to_owned();
+            return Err(Error::new(format!(
+                "the software machine's supervisor ended ({status}): {last}"
+            )));
+        }
+        if began.elapsed() > LISTENS_WITHIN {
+            return Err(Error::new(format!(
+                "the software machine's supervisor does not listen; see {}",
+                layout.log().display()
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A supervisor's lock is free when it is gone.
+fn wait_for_the_end(layout: &Layout) {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(180) {
+        let free = File::open(layout.lock())
+            .map(|lock| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok())
+            .unwrap_or(true);
+        if free {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Stores what the user chose. It holds from the machine's next start on.
+pub(crate) fn settle(home: &Path, chosen: Settings) -> Result<Settings, Error> {
+    let layout = Layout::of(home);
+    std::fs::create_dir_all(layout.folder()).map_err(|e| Error::io("create", layout.folder(), &e))?;
+    let settings = Settings::read(&layout.settings())?.overlaid(chosen);
+    settings.write(&layout.settings())?;
+    Ok(settings)
+}
+
+/// The running machine; none if it does not run.
+pub(crate) fn status(home: &Path) -> Result<Option<Status>, Error> {
+    let Ok(stream) = Layout::of(home).connect(Socket::Supervisor) else {
+        return Ok(None);
+    };
+    match ask(&stream, &Request::Status, Duration::from_secs(10))? {
+        Some(Reply::Status(status)) => Ok(Some(status)),
+        _ => Ok(None),
+    }
+}
+
+/// Ends the machine, its instances first. False if it did not run.
+pub(crate) fn stop(home: &Path) -> Result<bool, Error> {
+    let layout = Layout::of(home);
+    let Ok(stream) = layout.connect(Socket::Supervisor) else {
+        return Ok(false);
+    };
+    match ask(&stream, &Request::Stop, Duration::from_secs(240))? {
+        Some(Reply::Failed { message }) => Err(Error::new(message)),
+        _ => {
+            wait_for_the_end(&layout);
+            Ok(true)
+        }
+    }
+}
+
+fn ask(stream: &UnixStream, request: &Request, at_most: Duration) -> Result<Option<Reply>, Error> {
+    let broken = |e: std::io::Error| Error::new(format!("the software machine's supervisor: {e}"));
+    stream.set_read_timeout(Some(at_most)).map_err(broken)?;
+    wire::send(stream, request).map_err(broken)?;
+    wire::receive(BufReader::new(stream)).map_err(broken)
+}
+
+/// Removes the machine and its disk, that is, the whole store in it. False if there is none.
+pub(crate) fn delete(home: &Path) -> Result<bool, Error> {
+    let layout = Layout::of(home);
+    stop(home)?;
+    match std::fs::remove_dir_all(layout.folder()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("remove", layout.folder(), &error)),
+    }
+}
