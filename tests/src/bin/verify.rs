@@ -17,8 +17,15 @@ struct Promise {
 /// The promises of a specification: table rows of three columns whose third says `test:`, `run:` or `open:`.
 fn promises(specification: &str) -> Vec<Promise> {
     let rows = specification.lines().filter_map(|line| {
-        let cells: Vec<&str> = line.trim().trim_matches('|').split(" | ").map(str::trim).collect();
-        let [number, words, held_by] = cells.as_slice() else { return None };
+        let cells: Vec<&str> = line
+            .trim()
+            .trim_matches('|')
+            .split(" | ")
+            .map(str::trim)
+            .collect();
+        let [number, words, held_by] = cells.as_slice() else {
+            return None;
+        };
         let known = ["test:", "run:", "open:"].iter().any(|k| held_by.starts_with(k));
         known.then(|| Promise {
             number: number.to_string(),
@@ -38,7 +45,10 @@ fn results(log: &str) -> (HashMap<String, bool>, HashMap<String, String>) {
             let name = name.rsplit("::").next().unwrap_or(name).to_string();
             let ok = passed.entry(name).or_insert(true);
             *ok &= result.starts_with("ok");
-        } else if let Some(name) = line.strip_prefix("---- ").and_then(|l| l.split_once(" stdout ----")) {
+        } else if let Some(name) = line
+            .strip_prefix("---- ")
+            .and_then(|l| l.split_once(" stdout ----"))
+        {
             shown = name.0.rsplit("::").next().unwrap_or(name.0).to_string();
         } else if let Some(figure) = line.split_once("figure: ") {
             figures.insert(shown.clone(), figure.1.to_string());
@@ -48,21 +58,43 @@ fn results(log: &str) -> (HashMap<String, bool>, HashMap<String, String>) {
 }
 
 /// Whether a promise is met, and its figure.
-fn judge(promise: &Promise, passed: &HashMap<String, bool>, figures: &HashMap<String, String>) -> (bool, String) {
+fn judge(
+    promise: &Promise,
+    passed: &HashMap<String, bool>,
+    figures: &HashMap<String, String>,
+) -> (bool, String) {
     if let Some(command) = promise.held_by.strip_prefix("run:") {
         let Ok(out) = Command::new("sh").args(["-c", command]).output() else {
             return (false, "the command does not start".into());
         };
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        let figure = text.lines().rev().find_map(|l| l.split_once("figure: ")).map(|(_, f)| f.to_string());
-        return (out.status.success(), figure.unwrap_or_else(|| format!("status {}", out.status.code().unwrap_or(-1))));
+        let figure = text
+            .lines()
+            .rev()
+            .find_map(|l| l.split_once("figure: "))
+            .map(|(_, f)| f.to_string());
+        return (
+            out.status.success(),
+            figure.unwrap_or_else(|| format!("status {}", out.status.code().unwrap_or(-1))),
+        );
     }
     let Some(tests) = promise.held_by.strip_prefix("test:") else {
-        return (false, promise.held_by.trim_start_matches("open:").trim().to_string());
+        return (
+            false,
+            promise.held_by.trim_start_matches("open:").trim().to_string(),
+        );
     };
     let tests: Vec<&str> = tests.split(',').map(str::trim).collect();
-    let bad: Vec<&str> = tests.iter().copied().filter(|t| passed.get(*t) != Some(&true)).collect();
-    let figure: Vec<&str> = tests.iter().filter_map(|t| figures.get(*t)).map(String::as_str).collect();
+    let bad: Vec<&str> = tests
+        .iter()
+        .copied()
+        .filter(|t| passed.get(*t) != Some(&true))
+        .collect();
+    let figure: Vec<&str> = tests
+        .iter()
+        .filter_map(|t| figures.get(*t))
+        .map(String::as_str)
+        .collect();
     match (bad.is_empty(), figure.is_empty()) {
         (false, _) => (false, format!("failed or not run: {}", bad.join(", "))),
         (true, true) => (true, format!("{} passed", tests.len())),
@@ -82,9 +114,16 @@ fn main() -> ExitCode {
     println!("| | promise | held by | figure | met |\n|---|---|---|---|---|");
     for promise in promises(&specification) {
         let (ok, figure) = judge(&promise, &passed, &figures);
-        if ok { met += 1 } else { not += 1 }
+        if ok {
+            met += 1
+        } else {
+            not += 1
+        }
         let mark = if ok { "met" } else { "**not met**" };
-        println!("| {} | {} | {} | {figure} | {mark} |", promise.number, promise.words, promise.held_by);
+        println!(
+            "| {} | {} | {} | {figure} | {mark} |",
+            promise.number, promise.words, promise.held_by
+        );
     }
     println!("\n{met} met, {not} not met");
     ExitCode::from(u8::from(not > 0))
@@ -94,16 +133,21 @@ fn main() -> ExitCode {
 mod tests {
     use super::*;
 
-    const LOG: &str = "test a::fast ... ok\ntest b::slow ... FAILED\n---- a::fast stdout ----\nfigure: 7 us\n";
+    const LOG: &str =
+        "test a::fast ... ok\ntest b::slow ... FAILED\n---- a::fast stdout ----\nfigure: 7 us\n";
 
     #[test]
     fn a_promise_is_met_only_if_all_its_tests_passed() {
-        let specification = "| 1 | it is fast | test: `fast` |\n| 2 | both | test: `fast`, `slow` |\n| a | b | c |\n";
+        let specification =
+            "| 1 | it is fast | test: `fast` |\n| 2 | both | test: `fast`, `slow` |\n| a | b | c |\n";
         let (passed, figures) = results(LOG);
         let rows = promises(specification);
         assert_eq!(rows.len(), 2);
         assert_eq!(judge(&rows[0], &passed, &figures), (true, "7 us".into()));
-        assert_eq!(judge(&rows[1], &passed, &figures), (false, "failed or not run: slow".into()));
+        assert_eq!(
+            judge(&rows[1], &passed, &figures),
+            (false, "failed or not run: slow".into())
+        );
     }
 
     #[test]
