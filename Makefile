@@ -29,7 +29,7 @@ test: build ## every test, those with real guests too (about 20 minutes the firs
 	@scripts/test.sh $(BIN)
 
 bench: build ## figures, as a table and as JSON in target/bench.json
-	@scripts/guests.sh $(BIN) bench
+	@scripts/guests.sh $(BIN) bench target/bench.json
 
 lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts
 	@scripts/lint.sh

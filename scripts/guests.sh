@@ -1,27 +1,61 @@
 #!/usr/bin/env bash
-# Runs the tests (or benchmarks) that need real guests, where guests can run: on this host if it has hardware
+# Runs the tests (or the benchmark) that need real guests where guests can run: on this host if it has hardware
 # virtualization, else in the software machine, with the host's files at the same paths.
 #
-# usage: guests.sh BIN test|bench [NAME...]      BIN: the folder of the built programs; NAME: only these test files
+# usage: guests.sh BIN test [FILE...]     FILE: only these of tests/tests
+#        guests.sh BIN bench OUT.json
 #
-# The store of the test run is in target/guests: nothing of the user's is touched.
+# BIN is the folder of the built programs. The store of the run is in target/guests: nothing of the user's is touched.
+# TEST_FLAGS is handed to each test binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$(realpath "$1") what=$2
 shift 2
-
-export KILN_TEST_BIN=$bin PATH=$bin:$PATH
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/kiln
+export PATH=$bin:$PATH:/usr/sbin:/sbin
 work=$PWD/target/guests
-mkdir -p "$work" "$cache"
+mkdir -p "$work/store"
 
-echo "-- test binaries"
-mapfile -t built < <(cargo test --locked --no-run --message-format=json -p kiln-tests $(printf -- ' --test %s' "$@") |
-    sed -n 's/.*"name":"\([a-z_]*\)".*"executable":"\([^"]*\)".*/\1 \2/p')
-[ ${#built[@]} -gt 0 ] || { echo "no test binary was built" >&2; exit 1; }
+# The programs to run, built like all else: "name path".
+case $what in
+test) pick=() && for file in "$@"; do pick+=(--test "$file"); done && [ $# -gt 0 ] || pick=(--tests) ;;
+bench) pick=(--bin bench) ;;
+esac
+build=(cargo build) && [ "$what" = bench ] || build=(cargo test --no-run)
+mapfile -t programs < <("${build[@]}" --quiet --locked --message-format=json -p kiln-tests "${pick[@]}" |
+    sed -nE 's/.*"kind":\["(test|bin)"\].*"name":"([a-z_]+)".*"executable":"([^"]+)".*/\2 \3/p' | grep -v '^verify ')
+[ ${#programs[@]} -gt 0 ] || { echo "error: no test was built" >&2; exit 1; }
 
-echo "-- images"
-export KILN_HOME=$work/home
+if grep -qwE 'svm|vmx' /proc/cpuinfo && [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
+    export KILN_HOME=$work/store
+    inside() { "$@"; }
+else
+    # In the machine the store is a disk of its own. It shows at the same path as on the host, like all other files.
+    export KILN_HOME=$work/home
+    inside() {
+        local script='mount --bind /dev /host/dev && mount --bind /dev/pts /host/dev/pts && mount -t proc proc /host/proc &&
+            mount --bind /sys /host/sys && mount --bind /kiln "/host$1" && cd "/host$2" && shift 2 && exec chroot /host "$@"'
+        kiln machine shell -- unshare -m sh -c "$script" sh "$work/store" "$PWD" \
+            env -i "HOME=$HOME" "PATH=$PATH" TERM=dumb "${environment[@]}" "$@"
+    }
+    trap 'kiln machine stop >/dev/null 2>&1 || true' EXIT
+fi
+environment=(
+    "KILN_TEST_SEED=$work/store" "KILN_TEST_BIN=$bin" "TMPDIR=$work/store/tmp" KILN_ACCEL=kvm RUST_BACKTRACE=1
+    "CARGO_MANIFEST_DIR=$PWD/tests"
+)
+
 for image in tiny debian-12-pv; do
-    kiln image build "$image" --cache-only
+    kiln -q image list --filter "name=$image" | grep -q . || kiln image build "$image"
 done
+inside mkdir -p "$work/store/tmp"
+
+status=0
+for program in "${programs[@]}"; do
+    read -r name path <<<"$program"
+    printf '\n-- %s\n' "$name"
+    case $what in
+    test) inside env "${environment[@]}" "$path" --test-threads 2 ${TEST_FLAGS:-} || status=1 ;;
+    bench) inside env "${environment[@]}" "$path" "$@" || status=1 ;;
+    esac
+done
+exit $status

@@ -17,17 +17,31 @@ pub fn path() -> PathBuf {
     seed
 }
 
-/// Clones the store at `from` to `to`: sealed layers never change, so they are linked; the rest is copied.
+/// Clones the store at `from` to `to`: its catalogue and its layers. Sealed layers never change, so they are linked.
 pub fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
-        if kind.is_dir() {
-            clone(&entry.path(), &target)?;
-        } else if kind.is_file() {
-            let sealed = entry.metadata()?.permissions().mode() & 0o222 == 0;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "regions" {
+            clone_tree(&entry.path(), &to.join(name))?;
+        } else if name.starts_with("kiln.db") {
+            fs::copy(entry.path(), to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn clone_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (metadata, target) = (entry.metadata()?, to.join(entry.file_name()));
+        if metadata.is_dir() {
+            clone_tree(&entry.path(), &target)?;
+        } else if metadata.is_file() {
+            let sealed = metadata.permissions().mode() & 0o222 == 0;
             if !(sealed && fs::hard_link(entry.path(), &target).is_ok()) {
                 fs::copy(entry.path(), &target)?;
             }
