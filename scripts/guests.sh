@@ -17,12 +17,12 @@ mkdir -p "$work/store"
 
 # The programs to run, built like all else: "name path".
 case $what in
-test) pick=() && for file in "$@"; do pick+=(--test "$file"); done && [ $# -gt 0 ] || pick=(--tests) ;;
-bench) pick=(--bin bench) ;;
+test) kind=test pick=() && for file in "$@"; do pick+=(--test "$file"); done && [ $# -gt 0 ] || pick=(--tests) ;;
+bench) kind=bin pick=(--bin bench) ;;
 esac
 build=(cargo build) && [ "$what" = bench ] || build=(cargo test --no-run)
 mapfile -t programs < <("${build[@]}" --quiet --locked --message-format=json -p kiln-tests "${pick[@]}" |
-    sed -nE 's/.*"kind":\["(test|bin)"\].*"name":"([a-z_]+)".*"executable":"([^"]+)".*/\2 \3/p' | grep -v '^verify ')
+    sed -nE 's/.*"kind":\["'"$kind"'"\].*"name":"([a-z_]+)".*"executable":"([^"]+)".*/\1 \2/p')
 [ ${#programs[@]} -gt 0 ] || { echo "error: no test was built" >&2; exit 1; }
 
 if grep -qwE 'svm|vmx' /proc/cpuinfo && [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
