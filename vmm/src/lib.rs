@@ -27,4 +27,5 @@ pub mod instance_dir;
 pub mod kvm;
 pub mod memory;
 pub mod parent;
+pub mod sandbox;
 pub mod spec;

@@ -1,5 +1,10 @@
 //! The one line by which a starting machine tells its starter how it went.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde::{Deserialize, Serialize};
 
 /// The line on `--ready-fd`.
@@ -53,6 +58,53 @@ impl StartError {
             kind: kind.to_owned(),
             message: message.to_string(),
         }
+    }
+}
+
+/// The place where the line is written, once; without a descriptor an error goes to stderr.
+#[derive(Debug, Clone)]
+pub struct ReadySender {
+    /// Guards the descriptor: `None` once the line was sent.
+    place: Arc<Mutex<Option<File>>>,
+    descriptor: Option<i32>,
+}
+
+impl ReadySender {
+    /// A sender to `place`.
+    pub fn new(place: Option<OwnedFd>) -> Self {
+        let descriptor = place.as_ref().map(AsRawFd::as_raw_fd);
+        Self {
+            place: Arc::new(Mutex::new(place.map(File::from))),
+            descriptor,
+        }
+    }
+
+    /// The descriptor's number, as long as nothing was sent.
+    pub(super) fn descriptor(&self) -> Option<i32> {
+        self.descriptor
+    }
+
+    /// Says that the first vCPU is about to enter the guest. A starter that is gone is no reason
+    /// not to run.
+    pub fn ready(&self, boot: BootInfo) {
+        self.send(&ReadyLine::Ready(Ready { boot }));
+    }
+
+    /// Says that the machine will not run.
+    pub fn error(&self, error: &StartError) {
+        if !self.send(&ReadyLine::Error(error.clone())) && self.descriptor.is_none() {
+            // The exit status tells it, too, if nobody reads this.
+            let _ = writeln!(std::io::stderr(), "error: {}", error.message);
+        }
+    }
+
+    fn send(&self, line: &ReadyLine) -> bool {
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(mut place), Ok(mut text)) = (place, serde_json::to_vec(line)) else {
+            return false;
+        };
+        text.push(b'\n');
+        place.write_all(&text).is_ok()
     }
 }
 

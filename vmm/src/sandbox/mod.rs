@@ -1,0 +1,156 @@
+//! What a VMM that has been taken over by its guest can still do: nothing but serve this guest.
+//!
+//! The process opens every file it will need, then enters the sandbox while it has one thread and
+//! has not read a byte of the guest's disks:
+//!
+//! ```text
+//!  open files -> limits -> namespaces, empty root -> no capabilities -> filter of the process
+//!                                                                         |
+//!               read the disk, build the machine, start its threads <-----+
+//!                                       each thread narrows itself to its kind's filter
+//! ```
+//!
+//! * [`enter`] does it once, for the process. Where the host refuses namespaces to ordinary users
+//!   the rest still holds, and the notes it returns say what is missing.
+//! * [`confine`] narrows the calling thread to what its [`ThreadKind`] needs. Filters add up: no
+//!   thread can get back what the process gave away.
+//!
+//! No filter allows to open a file, to make a socket or to run a program. A forbidden call ends
+//! the process at once and is named in the exit record ([`violation`]).
+
+mod filter;
+mod namespaces;
+mod privileges;
+mod syscalls;
+pub(crate) mod violation;
+
+use std::io;
+
+pub use syscalls::name as syscall_name;
+
+/// What a thread does, and so which system calls it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ThreadKind {
+    /// The process as a whole while it builds the machine: what any of the others needs.
+    Process = 0,
+    /// The thread that runs the machine: resets, boots, waits for the end.
+    Main,
+    /// A vCPU.
+    Vcpu,
+    /// Reads and writes disks.
+    Block,
+    /// Moves bytes between the guest's ports and the log or a socket.
+    Console,
+    /// Hands out random bytes.
+    Rng,
+    /// Serves the control socket.
+    Control,
+}
+
+impl ThreadKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Process,
+        Self::Main,
+        Self::Vcpu,
+        Self::Block,
+        Self::Console,
+        Self::Rng,
+        Self::Control,
+    ];
+
+    /// The word in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Main => "main",
+            Self::Vcpu => "vcpu",
+            Self::Block => "block",
+            Self::Console => "console",
+            Self::Rng => "rng",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// Why the sandbox could not be entered. The machine then does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// A step that every supported host allows failed.
+    #[error("cannot {step}: {source}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A system call filter could not be made or installed.
+    #[error("cannot install the system call filter of {kind} threads: {message}")]
+    Filter {
+        /// For whom.
+        kind: &'static str,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+impl SandboxError {
+    fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Step {
+            step,
+            source: source.into(),
+        }
+    }
+}
+
+/// What the sandbox lacks on this host, a sentence each, for the log.
+#[derive(Debug, Default)]
+pub struct Notes(pub Vec<String>);
+
+/// Puts the calling process, which must have one thread, into the sandbox for good.
+///
+/// # Errors
+/// A step failed that works on every supported host. The process is then half confined and must
+/// end.
+pub fn enter() -> Result<Notes, SandboxError> {
+    let mut notes = Notes::default();
+    violation::install()?;
+    privileges::limit_resources()?;
+    namespaces::enter(&mut notes);
+    privileges::drop_all()?;
+    filter::install(ThreadKind::Process)?;
+    Ok(notes)
+}
+
+/// What a process that waits for a sandboxed one gives up: capabilities, new privileges, dumps.
+///
+/// # Errors
+/// A step failed; those before it hold.
+pub(crate) fn give_up_privileges() -> Result<(), SandboxError> {
+    privileges::limit_resources()?;
+    privileges::drop_all()
+}
+
+/// Narrows the calling thread to what `kind` needs. Outside the sandbox (a device in a unit test)
+/// nothing happens.
+///
+/// # Errors
+/// The filter could not be installed; the thread should not go on.
+pub fn confine(kind: ThreadKind) -> Result<(), SandboxError> {
+    if is_entered() {
+        filter::install(kind)?;
+    }
+    Ok(())
+}
+
+/// Whether this thread is under a system call filter. The kernel remembers it, so we need not.
+pub fn is_entered() -> bool {
+    // SAFETY: PR_GET_SECCOMP takes no pointers (prctl(2)); in strict mode it would end the thread,
+    // but nothing here ever enters strict mode.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) == 2 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Which system calls each kind of thread needs, in groups that say what for.
+
+use super::ThreadKind;
+
+/// A group of system calls, each with its name for messages.
+type Group = &'static [(libc::c_long, &'static str)];
+
+macro_rules! group {
+    ($(#[$doc:meta])* $name:ident: $($call:ident)*) => {
+        $(#[$doc])*
+        const $name: Group = &[$((libc::$call, stringify!($call))),*];
+    };
+}
+
+group! {
+    /// Every thread: its memory, its locks, its stop, the clock (read by a system call where the
+    /// TSC is not to be trusted), eventfds, and the end.
+    COMMON: SYS_read SYS_write SYS_readv SYS_writev SYS_close SYS_futex SYS_poll SYS_ppoll
+        SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_brk
+        SYS_clock_gettime SYS_clock_nanosleep SYS_nanosleep SYS_gettimeofday SYS_sched_yield
+        SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall
+        SYS_gettid SYS_getpid SYS_exit SYS_exit_group SYS_getrandom
+        SYS_sched_getaffinity SYS_set_robust_list SYS_rseq
+}
+
+group! {
+    /// Open files, by descriptor: disks, logs.
+    FILES: SYS_pread64 SYS_pwrite64 SYS_preadv SYS_pwritev SYS_preadv2 SYS_pwritev2 SYS_lseek
+        SYS_fsync SYS_fdatasync SYS_fallocate SYS_ftruncate SYS_fstat
+}
+
+group! {
+    /// Waiting for many descriptors, and being woken.
+    EVENTS: SYS_eventfd2 SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_timerfd_create
+        SYS_timerfd_settime
+}
+
+group! {
+    /// Connections that others made to our sockets. Nothing here makes a socket or connects one.
+    SOCKETS: SYS_accept4 SYS_recvmsg SYS_sendmsg SYS_recvfrom SYS_sendto SYS_shutdown
+        SYS_getsockopt SYS_getpeername
+}
+
+group! {
+    /// Starting threads, which then narrow themselves.
+    THREADS: SYS_seccomp
+}
+
+/// Calls that only one architecture has.
+#[cfg(target_arch = "x86_64")]
+const OF_THE_ARCHITECTURE: Group = &[(libc::SYS_epoll_wait, "SYS_epoll_wait")];
+#[cfg(not(target_arch = "x86_64"))]
+const OF_THE_ARCHITECTURE: Group = &[];
+
+/// Calls that are allowed with some arguments only; `filter` has the conditions.
+const CONDITIONAL: Group = &[
+    (libc::SYS_ioctl, "SYS_ioctl"),
+    (libc::SYS_fcntl, "SYS_fcntl"),
+    (libc::SYS_statx, "SYS_statx"),
+    (libc::SYS_newfstatat, "SYS_newfstatat"),
+    (libc::SYS_prctl, "SYS_prctl"),
+    (libc::SYS_tgkill, "SYS_tgkill"),
+    (libc::SYS_clone, "SYS_clone"),
+    (libc::SYS_clone3, "SYS_clone3"),
+];
+
+group! {
+    /// What no thread may do; here for their names.
+    FORBIDDEN: SYS_openat SYS_openat2 SYS_socket SYS_socketpair SYS_connect SYS_bind SYS_listen
+        SYS_execve SYS_execveat SYS_kill SYS_tkill SYS_ptrace SYS_process_vm_readv
+        SYS_process_vm_writev SYS_unlinkat SYS_renameat SYS_renameat2 SYS_linkat SYS_symlinkat
+        SYS_mkdirat SYS_mknodat SYS_fchmodat SYS_fchownat SYS_fchmod SYS_fchown SYS_readlinkat
+        SYS_faccessat SYS_faccessat2 SYS_getdents64 SYS_mount SYS_umount2 SYS_pivot_root
+        SYS_chroot SYS_unshare SYS_setns SYS_setuid SYS_setgid SYS_setresuid SYS_setresgid
+        SYS_capset SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_io_uring_setup
+        SYS_io_uring_enter SYS_keyctl SYS_add_key SYS_request_key SYS_memfd_create SYS_pidfd_open
+        SYS_pidfd_getfd SYS_pidfd_send_signal SYS_rt_sigaction SYS_prlimit64 SYS_dup SYS_dup3
+        SYS_pipe2 SYS_setsockopt SYS_getsockname SYS_uname SYS_sysinfo SYS_getuid SYS_geteuid
+        SYS_getgid SYS_getegid SYS_getppid SYS_wait4 SYS_waitid SYS_copy_file_range SYS_sendfile
+        SYS_splice SYS_sync SYS_syncfs SYS_sync_file_range SYS_flock SYS_statfs SYS_fstatfs
+        SYS_getcwd SYS_chdir SYS_fchdir SYS_membarrier SYS_mlock SYS_mlock2 SYS_msync SYS_mincore
+        SYS_sched_setaffinity SYS_sched_setscheduler SYS_setpriority SYS_getrusage
+}
+
+/// The unconditional calls of `kind`.
+pub(super) fn of(kind: ThreadKind) -> Vec<libc::c_long> {
+    let groups: &[Group] = match kind {
+        ThreadKind::Process => &[COMMON, FILES, EVENTS, SOCKETS, THREADS, OF_THE_ARCHITECTURE],
+        ThreadKind::Main => &[COMMON, FILES, EVENTS, THREADS, OF_THE_ARCHITECTURE],
+        ThreadKind::Vcpu => &[COMMON, FILES, EVENTS],
+        ThreadKind::Block => &[COMMON, FILES, EVENTS, OF_THE_ARCHITECTURE],
+        ThreadKind::Console => &[COMMON, FILES, EVENTS, SOCKETS, OF_THE_ARCHITECTURE],
+        ThreadKind::Rng => &[COMMON, OF_THE_ARCHITECTURE],
+        ThreadKind::Control => &[COMMON, FILES, EVENTS, SOCKETS, OF_THE_ARCHITECTURE],
+    };
+    groups
+        .iter()
+        .flat_map(|group| group.iter().map(|&(call, _)| call))
+        .collect()
+}
+
+/// The name of system call `number` on this architecture, as manual pages have it.
+pub fn name(number: u32) -> Option<&'static str> {
+    let number = libc::c_long::from(number);
+    [
+        COMMON,
+        FILES,
+        EVENTS,
+        SOCKETS,
+        THREADS,
+        OF_THE_ARCHITECTURE,
+        CONDITIONAL,
+        FORBIDDEN,
+    ]
+    .into_iter()
+    .flatten()
+    .chain(OLD)
+    .find(|&&(call, _)| call == number)
+    .and_then(|&(_, name)| name.strip_prefix("SYS_"))
+}
+
+/// Forbidden ones that newer architectures never had.
+#[cfg(target_arch = "x86_64")]
+const OLD: Group = &[
+    (libc::SYS_open, "SYS_open"),
+    (libc::SYS_stat, "SYS_stat"),
+    (libc::SYS_lstat, "SYS_lstat"),
+    (libc::SYS_access, "SYS_access"),
+    (libc::SYS_readlink, "SYS_readlink"),
+    (libc::SYS_unlink, "SYS_unlink"),
+    (libc::SYS_rename, "SYS_rename"),
+    (libc::SYS_fork, "SYS_fork"),
+    (libc::SYS_vfork, "SYS_vfork"),
+    (libc::SYS_dup2, "SYS_dup2"),
+    (libc::SYS_pipe, "SYS_pipe"),
+    (libc::SYS_accept, "SYS_accept"),
+    (libc::SYS_getdents, "SYS_getdents"),
+    (libc::SYS_arch_prctl, "SYS_arch_prctl"),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD: Group = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_kind_of_thread_may_open_make_or_run_anything() {
+        for kind in ThreadKind::ALL {
+            for &(call, name) in FORBIDDEN.iter().chain(OLD) {
+                assert!(!of(kind).contains(&call), "{name} is allowed to {}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_process_may_what_any_thread_may() {
+        for kind in ThreadKind::ALL {
+            for call in of(kind) {
+                assert!(
+                    of(ThreadKind::Process).contains(&call),
+                    "{call} of {}",
+                    kind.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_has_its_manual_pages_name() {
+        assert_eq!(name(u32::try_from(libc::SYS_socket).unwrap()), Some("socket"));
+        assert_eq!(name(u32::try_from(libc::SYS_openat).unwrap()), Some("openat"));
+        assert_eq!(name(u32::MAX), None);
+    }
+}
