@@ -19,6 +19,7 @@
 //! * [`bus::BusDevice`] is what answers at a port or an address.
 //! * `kvm` is the only caller of KVM's ioctls.
 
+pub mod boot;
 pub mod bus;
 pub mod client;
 pub mod control;

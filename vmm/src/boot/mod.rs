@@ -1,0 +1,3 @@
+//! Which kernel is booted, and how it is entered.
+
+pub mod payload;

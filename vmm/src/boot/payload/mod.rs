@@ -1,0 +1,129 @@
+//! What is in a kernel file.
+//!
+//! A distribution's kernel is a bzImage: real-mode code, a small decompressor, and a compressed
+//! `vmlinux`. Unpacking that here, on the host, spares the guest its own decompressor and gives an
+//! ELF file that can be entered by PVH. Where the payload is packed in a way that is not known
+//! here, or is none, the kernel is entered as it is and unpacks itself.
+//!
+//! The file comes from the guest's disk. What it unpacks to is bounded by the size that it states
+//! itself, and that by [`UNPACKED_LIMIT`].
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+mod bzimage;
+mod kind;
+mod unpack;
+mod xz;
+
+pub use bzimage::BzImage;
+pub use kind::{Compression, KernelKind};
+
+/// The largest kernel that is unpacked, in bytes. Debian's with everything in it is 60 MiB; the
+/// limit stops a payload that inflates without end from taking the host's memory.
+pub const UNPACKED_LIMIT: u64 = 512 << 20;
+
+/// Why a kernel file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadError {
+    /// It is no kernel.
+    #[error("it is no kernel: {0}")]
+    NoKernel(String),
+    /// A bzImage whose header points outside of the file.
+    #[error("the bzImage is damaged: {0}")]
+    Damaged(&'static str),
+    /// It would unpack to more than is allowed.
+    #[error("it says that it unpacks to {size} bytes; no more than {limit} are allowed")]
+    TooLarge {
+        /// What it says.
+        size: u64,
+        /// [`UNPACKED_LIMIT`].
+        limit: u64,
+    },
+    /// It unpacks to more than it says.
+    #[error("it unpacks to more than the {size} bytes that it says")]
+    Bomb {
+        /// What it says.
+        size: u64,
+    },
+    /// The compressed bytes are damaged.
+    #[error("its {compression} payload cannot be unpacked")]
+    Unpack {
+        /// How it is packed.
+        compression: Compression,
+        /// What the decompressor says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It unpacks to something else than an ELF file.
+    #[error("its {compression} payload is not a vmlinux, but {found}")]
+    NotElf {
+        /// How it is packed.
+        compression: Compression,
+        /// What it unpacked to.
+        found: String,
+    },
+}
+
+/// A kernel file, ready to be loaded.
+#[derive(Debug)]
+pub enum Unpacked {
+    /// An ELF file: it was one, or was unpacked to one.
+    Vmlinux {
+        /// The bytes of the ELF file. The kernel's own relocations may follow it.
+        elf: Vec<u8>,
+        /// How it was packed.
+        compression: Option<Compression>,
+    },
+    /// A bzImage that is to be entered as it is.
+    AsIs {
+        /// Why it is not unpacked here.
+        reason: String,
+    },
+}
+
+/// Unpacks the kernel file `kernel` to its `vmlinux`.
+pub fn unpack(kernel: &[u8]) -> Result<Unpacked, PayloadError> {
+    match KernelKind::of(kernel) {
+        KernelKind::Elf64 | KernelKind::Elf32 => Ok(Unpacked::Vmlinux {
+            elf: kernel.to_vec(),
+            compression: None,
+        }),
+        KernelKind::Compressed(compression) => {
+            let elf = unpack::compressed_file(kernel, compression)?;
+            Ok(Unpacked::Vmlinux {
+                elf,
+                compression: Some(compression),
+            })
+        }
+        KernelKind::BzImage => bzimage(&BzImage::parse(kernel)?),
+        KernelKind::Other(found) => Err(PayloadError::NoKernel(found)),
+    }
+}
+
+fn bzimage(image: &BzImage<'_>) -> Result<Unpacked, PayloadError> {
+    let as_is = |reason: &str| {
+        Ok(Unpacked::AsIs {
+            reason: reason.into(),
+        })
+    };
+    let Some(payload) = image.payload()? else {
+        return as_is("its boot protocol is older than 2.08 and does not say where its payload is");
+    };
+    let Some(compression) = Compression::of(payload) else {
+        return as_is("its payload is packed in a way that is not known here");
+    };
+    if !compression.is_supported() {
+        return as_is(&format!("its payload is packed by {compression}"));
+    }
+    let elf = unpack::payload(payload, compression)?;
+    Ok(Unpacked::Vmlinux {
+        elf,
+        compression: Some(compression),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Payloads as the kernel's build packs them, and as a hostile one would be.
+
+use proptest::prelude::*;
+
+use super::fixtures::{bzimage, packed, payload, vmlinux};
+use super::{Compression, PayloadError, UNPACKED_LIMIT, Unpacked, unpack};
+
+/// The commands of the kernel's `scripts/Makefile.lib`.
+const PACKERS: &[(&[&str], Compression)] = &[
+    (&["gzip", "-n", "-9"], Compression::Gzip),
+    (&["lz4", "-l", "-9", "-", "-"], Compression::Lz4),
+    (&["zstd", "-22", "--ultra", "-q"], Compression::Zstd),
+    (&["zstd", "-3", "-q"], Compression::Zstd),
+    (
+        &["xz", "--check=crc32", "--x86", "--lzma2=dict=32MiB"],
+        Compression::Xz,
+    ),
+];
+
+#[test]
+fn every_packing_of_a_kernel_is_unpacked() {
+    let elf = vmlinux(4 << 20);
+    for (command, expected) in PACKERS {
+        let image = bzimage(&payload(command, &elf));
+        match unpack(&image) {
+            Ok(Unpacked::Vmlinux {
+                elf: found,
+                compression,
+            }) => {
+                assert_eq!(compression, Some(*expected));
+                assert!(found == elf, "{command:?}");
+            }
+            other => panic!("{command:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_elf_file_packed_or_not_is_taken() {
+    let elf = vmlinux(1000);
+    assert!(matches!(
+        unpack(&elf),
+        Ok(Unpacked::Vmlinux {
+            compression: None,
+            ..
+        })
+    ));
+    let file = packed(&["gzip"], &elf);
+    assert!(matches!(
+        unpack(&file),
+        Ok(Unpacked::Vmlinux {
+            compression: Some(Compression::Gzip),
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_payload_that_is_not_known_is_entered_as_it_is() {
+    for payload in [&b"BZh91AY"[..], b"\x5d\0\0\0\x04", b"something else"] {
+        assert!(matches!(unpack(&bzimage(payload)), Ok(Unpacked::AsIs { .. })));
+    }
+    let mut old = bzimage(b"\x1f\x8b");
+    old[0x206] = 7;
+    assert!(matches!(unpack(&old), Ok(Unpacked::AsIs { .. })));
+}
+
+#[test]
+fn what_is_no_kernel_is_called_by_its_name() {
+    let said = |bytes: &[u8]| unpack(bytes).unwrap_err().to_string();
+    assert_eq!(said(b"#!/bin/sh\n"), "it is no kernel: a script");
+    assert_eq!(said(b""), "it is no kernel: an empty file");
+    assert_eq!(said(b"hello\n"), "it is no kernel: text");
+    assert_eq!(
+        said(b"070701000"),
+        "it is no kernel: a cpio archive (an initramfs?)"
+    );
+    let mut arm = vmlinux(100);
+    arm[18] = 183;
+    assert_eq!(said(&arm), "it is no kernel: an ELF file for another processor");
+}
+
+#[test]
+fn hazard_a_payload_that_inflates_beyond_its_size_is_stopped() {
+    let bomb = vmlinux(16 << 20);
+    for (command, _) in PACKERS {
+        let mut payload = packed(command, &bomb);
+        if command[0] == "gzip" {
+            payload.truncate(payload.len() - 4);
+        }
+        payload.extend(4096_u32.to_le_bytes());
+        match unpack(&bzimage(&payload)) {
+            Err(PayloadError::Bomb { size: 4096 }) => {}
+            other => panic!("{command:?}: {:?}", other.map(|_| ())),
+        }
+    }
+}
+
+#[test]
+fn hazard_a_payload_that_states_a_huge_size_is_refused() {
+    let mut payload = packed(&["lz4", "-l", "-", "-"], &vmlinux(1000));
+    payload.extend(u32::MAX.to_le_bytes());
+    let error = unpack(&bzimage(&payload)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PayloadError::TooLarge {
+                limit: UNPACKED_LIMIT,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn hazard_an_xz_dictionary_of_gigabytes_is_refused() {
+    let mut payload = packed(&["xz", "--check=crc32", "--lzma2=dict=4KiB"], &vmlinux(1000));
+    // Byte 16 is the dictionary's size in the first block's header, 20 its checksum.
+    payload[16] = 39;
+    let sum = crc(&payload[12..20]);
+    payload[20..24].copy_from_slice(&sum.to_le_bytes());
+    payload.extend(1020_u32.to_le_bytes());
+    let error = unpack(&bzimage(&payload)).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("dictionary of 3221225472 bytes"), "{source}");
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+#[test]
+fn a_payload_that_is_cut_off_is_an_error() {
+    let elf = vmlinux(100_000);
+    for (command, _) in PACKERS {
+        let whole = packed(command, &elf);
+        let mut payload = whole[..whole.len() / 2].to_vec();
+        payload.extend(u32::try_from(elf.len()).unwrap().to_le_bytes());
+        assert!(
+            matches!(unpack(&bzimage(&payload)), Err(PayloadError::Unpack { .. })),
+            "{command:?}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hazard_a_damaged_kernel_ends_in_an_error_or_in_bytes(
+        packer in 0..PACKERS.len(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        static IMAGES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+        let images = IMAGES.get_or_init(|| {
+            PACKERS.iter().map(|(command, _)| bzimage(&payload(command, &vmlinux(2000)))).collect()
+        });
+        let mut image = images[packer].clone();
+        for (at, byte) in damage {
+            let at = at.index(image.len());
+            image[at] = byte;
+        }
+        image.truncate(image.len() - cut.index(image.len()) / 4);
+        let _ = unpack(&image);
+    }
+}
