@@ -1,0 +1,82 @@
+//! The host bridge in slot 0: the identity of QEMU's q35, which firmware looks for.
+
+use super::config::{ConfigSpace, ConfigState, Identity};
+use super::{ECAM_BASE, PciFunction};
+use crate::virtio::Guarded;
+
+/// PCIEXBAR: where ECAM is, and that it is on. Read back only; the machine does not move it.
+const PCIEXBAR: usize = 0x60;
+/// PAM0 to PAM6: shadow RAM of 0xC0000 to 0xFFFFF. Here that is always RAM; the bits are remembered.
+const PAM: usize = 0x90;
+const PAM_LEN: usize = 7;
+
+/// An Intel Q35 MCH, 8086:29c0, without anything but its identity and remembered registers.
+#[derive(Debug)]
+pub struct HostBridge {
+    config: Guarded<ConfigSpace>,
+}
+
+impl Default for HostBridge {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HostBridge {
+    /// The bridge as after power-on.
+    pub fn new() -> Self {
+        let mut config = ConfigSpace::new(Identity {
+            vendor: 0x8086,
+            device: 0x29c0,
+            revision: 0,
+            class: 0x06_00_00,
+            subsystem_vendor: 0x1af4,
+            subsystem: 0x1100,
+        });
+        // Bit 0: enabled; bits 2:1 = 0: 256 MiB.
+        let enabled = ECAM_BASE | 1;
+        config.put(PCIEXBAR, &enabled.to_le_bytes());
+        config.allow(PAM, &[0x33; PAM_LEN]);
+        Self { config: Guarded::new(config) }
+    }
+
+    /// What the guest changed.
+    pub fn state(&self) -> ConfigState {
+        self.config.lock().state()
+    }
+}
+
+impl PciFunction for HostBridge {
+    fn config_read(&self, offset: u16, data: &mut [u8]) {
+        self.config.lock().read(offset, data);
+    }
+
+    fn config_write(&self, offset: u16, data: &[u8]) {
+        self.config.lock().write(offset, data);
+    }
+
+    fn decoded(&self, _index: usize) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn bar_size(&self, _index: usize) -> Option<u64> {
+        None
+    }
+
+    fn place_bar(&self, _index: usize, _address: u64) {}
+
+    fn routed(&self, _index: usize, _address: Option<u64>) {}
+
+    fn bar_read(&self, _index: usize, _offset: u64, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+
+    fn bar_write(&self, _index: usize, _offset: u64, _data: &[u8]) {}
+
+    fn reset(&self) {
+        // PCIEXBAR is no register of the guest's, so it is put back with the rest.
+        let mut config = self.config.lock();
+        config.reset();
+        config.put(PCIEXBAR, &(ECAM_BASE | 1).to_le_bytes());
+    }
+}

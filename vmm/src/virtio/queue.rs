@@ -1,0 +1,256 @@
+//! A split virtqueue (2.7) as a device sees it.
+//!
+//! Ring arithmetic is the `virtio-queue` crate's; this wrapper adds what a hostile driver calls for: the
+//! chain is read by [`Chain`], the number of requests in flight never exceeds the queue's size, and the
+//! first error is final until the device is reset.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use vm_memory::GuestAddress;
+
+use super::chain::Indirect;
+use super::{Chain, EVENT_IDX, GuestMemory, INDIRECT_DESC, Interrupt};
+
+/// What a driver did wrong with a queue, by name.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The rings do not lie in guest memory, or are misaligned.
+    #[error("the rings of queue {queue} are misaligned or outside guest memory")]
+    RingsUnusable {
+        /// Index of the queue.
+        queue: u16,
+    },
+    /// The ring could not be read or written.
+    #[error("ring access: {0}")]
+    Ring(virtio_queue::Error),
+    /// More was made available than the queue holds.
+    #[error("more requests made available than the queue's {size} entries")]
+    AvailableOverflow {
+        /// Size of the queue.
+        size: u16,
+    },
+    /// A head or `next` names no descriptor.
+    #[error("descriptor {index} of a table of {len}")]
+    IndexBeyondTable {
+        /// The index given.
+        index: u16,
+        /// Entries of the table.
+        len: u16,
+    },
+    /// A descriptor table lies outside guest memory.
+    #[error("descriptor table at {address:#x} outside guest memory")]
+    TableOutsideMemory {
+        /// Guest physical address of the table.
+        address: u64,
+    },
+    /// A chain longer than the queue: a loop.
+    #[error("a chain of more than {size} descriptors")]
+    ChainTooLong {
+        /// Size of the queue.
+        size: u16,
+    },
+    /// The buffers of a chain sum up to more than 4 GiB.
+    #[error("a chain of more than 4 GiB")]
+    ChainTooLarge,
+    /// An indirect table without negotiation, within another, or within a chain.
+    #[error("indirect descriptor where none is allowed")]
+    IndirectMisused,
+    /// An indirect table that is empty, broken or longer than the queue.
+    #[error("indirect table of {bytes} bytes")]
+    IndirectLength {
+        /// Length that the descriptor gives.
+        bytes: u32,
+    },
+    /// Device-readable after device-writable buffers.
+    #[error("readable buffer after a writable one")]
+    ReadableAfterWritable,
+    /// A buffer (partly) outside guest memory.
+    #[error("buffer of {len} bytes at {address:#x} outside guest memory")]
+    BufferOutsideMemory {
+        /// Guest physical address of the buffer.
+        address: u64,
+        /// Bytes.
+        len: u32,
+    },
+    /// Too few bytes for the request.
+    #[error("chain shorter than the {wanted} bytes needed")]
+    ChainTooShort {
+        /// Bytes needed.
+        wanted: u64,
+    },
+}
+
+impl From<virtio_queue::Error> for QueueError {
+    fn from(error: virtio_queue::Error) -> Self {
+        Self::Ring(error)
+    }
+}
+
+/// The plain state of a queue: what the driver set up and how far both sides are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueState {
+    /// Entries; a power of two, at most the device's limit.
+    pub size: u16,
+    /// Guest address of the descriptor table, 16-byte aligned.
+    pub descriptors: u64,
+    /// Guest address of the available ring, 2-byte aligned.
+    pub available: u64,
+    /// Guest address of the used ring, 4-byte aligned.
+    pub used: u64,
+    /// Next entry of the available ring that the device takes.
+    pub next_available: u16,
+    /// Next entry of the used ring that the device fills.
+    pub next_used: u16,
+}
+
+/// A ring with its memory and its way to interrupt.
+pub struct VirtQueue {
+    ring: Queue,
+    index: u16,
+    memory: GuestMemory,
+    interrupt: Arc<dyn Interrupt>,
+    indirect: Indirect,
+    in_flight: u16,
+    broken: bool,
+}
+
+impl std::fmt::Debug for VirtQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VirtQueue").field("index", &self.index).field("ring", &self.ring).finish()
+    }
+}
+
+impl VirtQueue {
+    /// Makes the queue that `state` describes.
+    ///
+    /// # Errors
+    /// [`QueueError::RingsUnusable`]: size, alignment or place of the rings is impossible.
+    pub fn new(
+        index: u16,
+        max_size: u16,
+        state: &QueueState,
+        memory: GuestMemory,
+        interrupt: Arc<dyn Interrupt>,
+        features: u64,
+    ) -> Result<Self, QueueError> {
+        let unusable = |_| QueueError::RingsUnusable { queue: index };
+        let mut ring = Queue::new(max_size).map_err(unusable)?;
+        ring.try_set_size(state.size).map_err(unusable)?;
+        ring.try_set_desc_table_address(GuestAddress(state.descriptors)).map_err(unusable)?;
+        ring.try_set_avail_ring_address(GuestAddress(state.available)).map_err(unusable)?;
+        ring.try_set_used_ring_address(GuestAddress(state.used)).map_err(unusable)?;
+        ring.set_next_avail(state.next_available);
+        ring.set_next_used(state.next_used);
+        ring.set_event_idx(features & EVENT_IDX != 0);
+        ring.set_ready(true);
+        if !ring.is_valid(&memory) || state.available == 0 {
+            return Err(QueueError::RingsUnusable { queue: index });
+        }
+        let indirect =
+            if features & INDIRECT_DESC != 0 { Indirect::Allowed } else { Indirect::Refused };
+        Ok(Self { ring, index, memory, interrupt, indirect, in_flight: 0, broken: false })
+    }
+
+    /// Takes the next request, if there is one. It must be given back by [`complete`](Self::complete).
+    ///
+    /// # Errors
+    /// The driver broke the ring: told to it by [`Interrupt::needs_reset`]. From then on the queue is
+    /// empty, so that a broken entry is looked at once and never again.
+    pub fn pop(&mut self) -> Result<Option<Chain>, QueueError> {
+        if self.broken {
+            return Ok(None);
+        }
+        self.take().inspect_err(|error| self.breaks(error))
+    }
+
+    fn take(&mut self) -> Result<Option<Chain>, QueueError> {
+        let size = self.ring.size();
+        let head = match self.ring.iter(&self.memory) {
+            Ok(mut entries) => entries.next().map(|chain| chain.head_index()),
+            Err(virtio_queue::Error::InvalidAvailRingIndex) => {
+                return Err(QueueError::AvailableOverflow { size });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some(head) = head else { return Ok(None) };
+        // Each request in flight occupies an entry; one more than there are is an entry used twice.
+        if self.in_flight >= size {
+            return Err(QueueError::AvailableOverflow { size });
+        }
+        let table = GuestAddress(self.ring.desc_table());
+        let chain = Chain::read(&self.memory, table, size, head, self.indirect)?;
+        self.in_flight = self.in_flight.saturating_add(1);
+        Ok(Some(chain))
+    }
+
+    /// Gives a request back: `written` bytes of its writable part were filled, from its start on.
+    ///
+    /// # Errors
+    /// The used ring is gone; told to the driver as in [`pop`](Self::pop).
+    pub fn complete(&mut self, chain: &Chain, written: u32) -> Result<(), QueueError> {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.broken {
+            return Ok(());
+        }
+        let done = self.ring.add_used(&self.memory, chain.head(), written).map_err(QueueError::from);
+        done.inspect_err(|error| self.breaks(error))
+    }
+
+    /// Returns a request to the ring untouched; only for the one popped last.
+    pub fn put_back(&mut self, chain: Chain) {
+        drop(chain);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.ring.go_to_previous_position();
+    }
+
+    /// Interrupts the driver if it wants to hear of what was completed.
+    ///
+    /// # Errors
+    /// The available ring is gone.
+    pub fn notify(&mut self) -> Result<(), QueueError> {
+        if !self.broken && self.ring.needs_notification(&self.memory)? {
+            self.interrupt.used_buffers(self.index);
+        }
+        Ok(())
+    }
+
+    /// Asks for a kick at the next request. True if there is one already, which no kick will announce.
+    ///
+    /// # Errors
+    /// The rings are gone.
+    pub fn rearm(&mut self) -> Result<bool, QueueError> {
+        if self.broken {
+            return Ok(false);
+        }
+        Ok(self.ring.enable_notification(&self.memory)?)
+    }
+
+    /// Declares the driver broken because of what it put into a request.
+    pub fn breaks(&mut self, error: &QueueError) {
+        if !self.broken {
+            self.broken = true;
+            self.interrupt.needs_reset(error);
+        }
+    }
+
+    /// Guest memory.
+    pub fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    /// The plain state. Requests in flight are not in it: drain first.
+    pub fn state(&self) -> QueueState {
+        QueueState {
+            size: self.ring.size(),
+            descriptors: self.ring.desc_table(),
+            available: self.ring.avail_ring(),
+            used: self.ring.used_ring(),
+            next_available: self.ring.next_avail(),
+            next_used: self.ring.next_used(),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Device threads.
+//!
+//! A [`Worker`] is created with its device, before the guest runs and before the process locks itself
+//! down: the thread announces its kind to [`ThreadSetup`] (which installs its system call filter) and
+//! then waits. Starting the device hands it a [`Task`], stopping takes the task back. Nothing is spawned
+//! on behalf of the guest.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// What a device thread does, for the choice of its system call filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ThreadKind {
+    /// Reads and writes disk images.
+    Block,
+    /// Moves bytes between console ports and the host.
+    Console,
+    /// Fills buffers with random bytes.
+    Rng,
+}
+
+/// Called first thing on every device thread.
+pub trait ThreadSetup: Send + Sync {
+    /// Confines the calling thread for `kind`.
+    fn enter(&self, kind: ThreadKind);
+}
+
+impl ThreadSetup for () {
+    fn enter(&self, _kind: ThreadKind) {}
+}
+
+/// The work of a started device.
+pub trait Task: Send + 'static {
+    /// Serves until `stop` is readable; on return nothing that was taken from a ring is unfinished.
+    fn run(&mut self, stop: &Stop);
+}
+
+/// Tells a task to return. It stays set until the task has.
+#[derive(Debug)]
+pub struct Stop(EventFd);
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map(Self)
+    }
+
+    /// Waits until `stop` or one of `sources` is readable, at most for `timeout`.
+    ///
+    /// Returns `None` for stop, else which sources are ready (bit *n* for `sources[n]`; none after a
+    /// timeout). At most 64 sources are looked at.
+    pub fn wait(&self, sources: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Option<u64> {
+        let timeout = timeout.map(|t| Timespec {
+            tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: t.subsec_nanos().into(),
+        });
+        let stop = borrow(&self.0);
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(stop)
+            .chain(sources.iter().copied().take(64))
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR | Errno::AGAIN) => return Some(0),
+            // Descriptors and the list are ours; nothing else can go wrong, and a thread that cannot
+            // wait must not spin.
+            Err(_) => return None,
+        }
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        if ready.next().unwrap_or(true) {
+            return None;
+        }
+        Some(ready.rev().fold(0, |bits, is_ready| bits << 1 | u64::from(is_ready)))
+    }
+
+    /// True if the task must return.
+    pub fn is_set(&self) -> bool {
+        self.wait(&[], Some(Duration::ZERO)).is_none()
+    }
+}
+
+/// Borrows the descriptor of an eventfd for `poll`.
+pub(crate) fn borrow(fd: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor is open as long as `fd` lives, and the result cannot outlive it.
+    unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) }
+}
+
+/// Empties a counter that `poll` reported; a counter that is empty already is as good.
+pub(crate) fn drain(fd: &EventFd) {
+    let _ = fd.read();
+}
+
+/// One device thread that runs a task of type `T` while the device is started.
+#[derive(Debug)]
+pub struct Worker<T> {
+    stop: Arc<Stop>,
+    inbox: Option<Sender<T>>,
+    outbox: Receiver<T>,
+    running: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<T: Task> Worker<T> {
+    /// Creates the thread, idle. `name` is cut to 15 bytes by the kernel.
+    ///
+    /// # Errors
+    /// The host gives no thread or descriptor.
+    pub fn spawn(name: String, kind: ThreadKind, setup: Arc<dyn ThreadSetup>) -> io::Result<Self> {
+        let stop = Arc::new(Stop::new()?);
+        let (inbox, tasks) = channel::<T>();
+        let (done, outbox) = channel();
+        let stop_of_thread = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            setup.enter(kind);
+            while let Ok(mut task) = tasks.recv() {
+                task.run(&stop_of_thread);
+                if done.send(task).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { stop, inbox: Some(inbox), outbox, running: false, thread: Some(thread) })
+    }
+
+    /// Hands the task over; the thread runs it until [`stop`](Self::stop).
+    ///
+    /// # Errors
+    /// Gives the task back if the thread is gone or has one already.
+    pub fn start(&mut self, task: T) -> Result<(), T> {
+        if self.running {
+            return Err(task);
+        }
+        match &self.inbox {
+            Some(inbox) => inbox.send(task).map_err(|e| e.0)?,
+            None => return Err(task),
+        }
+        self.running = true;
+        Ok(())
+    }
+
+    /// Asks the task to return, without waiting for it.
+    pub fn ask_to_stop(&self) {
+        if self.running {
+            // The counter saturates at 2^64-2; a failed write means that it is set already.
+            let _ = self.stop.0.write(1);
+        }
+    }
+
+    /// Stops the task, waits for it and takes it back; `None` if none ran or its thread died.
+    pub fn stop(&mut self) -> Option<T> {
+        if !self.running {
+            return None;
+        }
+        self.ask_to_stop();
+        let task = self.outbox.recv().ok();
+        self.running = false;
+        drain(&self.stop.0);
+        task
+    }
+}
+
+impl<T> Drop for Worker<T> {
+    fn drop(&mut self) {
+        let _ = self.stop.0.write(1);
+        self.inbox = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counts(EventFd, u64);
+
+    impl Task for Counts {
+        fn run(&mut self, stop: &Stop) {
+            while let Some(ready) = stop.wait(&[borrow(&self.0)], None) {
+                if ready & 1 != 0 {
+                    self.1 += self.0.read().expect("readable");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_runs_between_start_and_stop_and_comes_back_with_its_state() {
+        let mut worker = Worker::spawn("test".into(), ThreadKind::Rng, Arc::new(())).expect("thread");
+        let fd = EventFd::new(EFD_NONBLOCK).expect("eventfd");
+        let mut task = Counts(fd.try_clone().expect("clone"), 0);
+        for round in 1..=3 {
+            assert!(worker.start(task).is_ok());
+            fd.write(5).expect("write");
+            let deadline = std::time::Instant::now() + Duration::from_secs(5);
+            let probe = Stop::new().expect("stop");
+            while probe.wait(&[borrow(&fd)], Some(Duration::ZERO)) == Some(1) {
+                assert!(std::time::Instant::now() < deadline);
+            }
+            task = worker.stop().expect("comes back");
+            assert_eq!(task.1, 5 * round);
+        }
+        assert!(worker.stop().is_none());
+    }
+}
