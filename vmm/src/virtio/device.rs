@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{GuestMemory, QueueError, VirtQueue, block, console, rng};
+use super::{GuestMemory, QueueError, QueueState, VirtQueue, block, console, rng};
 
 /// Device types (5) that exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,10 +110,13 @@ pub trait VirtioDevice: Send {
     /// → *idle*. When it returns, the device does not write to guest memory again until it is started.
     fn reset(&mut self);
 
-    /// The device's own state, for saving; in *idle* or *paused* only. Queues are included.
+    /// How far each queue is; *paused* only, else nothing.
+    fn queues(&self) -> Vec<Option<QueueState>>;
+
+    /// The device's own state, for saving; in *idle* or *paused* only.
     fn state(&self) -> DeviceState;
 
-    /// *idle*: takes over what [`state`](Self::state) gave, up to the queues, which come by `start`.
+    /// *idle*: takes over what [`state`](Self::state) gave; the queues come by `start`.
     ///
     /// # Errors
     /// The state is of another device type or contradicts this device's spec.

@@ -98,12 +98,16 @@ pub(crate) fn drain(fd: &EventFd) {
 }
 
 /// One device thread that runs a task of type `T` while the device is started.
+///
+/// *idle* → [`start`](Self::start) → *running* ⇄ ([`pause`](Self::pause) / [`resume`](Self::resume))
+/// *paused*; [`reset`](Self::reset) → *idle*.
 #[derive(Debug)]
 pub struct Worker<T> {
     stop: Arc<Stop>,
     inbox: Option<Sender<T>>,
     outbox: Receiver<T>,
     running: bool,
+    held: Option<T>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -126,23 +130,23 @@ impl<T: Task> Worker<T> {
                 }
             }
         })?;
-        Ok(Self { stop, inbox: Some(inbox), outbox, running: false, thread: Some(thread) })
+        let (inbox, thread) = (Some(inbox), Some(thread));
+        Ok(Self { stop, inbox, outbox, running: false, held: None, thread })
     }
 
-    /// Hands the task over; the thread runs it until [`stop`](Self::stop).
-    ///
-    /// # Errors
-    /// Gives the task back if the thread is gone or has one already.
-    pub fn start(&mut self, task: T) -> Result<(), T> {
-        if self.running {
-            return Err(task);
+    /// *idle* → *running*. A task that runs or is held is dropped first.
+    pub fn start(&mut self, task: T) {
+        self.reset();
+        self.held = Some(task);
+        self.resume();
+    }
+
+    /// *paused* → *running*.
+    pub fn resume(&mut self) {
+        if let (Some(task), Some(inbox)) = (self.held.take(), &self.inbox) {
+            // The thread ends only with this worker, or by a panic, after which nothing runs.
+            self.running = inbox.send(task).is_ok();
         }
-        match &self.inbox {
-            Some(inbox) => inbox.send(task).map_err(|e| e.0)?,
-            None => return Err(task),
-        }
-        self.running = true;
-        Ok(())
     }
 
     /// Asks the task to return, without waiting for it.
@@ -153,16 +157,25 @@ impl<T: Task> Worker<T> {
         }
     }
 
-    /// Stops the task, waits for it and takes it back; `None` if none ran or its thread died.
-    pub fn stop(&mut self) -> Option<T> {
-        if !self.running {
-            return None;
+    /// *running* → *paused*; returns when the task has.
+    pub fn pause(&mut self) {
+        if self.running {
+            self.ask_to_stop();
+            self.held = self.outbox.recv().ok();
+            self.running = false;
+            drain(&self.stop.0);
         }
-        self.ask_to_stop();
-        let task = self.outbox.recv().ok();
-        self.running = false;
-        drain(&self.stop.0);
-        task
+    }
+
+    /// → *idle*; gives the task back, if there was one.
+    pub fn reset(&mut self) -> Option<T> {
+        self.pause();
+        self.held.take()
+    }
+
+    /// The task of a paused device.
+    pub fn paused(&self) -> Option<&T> {
+        self.held.as_ref()
     }
 }
 
@@ -198,16 +211,16 @@ mod tests {
         let fd = EventFd::new(EFD_NONBLOCK).expect("eventfd");
         let mut task = Counts(fd.try_clone().expect("clone"), 0);
         for round in 1..=3 {
-            assert!(worker.start(task).is_ok());
+            worker.start(task);
             fd.write(5).expect("write");
             let deadline = std::time::Instant::now() + Duration::from_secs(5);
             let probe = Stop::new().expect("stop");
             while probe.wait(&[borrow(&fd)], Some(Duration::ZERO)) == Some(1) {
                 assert!(std::time::Instant::now() < deadline);
             }
-            task = worker.stop().expect("comes back");
+            task = worker.reset().expect("comes back");
             assert_eq!(task.1, 5 * round);
         }
-        assert!(worker.stop().is_none());
+        assert!(worker.reset().is_none());
     }
 }

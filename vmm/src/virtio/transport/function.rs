@@ -1,0 +1,420 @@
+//! A virtio device as a PCI function.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::common::{Common, CommonState, Effect};
+use super::layout::{self, CapabilityType, Part};
+use super::signals::Signals;
+use super::{DEVICE_NEEDS_RESET, DRIVER_OK};
+use crate::pci::{
+    BarKind, ConfigSpace, ConfigState, Doorbells, Identity, MsiRouter, Msix, MsixState, PciBus, PciError,
+    PciFunction, Slot,
+};
+use crate::virtio::device::read_bytes;
+use crate::virtio::features::COMMON;
+use crate::virtio::{
+    Activation, DeviceError, DeviceState, DeviceType, GuestMemory, Guarded, Interrupt,
+    VirtQueue, VirtioDevice,
+};
+
+/// The vendor id of every virtio device.
+const VENDOR: u16 = 0x1af4;
+/// Modern device ids start here (4.1.2.1).
+const FIRST_DEVICE: u16 = 0x1040;
+
+/// What a machine lends to its virtio devices.
+#[derive(Clone)]
+pub struct Wiring {
+    /// Guest memory.
+    pub memory: GuestMemory,
+    /// Where interrupts go.
+    pub router: Arc<dyn MsiRouter>,
+    /// Where kicks come from.
+    pub doorbells: Arc<dyn Doorbells>,
+}
+
+/// Everything of a function that a snapshot needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VirtioPciState {
+    /// Configuration space.
+    pub config: ConfigState,
+    /// Vector table.
+    pub msix: MsixState,
+    /// Common registers.
+    pub common: CommonState,
+    /// Device status.
+    pub status: u8,
+    /// Vectors of the configuration and of each queue.
+    pub vectors: (u16, Vec<u16>),
+    /// The device behind the transport.
+    pub device: DeviceState,
+}
+
+/// A virtio device behind the PCI transport.
+///
+/// Lock order: `device` before `config`; neither is taken by device threads, which use [`Signals`].
+pub struct VirtioPci {
+    device: Guarded<Inner>,
+    config: Guarded<ConfigSpace>,
+    signals: Arc<Signals>,
+    wiring: Wiring,
+    /// One for each queue, written by the doorbells.
+    kicks: Vec<EventFd>,
+    /// Where the doorbells are registered.
+    doorbells_at: Guarded<Option<u64>>,
+    /// Offset of the PCI configuration access capability.
+    window: u16,
+    /// Offset of the MSI-X capability.
+    msix: u16,
+}
+
+struct Inner {
+    device: Box<dyn VirtioDevice>,
+    common: Common,
+}
+
+impl VirtioPci {
+    /// Makes the function for `slot` of the bus and puts it there.
+    ///
+    /// # Errors
+    /// The slot is taken, or the host refuses a descriptor.
+    pub fn attach(
+        device: Box<dyn VirtioDevice>,
+        slot: Slot,
+        bus: &PciBus,
+        wiring: Wiring,
+    ) -> Result<Arc<Self>, PciError> {
+        let function = Arc::new(Self::new(device, slot, wiring)?);
+        bus.add(Arc::clone(&function) as Arc<dyn PciFunction>, slot)?;
+        Ok(function)
+    }
+
+    /// Makes the function.
+    ///
+    /// # Errors
+    /// The host refuses a descriptor.
+    pub fn new(device: Box<dyn VirtioDevice>, slot: Slot, wiring: Wiring) -> Result<Self, PciError> {
+        let kind = device.device_type();
+        let sizes = device.queue_sizes();
+        let queues = sizes.len().min(layout::MAX_QUEUES);
+        let sizes = sizes.get(..queues).unwrap_or_default();
+        let vectors = u16::try_from(queues + 1).unwrap_or(u16::MAX);
+        let msix = Msix::new(vectors, Arc::clone(&wiring.router), slot.requester());
+        let mut config = ConfigSpace::new(identity(kind));
+        config.add_bar(layout::BAR, BarKind::Memory32, layout::BAR_SIZE);
+        let mut window = 0;
+        for (kind, part) in [
+            (CapabilityType::Common, layout::COMMON),
+            (CapabilityType::Notify, layout::NOTIFY),
+            (CapabilityType::Isr, layout::ISR),
+            (CapabilityType::Device, layout::DEVICE),
+            (CapabilityType::PciConfig, Part { offset: 0, size: 0 }),
+        ] {
+            window = config.add_capability(&layout::capability(kind, part)).map_or(0, u16::from);
+        }
+        let table = (layout::MSIX_TABLE.offset as u32, layout::MSIX_PENDING.offset as u32);
+        let capability = msix.capability(layout::BAR as u8, table.0, table.1);
+        let msix_at = config.add_capability(&capability).map_or(0, u16::from);
+        let kicks = (0..queues)
+            .map(|_| EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| PciError::Host { what: "eventfd of a queue", source })?;
+        let common = Common::new(sizes, device.features() | COMMON);
+        let signals = Signals::new(format!("{kind:?} in slot {}", slot.number()), queues, msix);
+        Ok(Self {
+            device: Guarded::new(Inner { device, common }),
+            config: Guarded::new(config),
+            signals: Arc::new(signals),
+            wiring,
+            kicks,
+            doorbells_at: Guarded::new(None),
+            window,
+            msix: msix_at,
+        })
+    }
+
+    /// *running* → *paused*: when it returns, no request is in flight and guest memory is left alone.
+    pub fn pause(&self) {
+        self.device.lock().device.pause();
+    }
+
+    /// *paused* → *running*.
+    pub fn resume(&self) {
+        self.device.lock().device.resume();
+    }
+
+    /// Calls `f` with the device; for what belongs to one type of device only.
+    pub fn with_device<R>(&self, f: impl FnOnce(&mut dyn VirtioDevice) -> R) -> R {
+        f(self.device.lock().device.as_mut())
+    }
+
+    /// The state of a paused function.
+    pub fn state(&self) -> VirtioPciState {
+        let inner = self.device.lock();
+        let mut common = inner.common.state.clone();
+        for (setup, ring) in common.queues.iter_mut().zip(inner.device.queues()) {
+            setup.ring = ring.unwrap_or(setup.ring);
+        }
+        let queues = 0..u16::try_from(self.kicks.len()).unwrap_or(u16::MAX);
+        VirtioPciState {
+            config: self.config.lock().state(),
+            msix: self.signals.msix().state(),
+            common,
+            status: self.signals.status(),
+            vectors: (
+                self.signals.config_vector(),
+                queues.map(|queue| self.signals.queue_vector(queue)).collect(),
+            ),
+            device: inner.device.state(),
+        }
+    }
+
+    /// Makes this fresh function what a saved one was. A device that was running is started; nothing
+    /// reaches a guest whose vCPUs do not run yet. Afterwards the bus must be told to
+    /// [`PciBus::remap`].
+    ///
+    /// # Errors
+    /// The state is none of this function, or its rings are not in guest memory.
+    pub fn restore(&self, state: &VirtioPciState) -> Result<(), DeviceError> {
+        let mut inner = self.device.lock();
+        inner.device.restore(&state.device)?;
+        if !inner.common.restore(&state.common) {
+            return Err(DeviceError::State(format!("queues or features of {}", self.signals.name())));
+        }
+        self.config.lock().restore(&state.config);
+        self.follow_config();
+        self.signals.reset();
+        self.signals.msix().restore(&state.msix);
+        self.signals.set_config_vector(state.vectors.0);
+        for (queue, vector) in (0..).zip(&state.vectors.1) {
+            self.signals.set_queue_vector(queue, *vector);
+        }
+        self.signals.add_status(state.status);
+        if state.status & DRIVER_OK != 0 && state.status & DEVICE_NEEDS_RESET == 0 {
+            self.start(&mut inner)?;
+        }
+        Ok(())
+    }
+
+    fn start(&self, inner: &mut Inner) -> Result<(), DeviceError> {
+        let features = inner.common.state.driver_features;
+        let interrupt: Arc<dyn Interrupt> = Arc::clone(&self.signals) as _;
+        let mut queues = Vec::with_capacity(self.kicks.len());
+        for (index, setup) in (0..).zip(&inner.common.state.queues) {
+            queues.push(if setup.enabled {
+                let (memory, interrupt) = (self.wiring.memory.clone(), Arc::clone(&interrupt));
+                let max_size = inner.common.max_size(index);
+                Some(VirtQueue::new(index, max_size, &setup.ring, memory, interrupt, features)?)
+            } else {
+                None
+            });
+        }
+        let kicks = self.kicks.iter().map(EventFd::try_clone).collect::<Result<Vec<_>, _>>();
+        let kicks = kicks.map_err(|source| DeviceError::Host { what: "eventfd of a queue", source })?;
+        let memory = self.wiring.memory.clone();
+        inner.device.start(Activation { memory, queues, kicks, interrupt, features })
+    }
+
+    /// The driver's reset: when the status reads 0, the device has let go of guest memory.
+    fn reset_device(&self, inner: &mut Inner) {
+        inner.device.reset();
+        inner.common.reset();
+        self.signals.reset();
+    }
+
+    fn write_common(&self, offset: u64, data: &[u8]) {
+        let Some((register, half)) = layout::register(offset, data.len()) else { return };
+        let mut inner = self.device.lock();
+        match inner.common.write(register, half, number(data), &self.signals) {
+            Effect::None => {}
+            Effect::Reset => self.reset_device(&mut inner),
+            Effect::Start => {
+                if let Err(error) = self.start(&mut inner) {
+                    match error {
+                        DeviceError::Queue(error) => self.signals.needs_reset(&error),
+                        error => {
+                            tracing::warn!(device = %self.signals.name(), %error, "device not started");
+                            self.signals.add_status(DEVICE_NEEDS_RESET);
+                            self.signals.config_changed();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings what lies outside of configuration space in line with it.
+    fn follow_config(&self) {
+        let config = self.config.lock();
+        self.signals.allow_messages(config.bus_master());
+        let mut control = [0; 2];
+        config.read(self.msix + 2, &mut control);
+        drop(config);
+        self.signals.msix().set_control(u16::from_le_bytes(control));
+    }
+
+    /// The BAR access that the PCI configuration access capability describes (4.1.4.9): BAR 0, 1, 2 or
+    /// 4 bytes, aligned; everything else is no access.
+    fn window_access(&self) -> Option<(u64, usize)> {
+        let config = self.config.lock();
+        let register = |offset| {
+            let mut bytes = [0; 4];
+            config.read(self.window + offset, &mut bytes);
+            u32::from_le_bytes(bytes)
+        };
+        let bar = register(layout::WINDOW_BAR) & 0xff;
+        let offset = u64::from(register(layout::WINDOW_OFFSET));
+        let len = register(layout::WINDOW_LENGTH);
+        let inside = offset + u64::from(len) <= layout::BAR_SIZE;
+        let whole = matches!(len, 1 | 2 | 4) && offset.is_multiple_of(len.into());
+        (bar == 0 && whole && inside).then_some((offset, len as usize))
+    }
+
+    fn touches_window(&self, offset: u16, len: usize) -> bool {
+        let data = usize::from(self.window + layout::WINDOW_DATA);
+        let start = usize::from(offset);
+        start < data + 4 && start + len > data
+    }
+}
+
+impl PciFunction for VirtioPci {
+    fn config_read(&self, offset: u16, data: &mut [u8]) {
+        if self.touches_window(offset, data.len())
+            && let Some((at, len)) = self.window_access()
+        {
+            let mut value = [0; 4];
+            self.bar_read(layout::BAR, at, &mut value[..len]);
+            self.config.lock().put(usize::from(self.window + layout::WINDOW_DATA), &value);
+        }
+        self.config.lock().read(offset, data);
+    }
+
+    fn config_write(&self, offset: u16, data: &[u8]) {
+        self.config.lock().write(offset, data);
+        self.follow_config();
+        if self.touches_window(offset, data.len())
+            && let Some((at, len)) = self.window_access()
+        {
+            let mut value = [0; 4];
+            self.config.lock().read(self.window + layout::WINDOW_DATA, &mut value);
+            self.bar_write(layout::BAR, at, &value[..len]);
+        }
+    }
+
+    fn decoded(&self, index: usize) -> Option<(u64, u64)> {
+        let config = self.config.lock();
+        config.bar(index).filter(|_| config.memory_enabled())
+    }
+
+    fn bar_size(&self, index: usize) -> Option<u64> {
+        self.config.lock().bar(index).map(|(_, size)| size)
+    }
+
+    fn place_bar(&self, index: usize, address: u64) {
+        let mut config = self.config.lock();
+        config.place_bar(index, address);
+        config.enable();
+        drop(config);
+        self.follow_config();
+    }
+
+    fn routed(&self, _index: usize, address: Option<u64>) {
+        let mut registered = self.doorbells_at.lock();
+        if let Some(old) = registered.take() {
+            for (queue, kick) in (0..).zip(&self.kicks) {
+                // One that was never registered is not registered now either.
+                let _ = self.wiring.doorbells.unregister(doorbell(old, queue), kick);
+            }
+        }
+        *registered = address;
+        let Some(new) = address else { return };
+        for (queue, kick) in (0..).zip(&self.kicks) {
+            if let Err(error) = self.wiring.doorbells.register(doorbell(new, queue), kick) {
+                tracing::warn!(device = %self.signals.name(), queue, %error, "kicks take the slow way");
+            }
+        }
+    }
+
+    fn bar_read(&self, _index: usize, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        let len = data.len();
+        if let Some(at) = layout::COMMON.within(offset, len) {
+            if let Some((register, half)) = layout::register(at, len) {
+                let value = self.device.lock().common.read(register, half, &self.signals);
+                read_bytes(&value.to_le_bytes(), 0, data);
+            }
+        } else if layout::ISR.within(offset, len).is_some() {
+            data.fill(self.signals.take_isr());
+        } else if let Some(at) = layout::DEVICE.within(offset, len) {
+            self.device.lock().device.read_config(at, data);
+        } else if let Some(at) = layout::MSIX_TABLE.within(offset, len) {
+            self.signals.msix().read_table(at, data);
+        } else if let Some(at) = layout::MSIX_PENDING.within(offset, len) {
+            self.signals.msix().read_pending(at, data);
+        }
+    }
+
+    fn bar_write(&self, _index: usize, offset: u64, data: &[u8]) {
+        let len = data.len();
+        if let Some(at) = layout::COMMON.within(offset, len) {
+            self.write_common(at, data);
+        } else if let Some(at) = layout::DEVICE.within(offset, len) {
+            self.device.lock().device.write_config(at, data);
+        } else if let Some(at) = layout::NOTIFY.within(offset, len) {
+            let queue = usize::try_from(at / layout::DOORBELL_STEP).unwrap_or(usize::MAX);
+            if let Some(kick) = self.kicks.get(queue).filter(|_| at.is_multiple_of(layout::DOORBELL_STEP)) {
+                // A counter at its end is readable, which is all that a kick is.
+                let _ = kick.write(1);
+            }
+        } else if let Some(at) = layout::MSIX_TABLE.within(offset, len) {
+            self.signals.msix().write_table(at, data);
+        }
+    }
+
+    fn reset(&self) {
+        self.reset_device(&mut self.device.lock());
+        self.signals.msix().reset();
+        self.config.lock().reset();
+        self.follow_config();
+    }
+}
+
+impl Drop for VirtioPci {
+    fn drop(&mut self) {
+        self.routed(layout::BAR, None);
+    }
+}
+
+impl From<DeviceError> for PciError {
+    fn from(error: DeviceError) -> Self {
+        let what = "virtio device";
+        Self::Host { what, source: std::io::Error::other(error) }
+    }
+}
+
+fn identity(kind: DeviceType) -> Identity {
+    let class = match kind {
+        DeviceType::Block => 0x01_80_00,
+        DeviceType::Console => 0x07_80_00,
+        DeviceType::Rng => 0x00_ff_00,
+    };
+    let device = FIRST_DEVICE + kind as u16;
+    Identity { vendor: VENDOR, device, revision: 1, class, subsystem_vendor: VENDOR, subsystem: device }
+}
+
+fn doorbell(bar: u64, queue: u64) -> u64 {
+    bar + layout::NOTIFY.offset + queue * layout::DOORBELL_STEP
+}
+
+fn number(data: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    for (to, byte) in bytes.iter_mut().zip(data) {
+        *to = *byte;
+    }
+    u64::from_le_bytes(bytes)
+}
+

@@ -1,0 +1,31 @@
+//! The PCI transport (4.1): a virtio device as a function on the PCI bus.
+//!
+//! - [`VirtioPci`]: configuration space, capabilities and BAR 0.
+//! - `common`: the common configuration registers and the device's state machine.
+//! - `signals`: what device threads use of the transport: interrupts and `DEVICE_NEEDS_RESET`.
+
+mod common;
+mod function;
+mod layout;
+mod signals;
+
+#[cfg(test)]
+mod tests;
+
+pub use common::{CommonState, QueueSetup};
+pub use function::{VirtioPci, VirtioPciState, Wiring};
+
+/// Device status (2.1): the driver noticed the device.
+pub const ACKNOWLEDGE: u8 = 1;
+/// The driver knows how to drive it.
+pub const DRIVER: u8 = 2;
+/// The driver is ready.
+pub const DRIVER_OK: u8 = 4;
+/// Features are agreed upon.
+pub const FEATURES_OK: u8 = 8;
+/// The device gave up on this driver until it is reset.
+pub const DEVICE_NEEDS_RESET: u8 = 0x40;
+/// The driver gave up.
+pub const FAILED: u8 = 0x80;
+/// No MSI-X vector (4.1.5.1.2).
+pub const NO_VECTOR: u16 = 0xffff;
