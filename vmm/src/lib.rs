@@ -28,5 +28,7 @@ pub mod instance_dir;
 pub mod kvm;
 pub mod memory;
 pub mod parent;
+pub mod pci;
 pub mod sandbox;
 pub mod spec;
+pub mod virtio;

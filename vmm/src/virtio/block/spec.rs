@@ -1,0 +1,126 @@
+//! A disk of a machine's spec, and how it is opened.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_imagefmt::{Access, Chain, Disk, DiskError, RawDisk};
+use serde::{Deserialize, Serialize};
+
+use super::Serial;
+
+/// One disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockSpec {
+    /// The volume's id, `vol-` and 17 digits, or any word: what requests name the disk by.
+    pub id: String,
+    /// The file; of a qcow2 chain the top one.
+    pub path: PathBuf,
+    /// The file's format. It is never guessed: a guest can write any bytes to the start of a raw disk.
+    pub format: DiskFormat,
+    /// The guest may only read.
+    #[serde(default)]
+    pub read_only: bool,
+    /// What the guest sees as serial; by default the id without its dash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+}
+
+/// Format of an image file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskFormat {
+    /// The disk's bytes.
+    Raw,
+    /// QEMU's format, version 3, with its chain of backing files.
+    Qcow2,
+}
+
+/// A disk could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be opened.
+    #[error("disk {id}: cannot open {path}: {source}", path = path.display())]
+    File {
+        /// Id of the disk.
+        id: String,
+        /// The file.
+        path: PathBuf,
+        /// What the host answered.
+        source: std::io::Error,
+    },
+    /// The file is no such disk.
+    #[error("disk {id}: {source}")]
+    Disk {
+        /// Id of the disk.
+        id: String,
+        /// What is wrong.
+        source: DiskError,
+    },
+}
+
+/// An open disk; a chain can also exchange its top.
+#[derive(Clone)]
+pub enum Backing {
+    /// A raw file.
+    Raw(Arc<RawDisk>),
+    /// A chain of layers.
+    Chain(Arc<Chain>),
+}
+
+impl Backing {
+    /// The disk.
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        match self {
+            Self::Raw(disk) => Arc::clone(disk) as _,
+            Self::Chain(chain) => Arc::clone(chain) as _,
+        }
+    }
+
+    /// The chain, if it is one.
+    pub fn chain(&self) -> Option<&Arc<Chain>> {
+        match self {
+            Self::Raw(_) => None,
+            Self::Chain(chain) => Some(chain),
+        }
+    }
+}
+
+impl BlockSpec {
+    /// What the guest sees as serial.
+    pub fn serial(&self) -> Serial {
+        Serial::of_volume(self.serial.as_deref().unwrap_or(&self.id))
+    }
+
+    /// Opens the disk; a relative path is taken from `directory`.
+    ///
+    /// # Errors
+    /// The file, or one that it is based on, cannot be opened or is not what it must be.
+    pub fn open(&self, directory: &Path) -> Result<Backing, OpenError> {
+        let path = directory.join(&self.path);
+        let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        let disk_error = |source| OpenError::Disk { id: self.id.clone(), source };
+        match self.format {
+            DiskFormat::Qcow2 => {
+                let chain = Chain::open_path(&path, access).map_err(disk_error)?;
+                Ok(Backing::Chain(Arc::new(chain)))
+            }
+            DiskFormat::Raw => {
+                let file = self.open_file(&path)?;
+                let disk = RawDisk::open(file, access).map_err(disk_error)?;
+                Ok(Backing::Raw(Arc::new(disk)))
+            }
+        }
+    }
+
+    fn open_file(&self, path: &Path) -> Result<File, OpenError> {
+        OpenOptions::new()
+            .read(true)
+            .write(!self.read_only)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+            .open(path)
+            .map_err(|source| OpenError::File { id: self.id.clone(), path: path.to_owned(), source })
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests: a driver at the ring.
