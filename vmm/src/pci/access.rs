@@ -76,7 +76,11 @@ pub struct ConfigPorts {
 impl ConfigPorts {
     /// The configuration ports of `bus`, with the device behind port 0xCF9.
     pub fn new(bus: Arc<PciBus>, reset_control: Arc<dyn BusDevice>) -> Self {
-        Self { bus, address: Guarded::new(0), reset_control }
+        Self {
+            bus,
+            address: Guarded::new(0),
+            reset_control,
+        }
     }
 
     fn target(&self, offset: u64, len: usize) -> Option<Target> {

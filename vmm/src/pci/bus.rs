@@ -140,9 +140,14 @@ impl Default for PciBus {
 impl PciBus {
     /// A bus with the host bridge in slot 0.
     pub fn new() -> Self {
-        let mut slots = Slots { next: WINDOW_BASE, ..Slots::default() };
+        let mut slots = Slots {
+            next: WINDOW_BASE,
+            ..Slots::default()
+        };
         slots.functions[0] = Some(Arc::new(HostBridge::new()));
-        Self { slots: RwLock::new(slots) }
+        Self {
+            slots: RwLock::new(slots),
+        }
     }
 
     /// The lowest free slot.
@@ -152,7 +157,9 @@ impl PciBus {
     pub fn free_slot(&self) -> Result<Slot, PciError> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         let free = slots.functions.iter().position(Option::is_none);
-        free.and_then(|n| u8::try_from(n).ok()).and_then(Slot::new).ok_or(PciError::NoSlot)
+        free.and_then(|n| u8::try_from(n).ok())
+            .and_then(Slot::new)
+            .ok_or(PciError::NoSlot)
     }
 
     /// Puts a function into a slot, its BARs placed and decoded as firmware would leave them.
@@ -203,7 +210,9 @@ impl PciBus {
 
     /// Writes configuration space and follows what it changes of the BARs.
     pub fn config_write(&self, slot: Slot, offset: u16, data: &[u8]) {
-        let Some(function) = self.function(slot) else { return };
+        let Some(function) = self.function(slot) else {
+            return;
+        };
         function.config_write(offset, data);
         if touches_decoding(offset, data.len()) {
             self.remap();
@@ -257,7 +266,12 @@ impl Slots {
             for bar in 0..BARS {
                 let route = function
                     .decoded(bar)
-                    .map(|(start, size)| Route { start, size, slot, bar })
+                    .map(|(start, size)| Route {
+                        start,
+                        size,
+                        slot,
+                        bar,
+                    })
                     .filter(|new| new.in_window() && !routes.iter().any(|old| old.overlaps(new)));
                 let before = self.routes.iter().find(|old| old.slot == slot && old.bar == bar);
                 if route.as_ref() != before {
@@ -296,7 +310,9 @@ impl Route {
 fn place_bars(function: &dyn PciFunction, from: u64) -> Result<u64, PciError> {
     let mut next = from;
     for index in 0..BARS {
-        let Some(size) = function.bar_size(index) else { continue };
+        let Some(size) = function.bar_size(index) else {
+            continue;
+        };
         let start = next.next_multiple_of(size);
         next = start + size;
         if next > WINDOW_BASE + WINDOW_SIZE {

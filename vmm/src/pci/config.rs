@@ -221,7 +221,10 @@ impl ConfigSpace {
     pub fn place_bar(&mut self, index: usize, address: u64) {
         let at = u16::try_from(bar_register(index)).unwrap_or(u16::MAX);
         let width = match self.bars.get(index).copied().flatten() {
-            Some(Bar { kind: BarKind::Memory64, .. }) => 8,
+            Some(Bar {
+                kind: BarKind::Memory64,
+                ..
+            }) => 8,
             Some(_) => 4,
             None => 0,
         };
@@ -241,7 +244,9 @@ impl ConfigSpace {
 
     /// What the guest changed.
     pub fn state(&self) -> ConfigState {
-        ConfigState { registers: self.registers.to_vec() }
+        ConfigState {
+            registers: self.registers.to_vec(),
+        }
     }
 
     /// Takes over the guest's changes. Read-only bits of a state are ignored, so that a hostile one can

@@ -37,7 +37,9 @@ impl HostBridge {
         let enabled = ECAM_BASE | 1;
         config.put(PCIEXBAR, &enabled.to_le_bytes());
         config.allow(PAM, &[0x33; PAM_LEN]);
-        Self { config: Guarded::new(config) }
+        Self {
+            config: Guarded::new(config),
+        }
     }
 
     /// What the guest changed.

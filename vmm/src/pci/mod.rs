@@ -21,6 +21,7 @@ mod access;
 mod bus;
 mod config;
 mod host_bridge;
+mod irqchip;
 mod msix;
 
 pub use access::{BarWindow, ConfigPorts, Ecam};

@@ -94,7 +94,9 @@ pub struct Msix {
 
 impl std::fmt::Debug for Msix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Msix").field("requester", &self.requester).finish_non_exhaustive()
+        f.debug_struct("Msix")
+            .field("requester", &self.requester)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,8 +104,18 @@ impl Msix {
     /// A table of `vectors` (1 to 2048), all masked.
     pub fn new(vectors: u16, router: Arc<dyn MsiRouter>, requester: Requester) -> Self {
         let count = vectors.clamp(1, MAX_VECTORS);
-        let vectors = vec![Vector { control: MASKED, ..Vector::default() }; count.into()];
-        Self { table: Guarded::new(Table { control: 0, vectors }), router, requester }
+        let vectors = vec![
+            Vector {
+                control: MASKED,
+                ..Vector::default()
+            };
+            count.into()
+        ];
+        Self {
+            table: Guarded::new(Table { control: 0, vectors }),
+            router,
+            requester,
+        }
     }
 
     /// Number of vectors.
@@ -125,7 +137,11 @@ impl Msix {
         body.extend((table & !7 | bir).to_le_bytes());
         body.extend((pending & !7 | bir).to_le_bytes());
         let writable = (ENABLE | FUNCTION_MASK).to_le_bytes().to_vec();
-        Capability { id: 0x11, body, writable }
+        Capability {
+            id: 0x11,
+            body,
+            writable,
+        }
     }
 
     /// The guest wrote the message control register of the capability.
@@ -141,16 +157,24 @@ impl Msix {
     pub fn read_table(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
         let table = self.table.lock();
-        let Some((index, within)) = locate(offset, data.len()) else { return };
-        let Some(vector) = table.vectors.get(index) else { return };
+        let Some((index, within)) = locate(offset, data.len()) else {
+            return;
+        };
+        let Some(vector) = table.vectors.get(index) else {
+            return;
+        };
         data.copy_from_slice(vector.bytes().get(within).unwrap_or_default());
     }
 
     /// Writes the table: aligned accesses of 4 or 8 bytes, else without effect.
     pub fn write_table(&self, offset: u64, data: &[u8]) {
         let mut table = self.table.lock();
-        let Some((index, within)) = locate(offset, data.len()) else { return };
-        let Some(vector) = table.vectors.get_mut(index) else { return };
+        let Some((index, within)) = locate(offset, data.len()) else {
+            return;
+        };
+        let Some(vector) = table.vectors.get_mut(index) else {
+            return;
+        };
         let mut bytes = vector.bytes();
         if let Some(target) = bytes.get_mut(within) {
             target.copy_from_slice(data);
@@ -173,14 +197,20 @@ impl Msix {
         let skip = usize::try_from(offset.saturating_mul(8)).unwrap_or(usize::MAX);
         let mut bits = table.vectors.iter().skip(skip).map(|vector| vector.pending);
         for byte in data {
-            *byte = bits.by_ref().take(8).zip(0..).fold(0, |byte, (bit, n)| byte | u8::from(bit) << n);
+            *byte = bits
+                .by_ref()
+                .take(8)
+                .zip(0..)
+                .fold(0, |byte, (bit, n)| byte | u8::from(bit) << n);
         }
     }
 
     /// Sends `vector`, or remembers it while it is masked. Vectors that do not exist are ignored.
     pub fn signal(&self, vector: u16) {
         let mut table = self.table.lock();
-        let Some(entry) = table.vectors.get_mut(usize::from(vector)) else { return };
+        let Some(entry) = table.vectors.get_mut(usize::from(vector)) else {
+            return;
+        };
         entry.pending = true;
         self.settle(&mut table, vector.into());
     }
@@ -194,7 +224,10 @@ impl Msix {
     pub fn reset(&self) {
         let mut table = self.table.lock();
         table.control = 0;
-        table.vectors.fill(Vector { control: MASKED, ..Vector::default() });
+        table.vectors.fill(Vector {
+            control: MASKED,
+            ..Vector::default()
+        });
     }
 
     /// Forgets what is pending: the device was reset, its vectors stay programmed.
@@ -209,7 +242,11 @@ impl Msix {
         let table = self.table.lock();
         MsixState {
             control: table.control,
-            entries: table.vectors.iter().map(|v| (v.address, v.data, v.control)).collect(),
+            entries: table
+                .vectors
+                .iter()
+                .map(|v| (v.address, v.data, v.control))
+                .collect(),
             pending: table.vectors.iter().map(|v| v.pending).collect(),
         }
     }
@@ -231,12 +268,17 @@ impl Msix {
     /// Brings a vector's route and its pending bit in line with the registers.
     fn settle(&self, table: &mut Table, index: usize) {
         let open = table.control & (ENABLE | FUNCTION_MASK) == ENABLE;
-        let Some(vector) = table.vectors.get_mut(index) else { return };
+        let Some(vector) = table.vectors.get_mut(index) else {
+            return;
+        };
         if !open || vector.control & MASKED != 0 {
             return;
         }
-        let message =
-            MsiMessage { address: vector.address, data: vector.data, requester: self.requester.0 };
+        let message = MsiMessage {
+            address: vector.address,
+            data: vector.data,
+            requester: self.requester.0,
+        };
         if let Err(error) = vector.route_to(message, self.router.as_ref()) {
             tracing::warn!(vector = index, %error, "interrupt vector has no route");
             return;

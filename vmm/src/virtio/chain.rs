@@ -6,7 +6,7 @@ use std::mem::size_of;
 
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::bitmap::BS;
-use vm_memory::{Bytes, GuestAddress, GuestMemory as _, GuestMemoryBackend, Permissions, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use super::{GuestMemory, QueueError};
 
@@ -53,7 +53,9 @@ impl Table {
         let address = self.address.0.checked_add(offset).map(GuestAddress);
         address
             .and_then(|address| memory.read_obj(address).ok())
-            .ok_or(QueueError::TableOutsideMemory { address: self.address.0 })
+            .ok_or(QueueError::TableOutsideMemory {
+                address: self.address.0,
+            })
     }
 }
 
@@ -68,8 +70,14 @@ impl Chain {
         head: u16,
         indirect: Indirect,
     ) -> Result<Self, QueueError> {
-        let mut chain = Self { head, ..Self::default() };
-        let mut table = Table { address: table, len: size };
+        let mut chain = Self {
+            head,
+            ..Self::default()
+        };
+        let mut table = Table {
+            address: table,
+            len: size,
+        };
         let mut nested = false;
         let mut index = head;
         let mut bytes: u64 = 0;
@@ -83,9 +91,16 @@ impl Chain {
                 let entries = descriptor.len() / size_of::<Descriptor>() as u32;
                 let whole = descriptor.len() % size_of::<Descriptor>() as u32 == 0;
                 // A table longer than the queue is the driver's error (2.7.5.3.1).
-                let len = u16::try_from(entries).ok().filter(|n| whole && (1..=size).contains(n));
-                let len = len.ok_or(QueueError::IndirectLength { bytes: descriptor.len() })?;
-                table = Table { address: descriptor.addr(), len };
+                let len = u16::try_from(entries)
+                    .ok()
+                    .filter(|n| whole && (1..=size).contains(n));
+                let len = len.ok_or(QueueError::IndirectLength {
+                    bytes: descriptor.len(),
+                })?;
+                table = Table {
+                    address: descriptor.addr(),
+                    len,
+                };
                 nested = true;
                 index = 0;
                 continue;
@@ -98,7 +113,10 @@ impl Chain {
             if bytes > MAX_CHAIN_BYTES {
                 return Err(QueueError::ChainTooLarge);
             }
-            let buffer = Buffer { address: descriptor.addr(), len: descriptor.len() };
+            let buffer = Buffer {
+                address: descriptor.addr(),
+                len: descriptor.len(),
+            };
             if descriptor.is_write_only() {
                 chain.writable.push(buffer);
             } else if chain.writable.is_empty() {
@@ -134,7 +152,7 @@ impl Chain {
     /// The part is shorter, or lies outside guest memory.
     pub fn read_at(&self, memory: &GuestMemory, offset: u64, to: &mut [u8]) -> Result<(), QueueError> {
         let mut rest = to;
-        for slice in slices(memory, &self.readable, offset, rest.len() as u64, Permissions::Read)? {
+        for slice in slices(memory, &self.readable, offset, rest.len() as u64)? {
             let count = slice.copy_to(rest);
             rest = rest.get_mut(count..).unwrap_or_default();
         }
@@ -147,7 +165,7 @@ impl Chain {
     /// The part is shorter, or lies outside guest memory.
     pub fn write_at(&self, memory: &GuestMemory, offset: u64, from: &[u8]) -> Result<(), QueueError> {
         let mut rest = from;
-        for slice in slices(memory, &self.writable, offset, rest.len() as u64, Permissions::Write)? {
+        for slice in slices(memory, &self.writable, offset, rest.len() as u64)? {
             slice.copy_from(rest);
             rest = rest.get(slice.len()..).unwrap_or_default();
         }
@@ -164,7 +182,7 @@ impl Chain {
         offset: u64,
         len: u64,
     ) -> Result<Vec<Slice<'m>>, QueueError> {
-        slices(memory, &self.readable, offset, len, Permissions::Read)
+        slices(memory, &self.readable, offset, len)
     }
 
     /// The host's view of `len` writable bytes from `offset` on.
@@ -177,7 +195,7 @@ impl Chain {
         offset: u64,
         len: u64,
     ) -> Result<Vec<Slice<'m>>, QueueError> {
-        slices(memory, &self.writable, offset, len, Permissions::Write)
+        slices(memory, &self.writable, offset, len)
     }
 }
 
@@ -189,7 +207,9 @@ pub(super) enum Indirect {
 }
 
 fn total(buffers: &[Buffer]) -> u64 {
-    buffers.iter().fold(0, |sum, buffer| sum.saturating_add(buffer.len.into()))
+    buffers
+        .iter()
+        .fold(0, |sum, buffer| sum.saturating_add(buffer.len.into()))
 }
 
 fn slices<'m>(
@@ -197,7 +217,6 @@ fn slices<'m>(
     buffers: &[Buffer],
     offset: u64,
     len: u64,
-    access: Permissions,
 ) -> Result<Vec<Slice<'m>>, QueueError> {
     let mut skip = offset;
     let mut want = len;
@@ -212,7 +231,10 @@ fn slices<'m>(
             continue;
         };
         let count = available.min(want);
-        let outside = || QueueError::BufferOutsideMemory { address: buffer.address.0, len: buffer.len };
+        let outside = || QueueError::BufferOutsideMemory {
+            address: buffer.address.0,
+            len: buffer.len,
+        };
         let start = buffer.address.0.checked_add(skip).ok_or_else(outside)?;
         let size = usize::try_from(count).map_err(|_| outside())?;
         // The whole range first: a buffer that begins in memory and ends outside is refused before a
@@ -220,15 +242,16 @@ fn slices<'m>(
         if !GuestMemoryBackend::check_range(memory, GuestAddress(start), size) {
             return Err(outside());
         }
-        let pieces = memory.get_slices(GuestAddress(start), size, access).map_err(|_| outside())?;
-        for piece in pieces {
+        for piece in GuestMemoryBackend::get_slices(memory, GuestAddress(start), size) {
             found.push(piece.map_err(|_| outside())?);
         }
         skip = 0;
         want = want.saturating_sub(count);
     }
     if want > 0 {
-        return Err(QueueError::ChainTooShort { wanted: offset.saturating_add(len) });
+        return Err(QueueError::ChainTooShort {
+            wanted: offset.saturating_add(len),
+        });
     }
     Ok(found)
 }

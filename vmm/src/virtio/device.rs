@@ -69,7 +69,10 @@ pub struct Activation {
 
 impl std::fmt::Debug for Activation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Activation").field("queues", &self.queues).field("features", &self.features).finish()
+        f.debug_struct("Activation")
+            .field("queues", &self.queues)
+            .field("features", &self.features)
+            .finish()
     }
 }
 
@@ -138,7 +141,10 @@ pub enum DeviceState {
 /// Copies the part of `config` that starts at `offset` into `data` and zeroes the rest.
 pub(crate) fn read_bytes(config: &[u8], offset: u64, data: &mut [u8]) {
     data.fill(0);
-    let from = usize::try_from(offset).ok().and_then(|start| config.get(start..)).unwrap_or(&[]);
+    let from = usize::try_from(offset)
+        .ok()
+        .and_then(|start| config.get(start..))
+        .unwrap_or(&[]);
     for (to, byte) in data.iter_mut().zip(from) {
         *to = *byte;
     }

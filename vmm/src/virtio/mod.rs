@@ -34,7 +34,7 @@ pub mod transport;
 #[cfg(test)]
 mod ring;
 
-pub use chain::{Buffer, Chain};
+pub use chain::{Buffer, Chain, Slice};
 pub use device::{Activation, DeviceError, DeviceState, DeviceType, Interrupt, VirtioDevice};
 pub use features::{EVENT_IDX, INDIRECT_DESC, VERSION_1};
 pub use queue::{QueueError, QueueState, VirtQueue};
@@ -42,5 +42,4 @@ pub use worker::{Stop, Task, ThreadKind, ThreadSetup, Worker};
 
 pub(crate) use guarded::Guarded;
 
-/// Guest memory as devices see it: cheap to clone, regions shared.
-pub type GuestMemory = vm_memory::GuestMemoryMmap<()>;
+use crate::memory::GuestMemory;

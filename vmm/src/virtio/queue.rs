@@ -120,7 +120,10 @@ pub struct VirtQueue {
 
 impl std::fmt::Debug for VirtQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VirtQueue").field("index", &self.index).field("ring", &self.ring).finish()
+        f.debug_struct("VirtQueue")
+            .field("index", &self.index)
+            .field("ring", &self.ring)
+            .finish()
     }
 }
 
@@ -140,9 +143,12 @@ impl VirtQueue {
         let unusable = |_| QueueError::RingsUnusable { queue: index };
         let mut ring = Queue::new(max_size).map_err(unusable)?;
         ring.try_set_size(state.size).map_err(unusable)?;
-        ring.try_set_desc_table_address(GuestAddress(state.descriptors)).map_err(unusable)?;
-        ring.try_set_avail_ring_address(GuestAddress(state.available)).map_err(unusable)?;
-        ring.try_set_used_ring_address(GuestAddress(state.used)).map_err(unusable)?;
+        ring.try_set_desc_table_address(GuestAddress(state.descriptors))
+            .map_err(unusable)?;
+        ring.try_set_avail_ring_address(GuestAddress(state.available))
+            .map_err(unusable)?;
+        ring.try_set_used_ring_address(GuestAddress(state.used))
+            .map_err(unusable)?;
         ring.set_next_avail(state.next_available);
         ring.set_next_used(state.next_used);
         ring.set_event_idx(features & EVENT_IDX != 0);
@@ -150,9 +156,20 @@ impl VirtQueue {
         if !ring.is_valid(&memory) || state.available == 0 {
             return Err(QueueError::RingsUnusable { queue: index });
         }
-        let indirect =
-            if features & INDIRECT_DESC != 0 { Indirect::Allowed } else { Indirect::Refused };
-        Ok(Self { ring, index, memory, interrupt, indirect, in_flight: 0, broken: false })
+        let indirect = if features & INDIRECT_DESC != 0 {
+            Indirect::Allowed
+        } else {
+            Indirect::Refused
+        };
+        Ok(Self {
+            ring,
+            index,
+            memory,
+            interrupt,
+            indirect,
+            in_flight: 0,
+            broken: false,
+        })
     }
 
     /// Takes the next request, if there is one. It must be given back by [`complete`](Self::complete).
@@ -196,7 +213,10 @@ impl VirtQueue {
         if self.broken {
             return Ok(());
         }
-        let done = self.ring.add_used(&self.memory, chain.head(), written).map_err(QueueError::from);
+        let done = self
+            .ring
+            .add_used(&self.memory, chain.head(), written)
+            .map_err(QueueError::from);
         done.inspect_err(|error| self.breaks(error))
     }
 

@@ -50,9 +50,16 @@ impl Rng {
     /// # Errors
     /// The host gives no thread.
     pub fn new(spec: &RngSpec, setup: Arc<dyn ThreadSetup>) -> Result<Self, DeviceError> {
-        let worker = Worker::spawn("virtio-rng".into(), ThreadKind::Rng, setup)
-            .map_err(|source| DeviceError::Host { what: "thread of the entropy device", source })?;
-        Ok(Self { worker, rate: spec.rate.unwrap_or(DEFAULT_RATE) })
+        let worker = Worker::spawn("virtio-rng".into(), ThreadKind::Rng, setup).map_err(|source| {
+            DeviceError::Host {
+                what: "thread of the entropy device",
+                source,
+            }
+        })?;
+        Ok(Self {
+            worker,
+            rate: spec.rate.unwrap_or(DEFAULT_RATE),
+        })
     }
 }
 
@@ -74,9 +81,22 @@ impl VirtioDevice for Rng {
     }
 
     fn start(&mut self, activation: Activation) -> Result<(), DeviceError> {
-        let queue = activation.queues.into_iter().next().flatten().ok_or(DeviceError::QueueMissing(0))?;
-        let kick = activation.kicks.into_iter().next().ok_or(DeviceError::QueueMissing(0))?;
-        self.worker.start(Filler { queue, kick, allowance: Allowance::new(self.rate) });
+        let queue = activation
+            .queues
+            .into_iter()
+            .next()
+            .flatten()
+            .ok_or(DeviceError::QueueMissing(0))?;
+        let kick = activation
+            .kicks
+            .into_iter()
+            .next()
+            .ok_or(DeviceError::QueueMissing(0))?;
+        self.worker.start(Filler {
+            queue,
+            kick,
+            allowance: Allowance::new(self.rate),
+        });
         Ok(())
     }
 
@@ -93,7 +113,11 @@ impl VirtioDevice for Rng {
     }
 
     fn queues(&self) -> Vec<Option<QueueState>> {
-        self.worker.paused().map(|filler| Some(filler.queue.state())).into_iter().collect()
+        self.worker
+            .paused()
+            .map(|filler| Some(filler.queue.state()))
+            .into_iter()
+            .collect()
     }
 
     fn state(&self) -> DeviceState {
@@ -118,7 +142,11 @@ struct Allowance {
 
 impl Allowance {
     fn new(rate: NonZeroU32) -> Self {
-        Self { rate, bytes: u64::from(rate.get()), since: Instant::now() }
+        Self {
+            rate,
+            bytes: u64::from(rate.get()),
+            since: Instant::now(),
+        }
     }
 
     /// Takes up to `want` bytes, at least 1 if any; 0 means to come back after [`Self::wait`].
@@ -127,7 +155,10 @@ impl Allowance {
         let elapsed = self.since.elapsed();
         let earned = u128::from(rate).saturating_mul(elapsed.as_micros()) / 1_000_000;
         if earned > 0 {
-            self.bytes = self.bytes.saturating_add(u64::try_from(earned).unwrap_or(rate)).min(rate);
+            self.bytes = self
+                .bytes
+                .saturating_add(u64::try_from(earned).unwrap_or(rate))
+                .min(rate);
             self.since = Instant::now();
         }
         let given = want.min(self.bytes);

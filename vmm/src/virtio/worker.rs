@@ -77,7 +77,11 @@ impl Stop {
         if ready.next().unwrap_or(true) {
             return None;
         }
-        Some(ready.rev().fold(0, |bits, is_ready| bits << 1 | u64::from(is_ready)))
+        Some(
+            ready
+                .rev()
+                .fold(0, |bits, is_ready| bits << 1 | u64::from(is_ready)),
+        )
     }
 
     /// True if the task must return.
@@ -131,7 +135,14 @@ impl<T: Task> Worker<T> {
             }
         })?;
         let (inbox, thread) = (Some(inbox), Some(thread));
-        Ok(Self { stop, inbox, outbox, running: false, held: None, thread })
+        Ok(Self {
+            stop,
+            inbox,
+            outbox,
+            running: false,
+            held: None,
+            thread,
+        })
     }
 
     /// *idle* → *running*. A task that runs or is held is dropped first.

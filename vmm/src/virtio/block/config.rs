@@ -41,7 +41,11 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn of(disk: &dyn Disk, queue_size: u16) -> Self {
-        Self { sectors: disk.size() / SECTOR, read_only: disk.is_read_only(), queue_size }
+        Self {
+            sectors: disk.size() / SECTOR,
+            read_only: disk.is_read_only(),
+            queue_size,
+        }
     }
 
     pub(super) fn sectors(self) -> u64 {
@@ -49,7 +53,11 @@ impl Config {
     }
 
     pub(super) fn features(self) -> u64 {
-        let access = if self.read_only { READ_ONLY } else { DISCARD | WRITE_ZEROES };
+        let access = if self.read_only {
+            READ_ONLY
+        } else {
+            DISCARD | WRITE_ZEROES
+        };
         SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | access
     }
 

@@ -59,7 +59,9 @@ pub struct Block {
 
 impl std::fmt::Debug for Block {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Block").field("serial", &self.serial).finish_non_exhaustive()
+        f.debug_struct("Block")
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,9 +80,19 @@ impl Block {
         let workers = (0..THREADS)
             .map(worker)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| DeviceError::Host { what: "thread of a block device", source })?;
+            .map_err(|source| DeviceError::Host {
+                what: "thread of a block device",
+                source,
+            })?;
         let config = Config::of(disk.as_ref(), QUEUE_SIZE);
-        Ok(Self { disk, gate: Arc::default(), serial, config, workers, intake: None })
+        Ok(Self {
+            disk,
+            gate: Arc::default(),
+            serial,
+            config,
+            workers,
+            intake: None,
+        })
     }
 
     /// The gate in front of the disk: closed while layers are exchanged.
@@ -107,8 +119,18 @@ impl VirtioDevice for Block {
     }
 
     fn start(&mut self, activation: Activation) -> Result<(), DeviceError> {
-        let Activation { memory, queues, kicks, features, .. } = activation;
-        let queue = queues.into_iter().next().flatten().ok_or(DeviceError::QueueMissing(0))?;
+        let Activation {
+            memory,
+            queues,
+            kicks,
+            features,
+            ..
+        } = activation;
+        let queue = queues
+            .into_iter()
+            .next()
+            .flatten()
+            .ok_or(DeviceError::QueueMissing(0))?;
         let kick = kicks.into_iter().next().ok_or(DeviceError::QueueMissing(0))?;
         let intake = Arc::new(Intake::new(queue, kick));
         for worker in &mut self.workers {
@@ -154,7 +176,9 @@ impl VirtioDevice for Block {
     }
 
     fn state(&self) -> DeviceState {
-        DeviceState::Block(BlockState { sectors: self.config.sectors() })
+        DeviceState::Block(BlockState {
+            sectors: self.config.sectors(),
+        })
     }
 
     fn restore(&mut self, state: &DeviceState) -> Result<(), DeviceError> {

@@ -4,8 +4,8 @@
 use kiln_imagefmt::{Disk, DiskError, Segment, Unmap};
 
 use super::config::{MAX_SEGMENT_SECTORS, MAX_SEGMENTS, SECTOR};
-use crate::virtio::chain::Slice;
-use crate::virtio::{Chain, GuestMemory, QueueError};
+
+use crate::virtio::{Chain, GuestMemory, QueueError, Slice};
 
 /// Bytes of `struct virtio_blk_req` before the data: type, reserved, sector.
 const HEADER: usize = 16;
@@ -91,8 +91,10 @@ impl Target<'_> {
     /// # Errors
     /// There is no place for a status, so nobody can be told but by a reset.
     pub(super) fn serve(&self, chain: &Chain) -> Result<Outcome, QueueError> {
-        let status_at =
-            chain.writable_len().checked_sub(1).ok_or(QueueError::ChainTooShort { wanted: 1 })?;
+        let status_at = chain
+            .writable_len()
+            .checked_sub(1)
+            .ok_or(QueueError::ChainTooShort { wanted: 1 })?;
         // Before anything is done: a request whose status cannot be told is not begun.
         chain.writable(self.memory, status_at, 1)?;
         let result = self.execute(chain, status_at);
@@ -102,8 +104,15 @@ impl Target<'_> {
         };
         chain.write_at(self.memory, status_at, &[status as u8])?;
         // What is counted is contiguous from the start: the status only if all before it was filled.
-        let written = if filled == status_at { filled.saturating_add(1) } else { filled };
-        Ok(Outcome { written: u32::try_from(written).unwrap_or(u32::MAX), failure: result.err() })
+        let written = if filled == status_at {
+            filled.saturating_add(1)
+        } else {
+            filled
+        };
+        Ok(Outcome {
+            written: u32::try_from(written).unwrap_or(u32::MAX),
+            failure: result.err(),
+        })
     }
 
     /// Returns how many bytes were written to the guest; `room` are before the status.
@@ -136,7 +145,11 @@ impl Target<'_> {
             }
             8 => {
                 let len = room.min(ID as u64);
-                let id = self.serial.0.get(..usize::try_from(len).unwrap_or(ID)).unwrap_or_default();
+                let id = self
+                    .serial
+                    .0
+                    .get(..usize::try_from(len).unwrap_or(ID))
+                    .unwrap_or_default();
                 chain.write_at(self.memory, 0, id)?;
                 Ok(len)
             }
@@ -153,7 +166,11 @@ impl Target<'_> {
     }
 
     fn refuse_read_only(&self) -> Result<(), Failure> {
-        if self.read_only { Err(Failure::Malformed("write to a read-only disk")) } else { Ok(()) }
+        if self.read_only {
+            Err(Failure::Malformed("write to a read-only disk"))
+        } else {
+            Ok(())
+        }
     }
 
     /// The byte offset of `sector`, if `len` bytes from there are whole sectors of the disk.

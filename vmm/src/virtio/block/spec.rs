@@ -100,8 +100,15 @@ impl BlockSpec {
     /// The file, or one that it is based on, cannot be opened or is not what it must be.
     pub fn open(&self, directory: &Path) -> Result<Backing, OpenError> {
         let path = directory.join(&self.path);
-        let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        let disk_error = |source| OpenError::Disk { id: self.id.clone(), source };
+        let access = if self.read_only {
+            Access::ReadOnly
+        } else {
+            Access::ReadWrite
+        };
+        let disk_error = |source| OpenError::Disk {
+            id: self.id.clone(),
+            source,
+        };
         match self.format {
             DiskFormat::Qcow2 => {
                 let chain = Chain::open_path(&path, access).map_err(disk_error)?;
@@ -121,6 +128,10 @@ impl BlockSpec {
             .write(!self.read_only)
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
             .open(path)
-            .map_err(|source| OpenError::File { id: self.id.clone(), path: path.to_owned(), source })
+            .map_err(|source| OpenError::File {
+                id: self.id.clone(),
+                path: path.to_owned(),
+                source,
+            })
     }
 }

@@ -9,9 +9,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::gate::{BlockGate, Passage};
 use super::request::{Failure, Serial, Target};
 use crate::virtio::worker::{borrow, drain};
-use crate::virtio::{
-    Chain, GuestMemory, Guarded, QueueError, QueueState, Stop, Task, VirtQueue,
-};
+use crate::virtio::{Chain, Guarded, GuestMemory, QueueError, QueueState, Stop, Task, VirtQueue};
 
 /// Least time between two messages about failed requests of one device: a guest, or a full disk under
 /// it, makes as many as it likes.
@@ -31,7 +29,12 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(queue: VirtQueue, kick: EventFd) -> Self {
-        Self { turn: Guarded::new(()), queue: Guarded::new(queue), kick, last_message: Guarded::new(None) }
+        Self {
+            turn: Guarded::new(()),
+            queue: Guarded::new(queue),
+            kick,
+            last_message: Guarded::new(None),
+        }
     }
 
     pub(super) fn state(&self) -> QueueState {
@@ -68,7 +71,11 @@ impl Intake {
 
     fn complete(&self, chain: &Chain, written: u32) {
         let mut queue = self.queue.lock();
-        if queue.complete(chain, written).and_then(|()| queue.notify()).is_err() {
+        if queue
+            .complete(chain, written)
+            .and_then(|()| queue.notify())
+            .is_err()
+        {
             // Told to the driver already.
         }
     }

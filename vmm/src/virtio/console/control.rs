@@ -62,7 +62,10 @@ impl Control {
         let mut known = state.ports.clone();
         known.resize(ports, PortState::default());
         let message = |&(port, event, value)| Message { port, event, value };
-        Self { ports: known, pending: state.pending.iter().map(message).collect() }
+        Self {
+            ports: known,
+            pending: state.pending.iter().map(message).collect(),
+        }
     }
 
     /// True if the answers to one more message of the guest have room.
@@ -97,8 +100,12 @@ impl Control {
             }
             return;
         }
-        let Ok(index) = usize::try_from(message.port) else { return };
-        let (Some(state), Some(port)) = (self.ports.get_mut(index), ports.get(index)) else { return };
+        let Ok(index) = usize::try_from(message.port) else {
+            return;
+        };
+        let (Some(state), Some(port)) = (self.ports.get_mut(index), ports.get(index)) else {
+            return;
+        };
         match message.event {
             PORT_READY if message.value == 1 => {
                 state.ready = true;

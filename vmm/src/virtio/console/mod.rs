@@ -113,20 +113,36 @@ impl Console {
     pub fn new(mut ports: Vec<Port>, setup: Arc<dyn ThreadSetup>) -> Result<Self, DeviceError> {
         let invalid = |what: &str| {
             let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, what.to_owned());
-            DeviceError::Host { what: "console", source }
+            DeviceError::Host {
+                what: "console",
+                source,
+            }
         };
         if ports.is_empty() || ports.len() > MAX_PORTS {
             return Err(invalid("a console has 1 to 16 ports"));
         }
-        if ports.iter().any(|port| port.name().is_some_and(|name| name.is_empty() || name.len() > 63)) {
+        if ports
+            .iter()
+            .any(|port| port.name().is_some_and(|name| name.is_empty() || name.len() > 63))
+        {
             return Err(invalid("a port's name has 1 to 63 bytes"));
         }
         ports.sort_by_key(|port| port.role() != PortRole::Console);
         let mut queue_sizes = vec![DATA_QUEUE, DATA_QUEUE, CONTROL_QUEUE, CONTROL_QUEUE];
         queue_sizes.resize(2 + 2 * ports.len(), DATA_QUEUE);
-        let worker = Worker::spawn("virtio-console".into(), ThreadKind::Console, setup)
-            .map_err(|source| DeviceError::Host { what: "thread of the console", source })?;
-        Ok(Self { worker, ports: ports.into(), queue_sizes, restored: ConsoleState::default() })
+        let worker =
+            Worker::spawn("virtio-console".into(), ThreadKind::Console, setup).map_err(|source| {
+                DeviceError::Host {
+                    what: "thread of the console",
+                    source,
+                }
+            })?;
+        Ok(Self {
+            worker,
+            ports: ports.into(),
+            queue_sizes,
+            restored: ConsoleState::default(),
+        })
     }
 
     fn task(&self, activation: Activation) -> Result<ConsoleTask, DeviceError> {

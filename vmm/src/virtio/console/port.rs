@@ -65,7 +65,10 @@ impl PortInput {
     /// The host gives no descriptor.
     pub fn new() -> io::Result<Self> {
         let wake = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        Ok(Self(Arc::new(Input { buffer: Guarded::new(Buffer::default()), wake })))
+        Ok(Self(Arc::new(Input {
+            buffer: Guarded::new(Buffer::default()),
+            wake,
+        })))
     }
 
     /// Takes as many of `bytes` as there is room for; never blocks. After less than all of them
@@ -152,7 +155,9 @@ pub struct Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").field("spec", &self.spec).finish_non_exhaustive()
+        f.debug_struct("Port")
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
     }
 }
 

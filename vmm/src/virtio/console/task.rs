@@ -41,7 +41,12 @@ impl ConsoleTask {
         mut control: Control,
         activation: Activation,
     ) -> Result<Self, DeviceError> {
-        let Activation { queues, kicks, features, .. } = activation;
+        let Activation {
+            queues,
+            kicks,
+            features,
+            ..
+        } = activation;
         let multiport = features & MULTIPORT != 0;
         let needed = if multiport { 0..4 } else { 0..2 };
         for index in needed {
@@ -53,11 +58,21 @@ impl ConsoleTask {
             // Without control messages port 0 is in use from the start (5.3.5).
             (port.ready, port.open) = (true, true);
         }
-        Ok(Self { ports, control, queues, kicks, multiport, scratch: vec![0; CHUNK] })
+        Ok(Self {
+            ports,
+            control,
+            queues,
+            kicks,
+            multiport,
+            scratch: vec![0; CHUNK],
+        })
     }
 
     pub(super) fn queues(&self) -> Vec<Option<QueueState>> {
-        self.queues.iter().map(|queue| queue.as_ref().map(VirtQueue::state)).collect()
+        self.queues
+            .iter()
+            .map(|queue| queue.as_ref().map(VirtQueue::state))
+            .collect()
     }
 
     pub(super) fn state(&self) -> ConsoleState {
@@ -159,7 +174,9 @@ impl ConsoleTask {
         if chain.is_none() && queue.rearm()? {
             chain = queue.pop()?;
         }
-        let Some(chain) = chain else { return Ok(Progress::None) };
+        let Some(chain) = chain else {
+            return Ok(Progress::None);
+        };
         let left = chain.readable_len().saturating_sub(state.taken);
         let count = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
         let bytes = &mut self.scratch[..count];
@@ -179,13 +196,19 @@ impl ConsoleTask {
         }
         // The rest stays the guest's until the backend takes it.
         queue.put_back(chain);
-        Ok(if accepted > 0 { Progress::Some } else { Progress::None })
+        Ok(if accepted > 0 {
+            Progress::Some
+        } else {
+            Progress::None
+        })
     }
 
     /// Bytes of the host for a port, one buffer of the guest.
     fn to_guest(&mut self, index: usize) -> Result<Progress, QueueError> {
         let (Some(queue), Some(port), Some(state)) = (
-            self.queues.get_mut(Self::receive_queue(index)).and_then(Option::as_mut),
+            self.queues
+                .get_mut(Self::receive_queue(index))
+                .and_then(Option::as_mut),
             self.ports.get(index),
             self.control.ports.get(index),
         ) else {
@@ -200,7 +223,9 @@ impl ConsoleTask {
         if chain.is_none() && queue.rearm()? {
             chain = queue.pop()?;
         }
-        let Some(chain) = chain else { return Ok(Progress::None) };
+        let Some(chain) = chain else {
+            return Ok(Progress::None);
+        };
         let room = usize::try_from(chain.writable_len()).unwrap_or(CHUNK).min(CHUNK);
         let bytes = &mut self.scratch[..room];
         let count = port.input().peek(bytes);
@@ -234,7 +259,9 @@ impl Task for ConsoleTask {
             let wakes = self.ports.iter().map(|port| port.input().event());
             let events: Vec<&EventFd> = self.kicks.iter().chain(wakes).collect();
             let sources: Vec<BorrowedFd<'_>> = events.iter().map(|event| borrow(event)).collect();
-            let Some(ready) = stop.wait(&sources, None) else { return };
+            let Some(ready) = stop.wait(&sources, None) else {
+                return;
+            };
             for (bit, event) in events.iter().enumerate() {
                 if ready >> bit & 1 != 0 {
                     drain(event);

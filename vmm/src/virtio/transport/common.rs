@@ -55,7 +55,11 @@ pub(super) struct Common {
 impl Common {
     pub(super) fn new(max_sizes: &[u16], offered: u64) -> Self {
         let max_sizes = max_sizes.to_vec();
-        Self { state: initial(&max_sizes), max_sizes, offered }
+        Self {
+            state: initial(&max_sizes),
+            max_sizes,
+            offered,
+        }
     }
 
     pub(super) fn reset(&mut self) {
@@ -137,7 +141,9 @@ impl Common {
     fn set_up_queue(&mut self, register: Register, half: Half, value: u64, status: u8) {
         let index = self.state.queue_select;
         let max_size = self.max_size(index);
-        let Some(queue) = self.state.queues.get_mut(usize::from(index)) else { return };
+        let Some(queue) = self.state.queues.get_mut(usize::from(index)) else {
+            return;
+        };
         if queue.enabled || status & (DRIVER_OK | DEVICE_NEEDS_RESET) != 0 {
             return;
         }
@@ -199,9 +205,11 @@ impl Common {
     pub(super) fn restore(&mut self, state: &CommonState) -> bool {
         let fits = state.queues.len() == self.max_sizes.len()
             && state.driver_features & !self.offered == 0
-            && state.queues.iter().zip(&self.max_sizes).all(|(queue, max)| {
-                queue.ring.size.is_power_of_two() && queue.ring.size <= *max
-            });
+            && state
+                .queues
+                .iter()
+                .zip(&self.max_sizes)
+                .all(|(queue, max)| queue.ring.size.is_power_of_two() && queue.ring.size <= *max);
         if fits {
             self.state = state.clone();
         }
@@ -211,7 +219,10 @@ impl Common {
 
 fn initial(max_sizes: &[u16]) -> CommonState {
     let queue = |size: &u16| QueueSetup {
-        ring: QueueState { size: *size, ..QueueState::default() },
+        ring: QueueState {
+            size: *size,
+            ..QueueState::default()
+        },
         enabled: false,
     };
     CommonState {

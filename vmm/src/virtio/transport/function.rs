@@ -16,8 +16,8 @@ use crate::pci::{
 use crate::virtio::device::read_bytes;
 use crate::virtio::features::COMMON;
 use crate::virtio::{
-    Activation, DeviceError, DeviceState, DeviceType, GuestMemory, Guarded, Interrupt,
-    VirtQueue, VirtioDevice,
+    Activation, DeviceError, DeviceState, DeviceType, Guarded, GuestMemory, Interrupt, VirtQueue,
+    VirtioDevice,
 };
 
 /// The vendor id of every virtio device.
@@ -114,15 +114,23 @@ impl VirtioPci {
             (CapabilityType::Device, layout::DEVICE),
             (CapabilityType::PciConfig, Part { offset: 0, size: 0 }),
         ] {
-            window = config.add_capability(&layout::capability(kind, part)).map_or(0, u16::from);
+            window = config
+                .add_capability(&layout::capability(kind, part))
+                .map_or(0, u16::from);
         }
-        let table = (layout::MSIX_TABLE.offset as u32, layout::MSIX_PENDING.offset as u32);
+        let table = (
+            layout::MSIX_TABLE.offset as u32,
+            layout::MSIX_PENDING.offset as u32,
+        );
         let capability = msix.capability(layout::BAR as u8, table.0, table.1);
         let msix_at = config.add_capability(&capability).map_or(0, u16::from);
         let kicks = (0..queues)
             .map(|_| EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| PciError::Host { what: "eventfd of a queue", source })?;
+            .map_err(|source| PciError::Host {
+                what: "eventfd of a queue",
+                source,
+            })?;
         let common = Common::new(sizes, device.features() | COMMON);
         let signals = Signals::new(format!("{kind:?} in slot {}", slot.number()), queues, msix);
         Ok(Self {
@@ -183,7 +191,10 @@ impl VirtioPci {
         let mut inner = self.device.lock();
         inner.device.restore(&state.device)?;
         if !inner.common.restore(&state.common) {
-            return Err(DeviceError::State(format!("queues or features of {}", self.signals.name())));
+            return Err(DeviceError::State(format!(
+                "queues or features of {}",
+                self.signals.name()
+            )));
         }
         self.config.lock().restore(&state.config);
         self.follow_config();
@@ -208,15 +219,35 @@ impl VirtioPci {
             queues.push(if setup.enabled {
                 let (memory, interrupt) = (self.wiring.memory.clone(), Arc::clone(&interrupt));
                 let max_size = inner.common.max_size(index);
-                Some(VirtQueue::new(index, max_size, &setup.ring, memory, interrupt, features)?)
+                Some(VirtQueue::new(
+                    index,
+                    max_size,
+                    &setup.ring,
+                    memory,
+                    interrupt,
+                    features,
+                )?)
             } else {
                 None
             });
         }
-        let kicks = self.kicks.iter().map(EventFd::try_clone).collect::<Result<Vec<_>, _>>();
-        let kicks = kicks.map_err(|source| DeviceError::Host { what: "eventfd of a queue", source })?;
+        let kicks = self
+            .kicks
+            .iter()
+            .map(EventFd::try_clone)
+            .collect::<Result<Vec<_>, _>>();
+        let kicks = kicks.map_err(|source| DeviceError::Host {
+            what: "eventfd of a queue",
+            source,
+        })?;
         let memory = self.wiring.memory.clone();
-        inner.device.start(Activation { memory, queues, kicks, interrupt, features })
+        inner.device.start(Activation {
+            memory,
+            queues,
+            kicks,
+            interrupt,
+            features,
+        })
     }
 
     /// The driver's reset: when the status reads 0, the device has let go of guest memory.
@@ -227,7 +258,9 @@ impl VirtioPci {
     }
 
     fn write_common(&self, offset: u64, data: &[u8]) {
-        let Some((register, half)) = layout::register(offset, data.len()) else { return };
+        let Some((register, half)) = layout::register(offset, data.len()) else {
+            return;
+        };
         let mut inner = self.device.lock();
         match inner.common.write(register, half, number(data), &self.signals) {
             Effect::None => {}
@@ -288,7 +321,9 @@ impl PciFunction for VirtioPci {
         {
             let mut value = [0; 4];
             self.bar_read(layout::BAR, at, &mut value[..len]);
-            self.config.lock().put(usize::from(self.window + layout::WINDOW_DATA), &value);
+            self.config
+                .lock()
+                .put(usize::from(self.window + layout::WINDOW_DATA), &value);
         }
         self.config.lock().read(offset, data);
     }
@@ -300,7 +335,9 @@ impl PciFunction for VirtioPci {
             && let Some((at, len)) = self.window_access()
         {
             let mut value = [0; 4];
-            self.config.lock().read(self.window + layout::WINDOW_DATA, &mut value);
+            self.config
+                .lock()
+                .read(self.window + layout::WINDOW_DATA, &mut value);
             self.bar_write(layout::BAR, at, &value[..len]);
         }
     }
@@ -366,7 +403,11 @@ impl PciFunction for VirtioPci {
             self.device.lock().device.write_config(at, data);
         } else if let Some(at) = layout::NOTIFY.within(offset, len) {
             let queue = usize::try_from(at / layout::DOORBELL_STEP).unwrap_or(usize::MAX);
-            if let Some(kick) = self.kicks.get(queue).filter(|_| at.is_multiple_of(layout::DOORBELL_STEP)) {
+            if let Some(kick) = self
+                .kicks
+                .get(queue)
+                .filter(|_| at.is_multiple_of(layout::DOORBELL_STEP))
+            {
                 // A counter at its end is readable, which is all that a kick is.
                 let _ = kick.write(1);
             }
@@ -392,7 +433,10 @@ impl Drop for VirtioPci {
 impl From<DeviceError> for PciError {
     fn from(error: DeviceError) -> Self {
         let what = "virtio device";
-        Self::Host { what, source: std::io::Error::other(error) }
+        Self::Host {
+            what,
+            source: std::io::Error::other(error),
+        }
     }
 }
 
@@ -403,7 +447,14 @@ fn identity(kind: DeviceType) -> Identity {
         DeviceType::Rng => 0x00_ff_00,
     };
     let device = FIRST_DEVICE + kind as u16;
-    Identity { vendor: VENDOR, device, revision: 1, class, subsystem_vendor: VENDOR, subsystem: device }
+    Identity {
+        vendor: VENDOR,
+        device,
+        revision: 1,
+        class,
+        subsystem_vendor: VENDOR,
+        subsystem: device,
+    }
 }
 
 fn doorbell(bar: u64, queue: u64) -> u64 {
@@ -417,4 +468,3 @@ fn number(data: &[u8]) -> u64 {
     }
     u64::from_le_bytes(bytes)
 }
-

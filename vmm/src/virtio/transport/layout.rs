@@ -8,12 +8,30 @@ pub(super) const BAR: usize = 0;
 /// Its size.
 pub(super) const BAR_SIZE: u64 = 0x8000;
 
-pub(super) const COMMON: Part = Part { offset: 0x0000, size: 0x3c };
-pub(super) const ISR: Part = Part { offset: 0x1000, size: 1 };
-pub(super) const DEVICE: Part = Part { offset: 0x2000, size: 0x1000 };
-pub(super) const NOTIFY: Part = Part { offset: 0x3000, size: 0x1000 };
-pub(super) const MSIX_TABLE: Part = Part { offset: 0x4000, size: 0x1000 };
-pub(super) const MSIX_PENDING: Part = Part { offset: 0x5000, size: 0x1000 };
+pub(super) const COMMON: Part = Part {
+    offset: 0x0000,
+    size: 0x3c,
+};
+pub(super) const ISR: Part = Part {
+    offset: 0x1000,
+    size: 1,
+};
+pub(super) const DEVICE: Part = Part {
+    offset: 0x2000,
+    size: 0x1000,
+};
+pub(super) const NOTIFY: Part = Part {
+    offset: 0x3000,
+    size: 0x1000,
+};
+pub(super) const MSIX_TABLE: Part = Part {
+    offset: 0x4000,
+    size: 0x1000,
+};
+pub(super) const MSIX_PENDING: Part = Part {
+    offset: 0x5000,
+    size: 0x1000,
+};
 
 /// Bytes between the doorbells of two queues.
 pub(super) const DOORBELL_STEP: u64 = 4;
@@ -71,7 +89,10 @@ pub(super) fn capability(kind: CapabilityType, part: Part) -> Capability {
     let mut writable = vec![0; body.len()];
     if kind == CapabilityType::PciConfig {
         // BAR, offset, length and data are the driver's; `body` begins at byte 2 of the capability.
-        for register in [WINDOW_BAR..WINDOW_BAR.saturating_add(1), WINDOW_OFFSET..WINDOW_DATA.saturating_add(4)] {
+        for register in [
+            WINDOW_BAR..WINDOW_BAR.saturating_add(1),
+            WINDOW_OFFSET..WINDOW_DATA.saturating_add(4),
+        ] {
             for at in register {
                 if let Some(mask) = writable.get_mut(usize::from(at.saturating_sub(2))) {
                     *mask = 0xff;
@@ -79,7 +100,11 @@ pub(super) fn capability(kind: CapabilityType, part: Part) -> Capability {
             }
         }
     }
-    Capability { id: VENDOR, body, writable }
+    Capability {
+        id: VENDOR,
+        body,
+        writable,
+    }
 }
 
 /// A register of the common configuration (4.1.4.3).

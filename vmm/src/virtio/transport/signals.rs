@@ -93,7 +93,11 @@ impl Signals {
     }
 
     fn existing(&self, vector: u16) -> u16 {
-        if vector < self.msix.vectors() { vector } else { NO_VECTOR }
+        if vector < self.msix.vectors() {
+            vector
+        } else {
+            NO_VECTOR
+        }
     }
 
     /// The device was reset. Nothing calls [`Interrupt`] meanwhile: its threads are stopped.
