@@ -19,6 +19,7 @@
 //! * [`bus::BusDevice`] is what answers at a port or an address.
 //! * `kvm` is the only caller of KVM's ioctls.
 
+pub mod arch;
 pub mod boot;
 pub mod bus;
 pub mod client;
@@ -26,6 +27,7 @@ pub mod control;
 pub mod exit_record;
 pub mod instance_dir;
 pub mod kvm;
+pub mod legacy;
 pub mod memory;
 pub mod parent;
 pub mod pci;

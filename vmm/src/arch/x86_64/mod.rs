@@ -1,0 +1,7 @@
+//! The PC: memory map, CPUID, initial registers, ACPI tables.
+
+pub mod acpi;
+pub mod cpuid;
+pub mod layout;
+pub mod memory_map;
+pub mod registers;

@@ -1,0 +1,43 @@
+//! The devices of a PC that are older than PCI, each at its fixed ports.
+
+pub mod i8042;
+pub mod power_management;
+pub mod pvpanic;
+pub mod reset_control;
+pub mod rtc;
+pub mod serial;
+
+use std::sync::Arc;
+
+use crate::kvm::vm::Level;
+
+/// What the guest asks of the machine as a whole through one of these devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PowerEvent {
+    /// To start again.
+    Reset(ResetCause),
+    /// To power off.
+    Off,
+    /// Nothing more: its kernel has panicked and says so.
+    Panicked,
+}
+
+/// Which of the ways to reset the guest took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetCause {
+    /// The reset control register, which ACPI names, too.
+    ResetControl,
+    /// The keyboard controller's command.
+    KeyboardController,
+    /// A triple fault of a vCPU.
+    TripleFault,
+    /// Nobody in the guest: the control socket asked for it.
+    Host,
+}
+
+/// Where devices send what the guest asks. It does not wait; the guest runs no further than the
+/// access that asked.
+pub type PowerSink = Arc<dyn Fn(PowerEvent) + Send + Sync>;
+
+/// A level-triggered interrupt line.
+pub type Line = Arc<dyn Fn(Level) + Send + Sync>;

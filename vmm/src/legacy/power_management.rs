@@ -1,0 +1,234 @@
+//! The power management block: event and control registers and the timer (ACPI 6.5, section 4.8.3),
+//! at the offsets of the ICH9 (datasheet, section 13.8.3).
+//!
+//! Ports of the block that hold nothing read as zero: a kernel that reads all ones there takes them for
+//! events and never ends handling them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::{Line, PowerEvent, PowerSink};
+use crate::bus::BusDevice;
+use crate::kvm::vm::Level;
+
+/// Number of ports.
+pub const LEN: u64 = 128;
+/// Offset of status and enable registers, 16 bits each.
+pub const EVENT: u16 = 0;
+/// Offset of the control register, 16 bits.
+pub const CONTROL: u16 = 4;
+/// Offset of the timer, 32 bits.
+pub const TIMER: u16 = 8;
+/// The sleep type that means power off, as the DSDT's `\_S5` says.
+pub const S5: u8 = 0;
+
+/// Status and enable: the power button.
+const POWER_BUTTON: u16 = 1 << 8;
+/// All that can be enabled: timer, global lock, power button, sleep button, clock.
+const ENABLES: u16 = 1 << 0 | 1 << 5 | POWER_BUTTON | 1 << 9 | 1 << 10;
+/// Control: events raise the system control interrupt. Always so.
+const SCI_ENABLE: u16 = 1 << 0;
+/// Control: go to sleep now.
+const SLEEP_ENABLE: u16 = 1 << 13;
+/// Ticks a second.
+const TIMER_HZ: u128 = 3_579_545;
+
+/// What the block remembers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct State {
+    status: u16,
+    enable: u16,
+    control: u16,
+}
+
+/// The block.
+pub struct PowerManagement {
+    /// Guards the registers, and the order of changes on the interrupt line.
+    state: Mutex<State>,
+    started: Instant,
+    interrupt: Line,
+    power: PowerSink,
+}
+
+impl PowerManagement {
+    /// A block that raises `interrupt` for events and tells `power` when the guest powers off.
+    pub fn new(interrupt: Line, power: PowerSink) -> Self {
+        Self {
+            state: Mutex::default(),
+            started: Instant::now(),
+            interrupt,
+            power,
+        }
+    }
+
+    /// Presses the power button, which asks the guest to power itself off.
+    pub fn press_power_button(&self) {
+        let mut state = self.lock();
+        state.status |= POWER_BUTTON;
+        self.update_interrupt(&state);
+    }
+
+    /// As at power-on.
+    pub fn reset(&self) {
+        let mut state = self.lock();
+        *state = State::default();
+        self.update_interrupt(&state);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update_interrupt(&self, state: &State) {
+        let raised = state.status & state.enable & ENABLES != 0;
+        (self.interrupt)(if raised { Level::High } else { Level::Low });
+    }
+
+    fn ticks(&self) -> u32 {
+        // The register is 32 bits of a counter that goes on.
+        (self.started.elapsed().as_nanos() * TIMER_HZ / 1_000_000_000) as u32
+    }
+
+    fn byte(&self, state: &State, timer: u32, offset: u64) -> u8 {
+        let [status, enable] = [state.status, state.enable].map(u16::to_le_bytes);
+        let control = (state.control | SCI_ENABLE).to_le_bytes();
+        let timer = timer.to_le_bytes();
+        let registers = [status, enable, control, [0; 2]].concat();
+        let all = registers.iter().chain(&timer);
+        usize::try_from(offset)
+            .ok()
+            .and_then(|offset| all.copied().nth(offset))
+            .unwrap_or(0)
+    }
+}
+
+/// `word` with its byte `index` replaced.
+fn with_byte(word: u16, index: u64, byte: u8) -> u16 {
+    if index == 0 {
+        (word & 0xff00) | u16::from(byte)
+    } else {
+        (word & 0x00ff) | (u16::from(byte) << 8)
+    }
+}
+
+impl BusDevice for PowerManagement {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let (state, timer) = (*self.lock(), self.ticks());
+        for (place, byte) in (offset..).zip(data) {
+            *byte = self.byte(&state, timer, place);
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        let mut state = self.lock();
+        let mut off = false;
+        for (place, &byte) in (offset..).zip(data) {
+            match place {
+                // What is written as one is cleared.
+                0 | 1 => state.status &= !with_byte(0, place, byte),
+                2 | 3 => state.enable = with_byte(state.enable, place - 2, byte) & ENABLES,
+                4 | 5 => {
+                    let control = with_byte(state.control, place - 4, byte);
+                    off |= control & SLEEP_ENABLE != 0 && (control >> 10) & 7 == u16::from(S5);
+                    state.control = control & !SLEEP_ENABLE;
+                }
+                _ => {}
+            }
+        }
+        self.update_interrupt(&state);
+        drop(state);
+        if off {
+            (self.power)(PowerEvent::Off);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    struct Bench {
+        block: PowerManagement,
+        line: Arc<Mutex<Level>>,
+        events: Arc<Mutex<Vec<PowerEvent>>>,
+    }
+
+    fn bench() -> Bench {
+        let (line, events) = (Arc::new(Mutex::new(Level::Low)), Arc::new(Mutex::new(Vec::new())));
+        let (set, seen) = (Arc::clone(&line), Arc::clone(&events));
+        let block = PowerManagement::new(
+            Arc::new(move |level| *set.lock().expect("not poisoned") = level),
+            Arc::new(move |event| seen.lock().expect("not poisoned").push(event)),
+        );
+        Bench { block, line, events }
+    }
+
+    fn word(block: &PowerManagement, offset: u64) -> u16 {
+        let mut data = [0; 2];
+        block.read(offset, &mut data);
+        u16::from_le_bytes(data)
+    }
+
+    #[test]
+    fn the_button_raises_the_interrupt_until_its_status_is_cleared() {
+        let bench = bench();
+        let level = || *bench.line.lock().expect("not poisoned");
+        bench.block.press_power_button();
+        assert_eq!(level(), Level::Low, "not enabled yet");
+        bench.block.write(2, &POWER_BUTTON.to_le_bytes());
+        assert_eq!(level(), Level::High);
+        assert_eq!(word(&bench.block, 0), POWER_BUTTON);
+        bench.block.write(0, &POWER_BUTTON.to_le_bytes());
+        assert_eq!((level(), word(&bench.block, 0)), (Level::Low, 0));
+        bench.block.press_power_button();
+        bench.block.reset();
+        assert_eq!(
+            (level(), word(&bench.block, 0), word(&bench.block, 2)),
+            (Level::Low, 0, 0)
+        );
+    }
+
+    #[test]
+    fn sleeping_as_s5_powers_off() {
+        let bench = bench();
+        let events = || bench.events.lock().expect("not poisoned").clone();
+        bench.block.write(4, &SCI_ENABLE.to_le_bytes());
+        bench.block.write(4, &(SLEEP_ENABLE | 5 << 10).to_le_bytes());
+        assert!(events().is_empty(), "another sleep state, which there is not");
+        bench.block.write(4, &SLEEP_ENABLE.to_le_bytes());
+        assert_eq!(events(), [PowerEvent::Off]);
+        assert_eq!(word(&bench.block, 4) & SLEEP_ENABLE, 0, "the bit reads as zero");
+    }
+
+    #[test]
+    fn the_timer_ticks_at_its_frequency() {
+        let bench = bench();
+        let ticks = || {
+            let mut data = [0; 4];
+            bench.block.read(8, &mut data);
+            u32::from_le_bytes(data)
+        };
+        let (start, before) = (Instant::now(), ticks());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let (after, end) = (ticks(), start.elapsed());
+        assert!(u128::from(after - before) >= TIMER_HZ / 50);
+        assert!(u128::from(after - before) <= end.as_nanos() * TIMER_HZ / 1_000_000_000 + 1);
+    }
+
+    #[test]
+    fn every_port_answers_at_every_width_and_the_empty_ones_with_zero() {
+        let bench = bench();
+        for offset in 0..LEN {
+            for len in 1..=8 {
+                let mut data = vec![0xff; len];
+                bench.block.read(offset, &mut data);
+                if offset >= 12 {
+                    assert_eq!(data, vec![0; len], "{offset:#x}");
+                }
+                bench.block.write(offset, &vec![0x0f; len]);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The serial port: a 16550A by vm-superio on COM1.
+//!
+//! What the guest sends goes to any writer; what it receives waits at the reader's side until the
+//! guest has emptied the port's 64 bytes, so that nothing is lost and nothing piles up.
+
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use vm_superio::serial::{Error, SerialEvents};
+use vm_superio::{Serial as Uart, Trigger};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::bus::BusDevice;
+
+/// Number of ports.
+pub const LEN: u64 = 8;
+
+/// Where the guest's bytes go.
+pub type Sink = Box<dyn Write + Send>;
+
+/// The interrupt line's edge.
+struct Edge(EventFd);
+
+impl Trigger for Edge {
+    type E = std::io::Error;
+
+    fn trigger(&self) -> std::io::Result<()> {
+        self.0.write(1)
+    }
+}
+
+/// Counts how often the guest emptied the port, for those who wait to send more.
+#[derive(Default)]
+struct Emptied {
+    /// Guards nothing but the count.
+    times: Mutex<u64>,
+    changed: Condvar,
+}
+
+/// vm-superio calls this while the port is locked.
+struct Watch(Arc<Emptied>);
+
+impl SerialEvents for Watch {
+    fn buffer_read(&self) {}
+    fn out_byte(&self) {}
+    fn tx_lost_byte(&self) {}
+    fn in_buffer_empty(&self) {
+        *self.0.times.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.changed.notify_all();
+    }
+}
+
+type Port = Uart<Edge, Watch, Sink>;
+
+/// The port.
+pub struct Serial {
+    /// Guards the port's registers and the order of the bytes sent.
+    port: Mutex<Port>,
+    emptied: Arc<Emptied>,
+}
+
+impl Serial {
+    /// A port that sends to `sink` and pulses `interrupt`.
+    pub fn new(interrupt: EventFd, sink: Sink) -> Self {
+        let emptied = Arc::new(Emptied::default());
+        let port = Uart::with_events(Edge(interrupt), Watch(Arc::clone(&emptied)), sink);
+        Self {
+            port: Mutex::new(port),
+            emptied,
+        }
+    }
+
+    /// Gives the guest as many of `bytes` as the port has room for; tells how many.
+    pub fn receive(&self, bytes: &[u8]) -> usize {
+        match self.lock().enqueue_raw_bytes(bytes) {
+            Ok(taken) => taken,
+            // The bytes are in the port even if the interrupt could not be raised once more.
+            Err(Error::FullFifo | Error::Trigger(_) | Error::IOError(_)) => 0,
+        }
+    }
+
+    /// Waits until the guest has emptied the port, at most for `timeout`.
+    pub fn wait_for_room(&self, timeout: Duration) {
+        let times = self.emptied.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *times;
+        // Whether it was the guest or the time is all the same: the caller tries again.
+        drop(
+            self.emptied
+                .changed
+                .wait_timeout_while(times, timeout, |times| *times == before),
+        );
+    }
+
+    /// As at power-on: registers at their defaults, bytes that the guest has not read gone.
+    pub fn reset(&self) {
+        let mut port = self.lock();
+        // Through its own registers: they are all that the guest could have changed. First no
+        // interrupts and no divisor access, then what is in the buffer.
+        let _ = port.write(3, 0);
+        let _ = port.write(1, 0);
+        let _ = port.write(4, 0x08);
+        for _ in 0..64 {
+            port.read(0);
+        }
+        let _ = port.read(2);
+        let _ = port.write(7, 0);
+        let _ = port.write(3, 0x03);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Port> {
+        self.port.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BusDevice for Serial {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let mut port = self.lock();
+        for (place, byte) in (offset..LEN).zip(data) {
+            *byte = port.read(place as u8);
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        let mut port = self.lock();
+        for (place, &byte) in (offset..LEN).zip(data) {
+            // A sink that fails loses what the guest says; the guest must not stop for it.
+            let _ = port.write(place as u8, byte);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Heard {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("not poisoned").extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn port() -> (Serial, EventFd, Heard) {
+        let event = EventFd::new(libc::EFD_NONBLOCK).expect("descriptors are to be had");
+        let other = event.try_clone().expect("descriptors are to be had");
+        let heard = Heard::default();
+        (Serial::new(event, Box::new(heard.clone())), other, heard)
+    }
+
+    #[test]
+    fn what_the_guest_writes_is_heard() {
+        let (serial, _, heard) = port();
+        for byte in b"hello" {
+            serial.write(0, &[*byte]);
+        }
+        assert_eq!(*heard.0.lock().expect("not poisoned"), b"hello");
+    }
+
+    #[test]
+    fn what_it_is_sent_interrupts_and_waits_for_room() {
+        let (serial, event, _) = port();
+        serial.write(1, &[1]);
+        assert_eq!(serial.receive(&[7; 100]), 64);
+        assert!(event.read().is_ok(), "an interrupt was raised");
+        assert_eq!(serial.receive(&[8]), 0);
+        let mut byte = [0];
+        for _ in 0..64 {
+            serial.read(0, &mut byte);
+            assert_eq!(byte, [7]);
+        }
+        assert_eq!(serial.receive(&[8]), 1);
+    }
+
+    #[test]
+    fn a_reset_forgets_registers_and_unread_bytes() {
+        let (serial, _, heard) = port();
+        serial.receive(b"stale");
+        serial.write(3, &[0x80]);
+        serial.write(1, &[0x12]);
+        serial.write(7, &[0x5a]);
+        serial.reset();
+        let shows = [1u64, 5, 7].map(|offset| {
+            let mut byte = [0];
+            serial.read(offset, &mut byte);
+            byte[0]
+        });
+        assert_eq!(shows, [0, 0x60, 0], "no interrupts, nothing received, no scratch");
+        serial.write(0, b"!");
+        assert_eq!(*heard.0.lock().expect("not poisoned"), b"!");
+    }
+
+    #[test]
+    fn every_register_answers_at_every_width() {
+        let (serial, _, _) = port();
+        for offset in 0..LEN {
+            for len in 1..=8 {
+                serial.write(offset, &vec![0xff; len]);
+                serial.read(offset, &mut vec![0; len]);
+            }
+        }
+    }
+}
