@@ -1,3 +1,4 @@
 //! Which kernel is booted, and how it is entered.
 
 pub mod payload;
+pub mod pvgrub;

@@ -1,0 +1,156 @@
+//! Why a disk does not boot by its menu.
+
+use std::fmt;
+
+use kiln_imagefmt::probe::ProbeError;
+
+use super::device::Device;
+
+/// Why nothing on the disk can be booted. Each message says what was looked for, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// The partition table cannot be read.
+    #[error("the root disk cannot be read: {0}")]
+    Disk(#[source] ProbeError),
+    /// No file system on the disk can be read.
+    #[error("no file system that can be read is on the root disk (ext2, ext3 and ext4 can): {found}")]
+    NoFileSystem {
+        /// What is on it instead.
+        found: String,
+    },
+    /// No menu is there.
+    #[error("no boot menu is on the root disk: none of {places} is there; looked on {volumes}")]
+    NoMenu {
+        /// The paths.
+        places: String,
+        /// The disk's volumes and what they are.
+        volumes: String,
+    },
+    /// The menu cannot be read.
+    #[error("the boot menu {menu} cannot be read: {source}")]
+    Menu {
+        /// Device and path.
+        menu: String,
+        /// Why.
+        #[source]
+        source: ProbeError,
+    },
+    /// The menu has no entries.
+    #[error("the boot menu {menu} has no entries (`title`)")]
+    NoEntries {
+        /// Device and path.
+        menu: String,
+    },
+    /// None of the entries that GRUB would try can be booted.
+    #[error("no entry of the boot menu {menu} can be booted: {}", Attempts(.attempts))]
+    NoEntryBoots {
+        /// Device and path.
+        menu: String,
+        /// The entries that were tried, in this order.
+        attempts: Vec<Attempt>,
+    },
+}
+
+impl BootError {
+    /// A stable name of the kind, for machines.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            BootError::Disk(_) => "disk",
+            BootError::NoFileSystem { .. } => "unknown-file-system",
+            BootError::NoMenu { .. } => "no-menu",
+            BootError::Menu { .. } => "menu-unreadable",
+            BootError::NoEntries { .. } => "menu-empty",
+            BootError::NoEntryBoots { .. } => "no-kernel",
+        }
+    }
+}
+
+/// An entry that was tried in vain.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Its place in the menu, from 0.
+    pub index: usize,
+    /// Its title.
+    pub title: String,
+    /// What is wrong with it.
+    pub problem: EntryProblem,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {} (\"{}\"): {}", self.index, self.title, self.problem)
+    }
+}
+
+/// Attempts, joined for a message.
+struct Attempts<'a>(&'a [Attempt]);
+
+impl fmt::Display for Attempts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, attempt) in self.0.iter().enumerate() {
+            write!(f, "{}{attempt}", if n == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryProblem {
+    /// It names no kernel.
+    #[error("it has no `kernel`")]
+    NoKernel,
+    /// It does something else than booting Linux.
+    #[error("it uses `{0}`, which boots no Linux kernel")]
+    Command(&'static str),
+    /// It boots through a hypervisor or another multiboot kernel.
+    #[error("it loads modules for a multiboot kernel such as Xen's, not a Linux kernel")]
+    Multiboot,
+    /// A device that is not there.
+    #[error("{device} is not there: {reason}")]
+    Device {
+        /// As in the menu.
+        device: Device,
+        /// What is there.
+        reason: String,
+    },
+    /// A device's name that is not understood.
+    #[error("`{0}` is no device that is known")]
+    DeviceName(String),
+    /// The kernel cannot be read.
+    #[error("its kernel cannot be read from {device}: {source}")]
+    Kernel {
+        /// Where it was looked for.
+        device: String,
+        /// Why.
+        #[source]
+        source: ProbeError,
+    },
+    /// The kernel's file is no kernel.
+    #[error("its kernel {kernel} is no kernel, but {found}")]
+    NotAKernel {
+        /// Device and path.
+        kernel: String,
+        /// What it is.
+        found: String,
+    },
+    /// The initramfs cannot be read.
+    #[error("its initrd cannot be read from {device}: {source}")]
+    Initrd {
+        /// Where it was looked for.
+        device: String,
+        /// Why.
+        #[source]
+        source: ProbeError,
+    },
+    /// The command line is longer than Linux takes.
+    #[error("its command line is {len} bytes long; Linux takes no more than {limit}")]
+    CommandLine {
+        /// Its length in bytes, additions included.
+        len: usize,
+        /// The most that Linux takes.
+        limit: usize,
+    },
+}

@@ -1,0 +1,194 @@
+//! The file systems on the root disk, by GRUB's names.
+
+use std::sync::Arc;
+
+use kiln_imagefmt::Disk;
+use kiln_imagefmt::probe::{FileSystem, FileTree, Journal, PartitionTable, ProbeError, TableKind, Window};
+
+use super::device::Device;
+use super::error::{BootError, EntryProblem};
+
+/// One partition, or all of an unpartitioned disk.
+pub(super) struct Volume {
+    /// The partition's index; none for the whole disk.
+    pub(super) partition: Option<u32>,
+    /// What is on it.
+    pub(super) file_system: Result<FileSystem, ProbeError>,
+    /// Its files, if they can be read.
+    pub(super) files: Result<FileTree, ProbeError>,
+}
+
+impl Volume {
+    fn open(partition: Option<u32>, window: Result<Window, ProbeError>) -> Volume {
+        match window {
+            Ok(window) => Volume {
+                partition,
+                file_system: FileSystem::detect(&window),
+                files: FileTree::open(&window),
+            },
+            // An error is not `Clone`, and only the second one is shown.
+            Err(error) => {
+                let unknown = FileSystem {
+                    kind: kiln_imagefmt::probe::FileSystemKind::Unknown,
+                    uuid: None,
+                    label: None,
+                };
+                Volume {
+                    partition,
+                    file_system: Ok(unknown),
+                    files: Err(error),
+                }
+            }
+        }
+    }
+
+    /// GRUB's name.
+    pub(super) fn device(&self) -> Device {
+        Device::Disk {
+            disk: 0,
+            partition: self.partition,
+        }
+    }
+
+    /// `(hd0,0) (ext4)`, or why it cannot be read.
+    pub(super) fn description(&self) -> String {
+        let device = self.device();
+        match (&self.files, &self.file_system) {
+            (Ok(files), _) => format!("{device} ({})", files.family()),
+            (Err(ProbeError::Unsupported { .. }), Ok(found)) => format!("{device} ({})", found.kind),
+            (Err(error), _) => format!("{device} ({error})"),
+        }
+    }
+
+    /// What Linux calls it in a Kiln guest, where the root disk is the first virtio disk.
+    pub(super) fn guest_device(&self) -> String {
+        match self.partition {
+            None => "/dev/vda".into(),
+            Some(index) => format!("/dev/vda{}", index.saturating_add(1)),
+        }
+    }
+
+    /// What became of its journal, if that is worth a word.
+    pub(super) fn journal_note(&self) -> Option<String> {
+        match self.files.as_ref().ok()?.journal() {
+            Journal::Clean => None,
+            Journal::Replayed { transactions, blocks } => Some(format!(
+                "{} was not unmounted: {transactions} transactions ({blocks} blocks) of its journal are applied \
+                 in memory",
+                self.device()
+            )),
+            Journal::Ignored { reason } => Some(format!(
+                "{} was not unmounted, and its journal is not applied: {reason}",
+                self.device()
+            )),
+        }
+    }
+}
+
+/// All of them.
+pub(super) struct Volumes {
+    pub(super) table: TableKind,
+    /// Partitions in the order of the table; then the whole disk, if it is a file system.
+    pub(super) list: Vec<Volume>,
+}
+
+impl Volumes {
+    /// Looks at the disk: which partitions there are, and what is on them.
+    pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<Volumes, BootError> {
+        let table = PartitionTable::read(disk).map_err(BootError::Disk)?;
+        let mut list: Vec<Volume> = table
+            .partitions
+            .iter()
+            .map(|partition| Volume::open(Some(partition.index), partition.window(disk)))
+            .collect();
+        let whole = Volume::open(None, Ok(Window::whole(Arc::clone(disk))));
+        if table.kind == TableKind::None || whole.files.is_ok() {
+            list.push(whole);
+        }
+        Ok(Volumes {
+            table: table.kind,
+            list,
+        })
+    }
+
+    /// Those whose files can be read.
+    pub(super) fn readable(&self) -> impl Iterator<Item = (&Volume, &FileTree)> {
+        self.list
+            .iter()
+            .filter_map(|volume| volume.files.as_ref().ok().map(|files| (volume, files)))
+    }
+
+    /// All of them, as a message lists them.
+    pub(super) fn descriptions(&self) -> String {
+        if self.list.is_empty() {
+            return "a partition table without partitions".into();
+        }
+        self.list
+            .iter()
+            .map(Volume::description)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    pub(super) fn partition(&self, index: u32) -> Option<&Volume> {
+        self.list.iter().find(|volume| volume.partition == Some(index))
+    }
+
+    /// The whole disk, where it is a file system.
+    pub(super) fn whole(&self) -> Option<&Volume> {
+        self.list.iter().find(|volume| volume.partition.is_none())
+    }
+
+    /// The volume that a menu on `menu` means by `device`, and a note where that is not what GRUB
+    /// would have taken: menus travel from partitioned to unpartitioned disks and back.
+    pub(super) fn resolve<'a>(
+        &'a self,
+        device: &Device,
+        menu: &'a Volume,
+    ) -> Result<(&'a Volume, Option<String>), EntryProblem> {
+        let missing = |reason: String| EntryProblem::Device {
+            device: device.clone(),
+            reason,
+        };
+        match device {
+            Device::Other(word) => Err(EntryProblem::DeviceName(word.clone())),
+            Device::FileSystem(uuid) => self
+                .list
+                .iter()
+                .find(|volume| {
+                    volume
+                        .file_system
+                        .as_ref()
+                        .is_ok_and(|found| found.uuid.as_ref() == Some(uuid))
+                })
+                .map(|volume| (volume, None))
+                .ok_or_else(|| missing(format!("the root disk has {}", self.descriptions()))),
+            Device::Disk { disk: 1.., .. } => Err(missing("only the root disk, hd0, is looked at".into())),
+            Device::Disk {
+                partition: Some(index),
+                ..
+            } => match (self.partition(*index), self.whole()) {
+                (Some(volume), _) => Ok((volume, None)),
+                (None, Some(whole)) if self.table == TableKind::None => Ok((
+                    whole,
+                    Some(format!(
+                        "{device} is taken as (hd0): the root disk has no partitions"
+                    )),
+                )),
+                _ => Err(missing(format!("the root disk has {}", self.descriptions()))),
+            },
+            Device::Disk { partition: None, .. } => match self.whole() {
+                Some(whole) => Ok((whole, None)),
+                None => {
+                    let taken = menu.device();
+                    Ok((
+                        menu,
+                        Some(format!(
+                            "{device} is taken as {taken}: the root disk has partitions"
+                        )),
+                    ))
+                }
+            },
+        }
+    }
+}
