@@ -1,96 +1,364 @@
 //! N qcow2 layers as one disk; only the top one is ever written.
+//!
+//! ```text
+//!            read: asked from the top down, the first layer that knows answers
+//!   write ─▶ ┌─────────┐
+//!            │ overlay │ writable: the volume
+//!            ├─────────┤
+//!            │ layer   │ sealed: never written again
+//!            ├─────────┤
+//!            │ base    │ sealed
+//!            └─────────┘
+//! ```
+//! A freeze puts a new, empty overlay on top. [`Chain::prepare`] does all that can fail, [`Chain::swap`] is
+//! assignments in memory, [`Chain::sync_sealing`] makes the old top durable while the guest goes on writing to
+//! the new one.
 
 use std::fs::File;
-use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::disk::{Access, Disk, Segment, Unmap};
+use crate::disk::{Access, Disk, Segment, Unmap, check_range};
 use crate::error::DiskError;
+use crate::io::{FileStorage, Host, Span, file_name};
+use crate::lock;
+use crate::qcow2::{Fault, Layer, SEALED_SLICES, Stack};
 
-/// The deepest chain that is opened.
+/// The deepest chain that is opened. QEMU crashes at 1,200 layers; long before, every first read of a range
+/// asks too many files.
 pub const MAX_DEPTH: usize = 256;
+
+/// Memory for the L1 tables of all layers together: reached by 256 layers of a disk of 16 TiB.
+const L1_MEMORY: u64 = 64 << 20;
 
 /// A chain of qcow2 layers: the disk that a guest sees.
 #[derive(Debug)]
-pub struct Chain;
+pub struct Chain {
+    /// The layers, bottom to top. Requests hold it shared; only [`Chain::swap`] changes it.
+    layers: RwLock<Vec<Arc<Layer>>>,
+    /// Former tops that are not durable yet.
+    sealing: Mutex<Vec<Arc<Layer>>>,
+    access: Access,
+}
 
 /// A checked, empty overlay that is ready to become the top.
 #[derive(Debug)]
-pub struct Prepared;
+pub struct Prepared {
+    layer: Arc<Layer>,
+}
 
 /// The former top after a [`Chain::swap`], until it is durable.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use = "the old top is not durable before `Chain::sync_sealing`"]
-pub struct Sealing;
-
-fn not_yet<T>() -> Result<T, DiskError> {
-    let source = io::ErrorKind::Unsupported.into();
-    Err(DiskError::Io { path: "qcow2".into(), operation: "open", offset: 0, source })
+pub struct Sealing {
+    layer: Arc<Layer>,
 }
 
 impl Chain {
     /// Opens the chain whose top is `top`: resolves the backing names in its folder, opens each file without
     /// following links, and then as [`Chain::open`].
-    pub fn open_path(_top: &Path, _access: Access) -> Result<Self, DiskError> {
-        not_yet()
+    pub fn open_path(top: &Path, access: Access) -> Result<Self, DiskError> {
+        let refused = |error: crate::gate::GateError| error.into_disk_error();
+        Self::open(crate::gate::open_chain(top, access).map_err(refused)?, access)
     }
 
     /// Opens a chain of files that are already open, from the bottom to the top. Every header is checked,
     /// that each layer names the one below it, and that no file occurs twice. With [`Access::ReadWrite`] the
     /// top must be open for writing; the others may be read-only.
-    pub fn open(_files: Vec<File>, _access: Access) -> Result<Self, DiskError> {
-        not_yet()
+    ///
+    /// Takes QEMU's locks: other readers may share the sealed layers, nobody the top of a running disk.
+    pub fn open(files: Vec<File>, access: Access) -> Result<Self, DiskError> {
+        check_distinct(&files)?;
+        Self::open_hosts(files.into_iter().map(named).collect(), access)
+    }
+
+    pub(crate) fn open_hosts(hosts: Vec<Host>, access: Access) -> Result<Self, DiskError> {
+        let depth = hosts.len();
+        if depth == 0 || depth > MAX_DEPTH {
+            let path = hosts.last().map_or("chain", Host::name).to_string();
+            return Err(DiskError::Chain {
+                path,
+                reason: format!("{depth} layers, 1 to {MAX_DEPTH} are possible"),
+            });
+        }
+        let mut layers: Vec<Arc<Layer>> = Vec::with_capacity(depth);
+        let mut memory = 0;
+        for (nth, host) in hosts.into_iter().enumerate() {
+            let layer = if nth + 1 == depth && access == Access::ReadWrite {
+                lock::lock_writer(&host)?;
+                Layer::open_writable(host)?
+            } else {
+                lock::lock_reader(&host)?;
+                Layer::open(host)?
+            };
+            memory += layer.header().l1.entries * 8;
+            if memory > L1_MEMORY {
+                let fault = Fault::TablesTooLarge(L1_MEMORY);
+                return Err(DiskError::Format {
+                    path: layer.name().to_string(),
+                    fault,
+                });
+            }
+            check_on_top_of(&layer, layers.last().map(AsRef::as_ref))?;
+            layers.push(Arc::new(layer));
+        }
+        // Deep chains share what a few layers may have.
+        let slices = (16 * SEALED_SLICES / depth).clamp(SEALED_SLICES / 8, SEALED_SLICES);
+        let sealed = if access == Access::ReadWrite {
+            depth - 1
+        } else {
+            depth
+        };
+        layers
+            .iter()
+            .take(sealed)
+            .for_each(|layer| layer.set_cache_limit(slices));
+        Ok(Self {
+            layers: RwLock::new(layers),
+            sealing: Mutex::default(),
+            access,
+        })
+    }
+
+    /// Number of layers.
+    pub fn depth(&self) -> usize {
+        self.layers().len()
     }
 
     /// Checks a new, empty overlay of the same size that names the present top as its backing file.
-    pub fn prepare(&self, _overlay: File) -> Result<Prepared, DiskError> {
-        not_yet()
+    pub fn prepare(&self, overlay: File) -> Result<Prepared, DiskError> {
+        self.prepare_host(named(overlay))
+    }
+
+    pub(crate) fn prepare_host(&self, overlay: Host) -> Result<Prepared, DiskError> {
+        self.check_writable()?;
+        lock::lock_writer(&overlay)?;
+        let layer = Layer::open_writable(overlay)?;
+        layer.check_empty()?;
+        let layers = self.layers();
+        let top = layers.last();
+        let refuse = |reason: String| DiskError::Chain {
+            path: layer.name().to_string(),
+            reason,
+        };
+        if layers.len() >= MAX_DEPTH {
+            return Err(refuse(format!(
+                "the chain has {MAX_DEPTH} layers already: flatten it first"
+            )));
+        }
+        if top.is_some_and(|top| top.size() != layer.size()) {
+            return Err(refuse(format!(
+                "its size is {}, the disk's is {}",
+                layer.size(),
+                self.size()
+            )));
+        }
+        check_on_top_of(&layer, top.map(AsRef::as_ref))?;
+        Ok(Prepared {
+            layer: Arc::new(layer),
+        })
     }
 
     /// Makes the overlay the top. It cannot fail, does no system call and costs the same for any disk; waits
     /// for requests in flight. From now on writes go to the new top; until the old one is durable a
     /// [`Disk::flush`] covers both.
-    pub fn swap(&self, _prepared: Prepared) -> Sealing {
-        Sealing
+    pub fn swap(&self, prepared: Prepared) -> Sealing {
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        let old = Arc::clone(layers.last().expect("a chain has at least one layer"));
+        self.sealing().push(Arc::clone(&old));
+        layers.push(prepared.layer);
+        Sealing { layer: old }
     }
 
-    /// Makes the old top durable; it is complete and will not change any more.
-    pub fn sync_sealing(&self, _sealing: Sealing) -> Result<(), DiskError> {
-        not_yet()
+    /// Makes the old top durable; it is complete and will not change any more. After an error it may be tried
+    /// again (by this, or by any [`Disk::flush`]).
+    pub fn sync_sealing(&self, sealing: Sealing) -> Result<(), DiskError> {
+        sealing.layer.commit_fully()?;
+        lock::downgrade(sealing.layer.host());
+        sealing.layer.set_cache_limit(SEALED_SLICES / 2);
+        self.sealing().retain(|layer| !Arc::ptr_eq(layer, &sealing.layer));
+        Ok(())
     }
 
-    /// Grows the disk to `size` bytes, durably.
-    pub fn grow(&self, _size: u64) -> Result<(), DiskError> {
-        not_yet()
+    /// Grows the disk to `size` bytes (a multiple of 512), durably. The new bytes read as zeroes.
+    pub fn grow(&self, size: u64) -> Result<(), DiskError> {
+        self.check_writable()?;
+        match self.layers().last() {
+            Some(top) => top.grow(size),
+            None => Ok(()),
+        }
+    }
+
+    fn layers(&self) -> RwLockReadGuard<'_, Vec<Arc<Layer>>> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sealing(&self) -> MutexGuard<'_, Vec<Arc<Layer>>> {
+        self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_writable(&self) -> Result<(), DiskError> {
+        match (self.access, self.layers().last()) {
+            (Access::ReadOnly, Some(top)) => Err(DiskError::ReadOnly {
+                path: top.name().to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs a request on the layers after checking its range.
+    fn request<R>(
+        &self,
+        offset: u64,
+        len: u64,
+        run: impl FnOnce(Stack<'_>) -> Result<R, DiskError>,
+    ) -> Result<R, DiskError> {
+        let layers = self.layers();
+        check_range(layers.last().map_or(0, |top| top.size()), offset, len)?;
+        run(Stack::new(&layers))
     }
 }
 
 impl Disk for Chain {
     fn size(&self) -> u64 {
-        0
+        self.layers().last().map_or(0, |top| top.size())
     }
 
     fn is_read_only(&self) -> bool {
-        true
+        self.access == Access::ReadOnly
     }
 
-    fn read(&self, _offset: u64, _to: &[Segment<'_>]) -> Result<(), DiskError> {
-        not_yet()
+    fn read(&self, offset: u64, to: &[Segment<'_>]) -> Result<(), DiskError> {
+        let span = Span::new(to);
+        self.request(offset, span.len() as u64, |stack| stack.read(offset, span))
     }
 
-    fn write(&self, _offset: u64, _from: &[Segment<'_>]) -> Result<(), DiskError> {
-        not_yet()
+    fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError> {
+        self.check_writable()?;
+        let span = Span::new(from);
+        self.request(offset, span.len() as u64, |stack| stack.write(offset, span))
     }
 
     fn flush(&self) -> Result<(), DiskError> {
-        not_yet()
+        if self.is_read_only() {
+            return Ok(());
+        }
+        // The layers are not held while the host syncs: a swap never waits for a disk.
+        let top = self.layers().last().cloned();
+        let sealing = self.sealing().clone();
+        for layer in sealing.iter().chain(&top) {
+            layer.commit()?;
+        }
+        Ok(())
     }
 
-    fn discard(&self, _offset: u64, _len: u64) -> Result<(), DiskError> {
-        not_yet()
+    fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
+        self.check_writable()?;
+        self.request(offset, len, |stack| stack.discard(offset, len))
     }
 
-    fn write_zeroes(&self, _offset: u64, _len: u64, _unmap: Unmap) -> Result<(), DiskError> {
-        not_yet()
+    fn write_zeroes(&self, offset: u64, len: u64, unmap: Unmap) -> Result<(), DiskError> {
+        self.check_writable()?;
+        self.request(offset, len, |stack| stack.write_zeroes(offset, len, unmap))
     }
+}
+
+impl Drop for Chain {
+    /// A disk that is closed in order leaves nothing unwritten and nothing leaked.
+    fn drop(&mut self) {
+        if self.is_read_only() {
+            return;
+        }
+        let top = self.layers().last().cloned();
+        for layer in self.sealing().iter().chain(&top) {
+            if let Err(error) = layer.commit_fully() {
+                tracing::warn!(%error, "closing the disk: writes that were not flushed are lost");
+            }
+        }
+    }
+}
+
+fn named(file: File) -> Host {
+    let name = file_name(&file).unwrap_or_else(|| "layer".into());
+    Host::new(Arc::new(FileStorage::new(file)), &name)
+}
+
+/// The last part of a layer's name, where it is known: names that come from descriptors are absolute.
+fn known_file_name(layer: &Layer) -> Option<&str> {
+    layer
+        .name()
+        .starts_with('/')
+        .then(|| layer.name().rsplit('/').next().unwrap_or_default())
+}
+
+/// Checks that `layer` belongs on top of `below` (or at the bottom).
+fn check_on_top_of(layer: &Layer, below: Option<&Layer>) -> Result<(), DiskError> {
+    let refuse = |reason: String| {
+        Err(DiskError::Chain {
+            path: layer.name().to_string(),
+            reason,
+        })
+    };
+    let (header, below) = match (&layer.header().backing_name, below) {
+        (None, None) => return Ok(()),
+        (None, Some(below)) => {
+            return refuse(format!(
+                "it has no backing file, but is to lie on {}",
+                below.name()
+            ));
+        }
+        (Some(name), None) => return refuse(format!("its backing file `{name}` is missing from the chain")),
+        (Some(_), Some(below)) => (layer.header(), below),
+    };
+    if let Some(format) = header
+        .backing_format
+        .as_deref()
+        .filter(|format| *format != "qcow2")
+    {
+        let fault = Fault::BackingFormat(format.to_string());
+        return Err(DiskError::Format {
+            path: layer.name().to_string(),
+            fault,
+        });
+    }
+    let name = header.backing_name.as_deref().unwrap_or_default();
+    if known_file_name(below).is_some_and(|below| below != name) {
+        return refuse(format!("its backing file is `{name}`, not {}", below.name()));
+    }
+    if layer.size() < below.size() {
+        return refuse(format!(
+            "it is smaller ({}) than its backing file ({})",
+            layer.size(),
+            below.size()
+        ));
+    }
+    Ok(())
+}
+
+/// A file that occurs twice, under whatever name, is a loop or worse.
+fn check_distinct(files: &[File]) -> Result<(), DiskError> {
+    let mut seen = std::collections::HashSet::new();
+    for file in files {
+        let path = || file_name(file).unwrap_or_else(|| "layer".into());
+        let metadata = file.metadata().map_err(|source| DiskError::Io {
+            path: path(),
+            operation: "look at",
+            offset: 0,
+            source,
+        })?;
+        if !metadata.is_file() {
+            return Err(DiskError::Chain {
+                path: path(),
+                reason: "it is not a regular file".into(),
+            });
+        }
+        if !seen.insert((metadata.dev(), metadata.ino())) {
+            return Err(DiskError::Chain {
+                path: path(),
+                reason: "the same file occurs twice in the chain".into(),
+            });
+        }
+    }
+    Ok(())
 }

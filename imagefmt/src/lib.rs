@@ -16,3 +16,6 @@ pub use error::{DiskError, DiskErrorKind};
 pub use gate::{GateError, resolve_chain};
 pub use qcow2::{create_base, create_overlay};
 pub use raw::RawDisk;
+
+#[cfg(test)]
+mod tests;

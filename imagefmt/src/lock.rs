@@ -33,14 +33,22 @@ pub(crate) fn downgrade(host: &Host) {
     let Some(file) = host.file() else { return };
     for permission in [WRITE, RESIZE] {
         // An unlock of a byte that is locked cannot fail; where it does, the file stays locked a while longer.
-        let _ = file_lock(file, libc::F_OFD_SETLK, libc::F_UNLCK, USED + libc::off_t::from(permission));
+        let _ = file_lock(
+            file,
+            libc::F_OFD_SETLK,
+            libc::F_UNLCK,
+            USED + libc::off_t::from(permission),
+        );
     }
 }
 
 fn lock(host: &Host, used: &[u8], unshared: &[u8]) -> Result<(), DiskError> {
     let Some(file) = host.file() else { return Ok(()) };
     let byte = |base: libc::off_t, permission: &u8| base + libc::off_t::from(*permission);
-    let ours = used.iter().map(|p| byte(USED, p)).chain(unshared.iter().map(|p| byte(UNSHARED, p)));
+    let ours = used
+        .iter()
+        .map(|p| byte(USED, p))
+        .chain(unshared.iter().map(|p| byte(UNSHARED, p)));
     for at in ours {
         match file_lock(file, libc::F_OFD_SETLK, libc::F_RDLCK, at) {
             Ok(_) => {}
@@ -62,7 +70,10 @@ fn lock(host: &Host, used: &[u8], unshared: &[u8]) -> Result<(), DiskError> {
 }
 
 fn in_use(host: &Host, what: &'static str) -> DiskError {
-    DiskError::InUse { path: host.name().to_string(), what }
+    DiskError::InUse {
+        path: host.name().to_string(),
+        what,
+    }
 }
 
 fn is_locked(file: &std::fs::File, at: libc::off_t) -> bool {

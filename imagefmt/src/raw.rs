@@ -43,7 +43,9 @@ impl RawDisk {
     fn check_writable(&self) -> Result<(), DiskError> {
         match self.access {
             Access::ReadWrite => Ok(()),
-            Access::ReadOnly => Err(DiskError::ReadOnly { path: self.host.name().to_string() }),
+            Access::ReadOnly => Err(DiskError::ReadOnly {
+                path: self.host.name().to_string(),
+            }),
         }
     }
 }
@@ -71,13 +73,21 @@ impl Disk for RawDisk {
     }
 
     fn flush(&self) -> Result<(), DiskError> {
-        if self.is_read_only() { Ok(()) } else { self.host.sync() }
+        if self.is_read_only() {
+            Ok(())
+        } else {
+            self.host.sync()
+        }
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
         self.check_writable()?;
         self.check(offset, len)?;
-        if len == 0 { Ok(()) } else { self.host.punch_hole(offset, len) }
+        if len == 0 {
+            Ok(())
+        } else {
+            self.host.punch_hole(offset, len)
+        }
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, unmap: Unmap) -> Result<(), DiskError> {
@@ -90,7 +100,8 @@ impl Disk for RawDisk {
         let mut at = offset;
         while at < end {
             let now = (end - at).min(ZEROES.len() as u64);
-            self.host.write_bytes(at, ZEROES.get(..now as usize).unwrap_or_default())?;
+            self.host
+                .write_bytes(at, ZEROES.get(..now as usize).unwrap_or_default())?;
             at += now;
         }
         Ok(())
@@ -119,7 +130,11 @@ mod tests {
         let mut all = vec![0; 8192];
         read_exact_at(&disk, 0, &mut all).unwrap();
         let want = |at: usize| matches!(at, 1008..2000 | 3000..4000 | 5000..6000);
-        assert!(all.iter().enumerate().all(|(at, byte)| *byte == if want(at) { 7 } else { 0 }));
+        assert!(
+            all.iter()
+                .enumerate()
+                .all(|(at, byte)| *byte == if want(at) { 7 } else { 0 })
+        );
     }
 
     #[test]
@@ -127,7 +142,13 @@ mod tests {
         let disk = disk(Access::ReadOnly);
         let beyond = read_exact_at(&disk, (1 << 20) - 1, &mut [0; 2]).unwrap_err();
         assert_eq!(beyond.kind(), DiskErrorKind::OutOfRange);
-        assert_eq!(write_all_at(&disk, 0, &[0; 2]).unwrap_err().kind(), DiskErrorKind::ReadOnly);
-        assert_eq!(disk.discard(u64::MAX, 2).unwrap_err().kind(), DiskErrorKind::ReadOnly);
+        assert_eq!(
+            write_all_at(&disk, 0, &[0; 2]).unwrap_err().kind(),
+            DiskErrorKind::ReadOnly
+        );
+        assert_eq!(
+            disk.discard(u64::MAX, 2).unwrap_err().kind(),
+            DiskErrorKind::ReadOnly
+        );
     }
 }

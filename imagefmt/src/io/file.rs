@@ -35,10 +35,16 @@ impl FileStorage {
     ) -> io::Result<usize> {
         let mut done = 0;
         while done < span.len() {
-            let mut list = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PIECES];
+            let mut list = [libc::iovec {
+                iov_base: std::ptr::null_mut(),
+                iov_len: 0,
+            }; PIECES];
             let mut count = 0;
             for (slot, piece) in list.iter_mut().zip(span.part(done, span.len() - done).pieces()) {
-                *slot = libc::iovec { iov_base: piece.as_ptr().cast(), iov_len: piece.len() };
+                *slot = libc::iovec {
+                    iov_base: piece.as_ptr().cast(),
+                    iov_len: piece.len(),
+                };
                 count += 1;
             }
             let at = libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
@@ -68,16 +74,34 @@ impl Storage for FileStorage {
         to.check_target();
         self.each(offset, to, |list, at| {
             // SAFETY: each entry is a piece of a span: memory valid for writing for the time of this call.
-            unsafe { libc::preadv(self.file.as_raw_fd(), list.as_ptr(), list.len() as libc::c_int, at) }
+            unsafe {
+                libc::preadv(
+                    self.file.as_raw_fd(),
+                    list.as_ptr(),
+                    list.len() as libc::c_int,
+                    at,
+                )
+            }
         })
     }
 
     fn write_at(&self, offset: u64, from: Span<'_, '_>) -> io::Result<()> {
         let done = self.each(offset, from, |list, at| {
             // SAFETY: each entry is a piece of a span: memory valid for reading for the time of this call.
-            unsafe { libc::pwritev(self.file.as_raw_fd(), list.as_ptr(), list.len() as libc::c_int, at) }
+            unsafe {
+                libc::pwritev(
+                    self.file.as_raw_fd(),
+                    list.as_ptr(),
+                    list.len() as libc::c_int,
+                    at,
+                )
+            }
         })?;
-        if done < from.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
+        if done < from.len() {
+            Err(io::ErrorKind::WriteZero.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -99,7 +123,8 @@ impl Storage for FileStorage {
                 let mut at = offset;
                 while at < end {
                     let now = (end - at).min(ZEROES.len() as u64);
-                    self.file.write_all_at(ZEROES.get(..now as usize).unwrap_or_default(), at)?;
+                    self.file
+                        .write_all_at(ZEROES.get(..now as usize).unwrap_or_default(), at)?;
                     at += now;
                 }
                 Ok(())

@@ -24,12 +24,22 @@ unsafe impl Send for Segment<'_> {}
 impl<'m> Segment<'m> {
     /// The target of a read (or the source of a write).
     pub fn from_mut(bytes: &'m mut [u8]) -> Self {
-        Self { start: bytes.as_mut_ptr(), len: bytes.len(), writable: true, memory: PhantomData }
+        Self {
+            start: bytes.as_mut_ptr(),
+            len: bytes.len(),
+            writable: true,
+            memory: PhantomData,
+        }
     }
 
     /// The source of a write.
     pub fn from_ref(bytes: &'m [u8]) -> Self {
-        Self { start: bytes.as_ptr().cast_mut(), len: bytes.len(), writable: false, memory: PhantomData }
+        Self {
+            start: bytes.as_ptr().cast_mut(),
+            len: bytes.len(),
+            writable: false,
+            memory: PhantomData,
+        }
     }
 
     /// Memory that is not Rust's: a guest's, or a device's.
@@ -38,7 +48,12 @@ impl<'m> Segment<'m> {
     /// `start..start + len` must be mapped, readable and writable, for all of `'m`, and no Rust reference to
     /// it may exist in that time. Others (the guest) may write to it meanwhile; then its content is theirs.
     pub unsafe fn from_raw(start: *mut u8, len: usize) -> Self {
-        Self { start, len, writable: true, memory: PhantomData }
+        Self {
+            start,
+            len,
+            writable: true,
+            memory: PhantomData,
+        }
     }
 
     /// Length in bytes.
@@ -56,7 +71,10 @@ impl<'m> Segment<'m> {
     }
 
     fn target(&self) -> *mut u8 {
-        assert!(self.writable, "a segment made of a shared reference is the target of a read");
+        assert!(
+            self.writable,
+            "a segment made of a shared reference is the target of a read"
+        );
         self.start
     }
 
@@ -66,7 +84,12 @@ impl<'m> Segment<'m> {
         let len = len.min(self.len - at);
         // The offset is at most the length, so this stays inside, or one past the end of, the same memory.
         let start = self.start.wrapping_add(at);
-        Segment { start, len, writable: self.writable, memory: PhantomData }
+        Segment {
+            start,
+            len,
+            writable: self.writable,
+            memory: PhantomData,
+        }
     }
 }
 
@@ -81,8 +104,14 @@ pub struct Span<'a, 'm> {
 impl<'a, 'm> Span<'a, 'm> {
     /// All bytes of a list of segments.
     pub fn new(segments: &'a [Segment<'m>]) -> Self {
-        let len = segments.iter().fold(0_usize, |sum, segment| sum.saturating_add(segment.len));
-        Self { segments, skip: 0, len }
+        let len = segments
+            .iter()
+            .fold(0_usize, |sum, segment| sum.saturating_add(segment.len));
+        Self {
+            segments,
+            skip: 0,
+            len,
+        }
     }
 
     /// Length in bytes.
@@ -98,7 +127,11 @@ impl<'a, 'm> Span<'a, 'm> {
     /// The part of `len` bytes from `at` on, cut at the end.
     pub fn part(&self, at: usize, len: usize) -> Self {
         let at = at.min(self.len);
-        let mut span = Self { segments: self.segments, skip: self.skip + at, len: len.min(self.len - at) };
+        let mut span = Self {
+            segments: self.segments,
+            skip: self.skip + at,
+            len: len.min(self.len - at),
+        };
         while let Some((first, rest)) = span.segments.split_first() {
             if span.skip < first.len {
                 break;
@@ -173,7 +206,11 @@ mod tests {
     #[test]
     fn a_part_of_a_span_crosses_segments() {
         let (mut a, mut b, mut c) = ([1_u8; 3], [2_u8; 2], [3_u8; 4]);
-        let list = [Segment::from_mut(&mut a), Segment::from_mut(&mut b), Segment::from_mut(&mut c)];
+        let list = [
+            Segment::from_mut(&mut a),
+            Segment::from_mut(&mut b),
+            Segment::from_mut(&mut c),
+        ];
         let span = Span::new(&list).part(2, 5);
         let mut seen = [0; 5];
         span.copy_to(&mut seen);

@@ -47,7 +47,10 @@ pub struct Host {
 impl Host {
     /// Wraps a back end; `name` is what messages call it.
     pub fn new(storage: Arc<dyn Storage>, name: &str) -> Self {
-        Self { storage, name: name.into() }
+        Self {
+            storage,
+            name: name.into(),
+        }
     }
 
     /// What messages call it.
@@ -62,12 +65,17 @@ impl Host {
 
     /// Length in bytes.
     pub fn len(&self) -> Result<u64, DiskError> {
-        self.storage.len().map_err(|source| self.error("read the length", 0, source))
+        self.storage
+            .len()
+            .map_err(|source| self.error("read the length", 0, source))
     }
 
     /// Fills the span; what lies beyond the end of the file reads as zeroes.
     pub fn read_or_zero(&self, offset: u64, to: Span<'_, '_>) -> Result<(), DiskError> {
-        let got = self.storage.read_at(offset, to).map_err(|source| self.error("read", offset, source))?;
+        let got = self
+            .storage
+            .read_at(offset, to)
+            .map_err(|source| self.error("read", offset, source))?;
         if got < to.len() {
             to.part(got, to.len() - got).fill_zero();
         }
@@ -88,7 +96,9 @@ impl Host {
 
     /// Writes all of the span.
     pub fn write(&self, offset: u64, from: Span<'_, '_>) -> Result<(), DiskError> {
-        self.storage.write_at(offset, from).map_err(|source| self.error("write", offset, source))
+        self.storage
+            .write_at(offset, from)
+            .map_err(|source| self.error("write", offset, source))
     }
 
     /// Writes all of the bytes.
@@ -98,20 +108,31 @@ impl Host {
 
     /// Makes everything written before durable.
     pub fn sync(&self) -> Result<(), DiskError> {
-        self.storage.sync_data().map_err(|source| self.error("sync", 0, source))
+        self.storage
+            .sync_data()
+            .map_err(|source| self.error("sync", 0, source))
     }
 
     /// Cuts or grows the file.
     pub fn set_len(&self, len: u64) -> Result<(), DiskError> {
-        self.storage.set_len(len).map_err(|source| self.error("set the length", len, source))
+        self.storage
+            .set_len(len)
+            .map_err(|source| self.error("set the length", len, source))
     }
 
     /// Makes a range read as zeroes and gives its space back.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        self.storage.punch_hole(offset, len).map_err(|source| self.error("punch a hole", offset, source))
+        self.storage
+            .punch_hole(offset, len)
+            .map_err(|source| self.error("punch a hole", offset, source))
     }
 
     fn error(&self, operation: &'static str, offset: u64, source: io::Error) -> DiskError {
-        DiskError::Io { path: self.name.to_string(), operation, offset, source }
+        DiskError::Io {
+            path: self.name.to_string(),
+            operation,
+            offset,
+            source,
+        }
     }
 }

@@ -1,0 +1,143 @@
+//! Compressed clusters (qcow2.rst, "Compressed Clusters Descriptor"): bounded inflation, and the few clusters
+//! inflated last.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::{Arc, PoisonError};
+
+use super::fault::Fault;
+use super::geometry::HostOffset;
+use super::header::Compression;
+use super::layer::Layer;
+use crate::error::DiskError;
+use crate::io::{Segment, Span};
+
+/// How many inflated clusters a layer keeps (of at most 2 MiB each).
+const KEPT: usize = 4;
+/// The largest zstd window that is taken: more than QEMU ever makes for a cluster of 2 MiB. Without it a few
+/// bytes would make the decoder reserve gigabytes.
+const WINDOW_LIMIT: u64 = 8 << 20;
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// The clusters inflated last, newest at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Inflated {
+    kept: VecDeque<(HostOffset, Arc<[u8]>)>,
+}
+
+impl Layer {
+    /// The content of the compressed cluster that starts at `start`, whose first guest byte is `guest`.
+    pub(crate) fn inflate(&self, start: HostOffset, len: u64, guest: u64) -> Result<Arc<[u8]>, DiskError> {
+        let cache = || self.inflated.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = cache().kept.iter().find(|(at, _)| *at == start) {
+            return Ok(Arc::clone(bytes));
+        }
+        let size = self.geometry().cluster_size();
+        // The descriptor counts whole sectors, at most about two clusters of them.
+        let mut packed = vec![0; usize::try_from(len.min(size.saturating_mul(4))).unwrap_or(0)];
+        let list = [Segment::from_mut(&mut packed)];
+        self.host.read_or_zero(start.0, Span::new(&list))?;
+        drop(list);
+        let bytes = inflate(self.header.compression, &packed, size as usize)
+            .map_err(|reason| self.fault(Fault::Compressed { guest, reason }))?;
+        let bytes: Arc<[u8]> = bytes.into();
+        let mut cache = cache();
+        if cache.kept.len() >= KEPT {
+            cache.kept.pop_front();
+        }
+        cache.kept.push_back((start, Arc::clone(&bytes)));
+        Ok(bytes)
+    }
+}
+
+/// Inflates exactly `size` bytes; never reserves more for the result.
+fn inflate(compression: Compression, packed: &[u8], size: usize) -> Result<Vec<u8>, &'static str> {
+    let mut bytes = vec![0; size];
+    match compression {
+        Compression::Deflate => {
+            let mut decoder = flate2::Decompress::new(false);
+            let flush = flate2::FlushDecompress::Finish;
+            // A full buffer before the end of the stream is reported as one error or another; what counts is
+            // that the buffer is full.
+            let outcome = decoder.decompress(packed, &mut bytes, flush);
+            if decoder.total_out() != size as u64 {
+                return Err(if outcome.is_err() {
+                    "bad deflate data"
+                } else {
+                    "it ends too early"
+                });
+            }
+        }
+        Compression::Zstd => {
+            if zstd_window(packed).ok_or("bad zstd frame header")? > WINDOW_LIMIT {
+                return Err("the zstd window is too large");
+            }
+            let mut decoder =
+                ruzstd::decoding::StreamingDecoder::new(packed).map_err(|_| "bad zstd frame header")?;
+            decoder.read_exact(&mut bytes).map_err(|_| "bad zstd data")?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// The window size that a zstd frame asks for (RFC 8878, 3.1.1.1).
+fn zstd_window(packed: &[u8]) -> Option<u64> {
+    let rest = packed.strip_prefix(&ZSTD_MAGIC)?;
+    let (descriptor, rest) = rest.split_first()?;
+    if descriptor & 0x20 == 0 {
+        let window = rest.first()?;
+        let base = 1_u64.checked_shl(u32::from(window >> 3).checked_add(10)?)?;
+        return base.checked_add((base / 8).checked_mul(u64::from(window & 7))?);
+    }
+    // A single segment: the window is the content's size, which follows the dictionary's id.
+    let skip = *[0_usize, 1, 2, 4].get(usize::from(descriptor & 3))?;
+    let width = *[1_usize, 2, 4, 8].get(usize::from(descriptor >> 6))?;
+    let field = rest.get(skip..)?.get(..width)?;
+    let value = field
+        .iter()
+        .rev()
+        .fold(0_u64, |value, byte| value.wrapping_shl(8) | u64::from(*byte));
+    Some(if width == 2 {
+        value.saturating_add(256)
+    } else {
+        value
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn deflated(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn hazard_decompression_bomb_is_cut_at_the_cluster() {
+        let bomb = deflated(&vec![0; 64 << 20]);
+        let bytes = inflate(Compression::Deflate, &bomb, 65536).unwrap();
+        assert_eq!((bytes.len(), bytes.iter().any(|byte| *byte != 0)), (65536, false));
+        // A window of 2^41 bytes.
+        let wide = [ZSTD_MAGIC.as_slice(), &[0, 0xf8, 1, 0, 0]].concat();
+        assert_eq!(
+            inflate(Compression::Zstd, &wide, 65536),
+            Err("the zstd window is too large")
+        );
+    }
+
+    #[test]
+    fn short_and_damaged_streams_are_named() {
+        let short = deflated(&[1; 1000]);
+        assert_eq!(
+            inflate(Compression::Deflate, &short, 65536),
+            Err("it ends too early")
+        );
+        assert!(inflate(Compression::Deflate, &[0xff; 100], 65536).is_err());
+        assert!(inflate(Compression::Zstd, &[0xff; 100], 65536).is_err());
+    }
+}

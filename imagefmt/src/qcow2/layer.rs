@@ -1,0 +1,291 @@
+//! One qcow2 file: its tables and, if it is the writable one, what writing needs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::compressed::Inflated;
+use super::entry::{L1Entry, L2Entry};
+use super::fault::Fault;
+use super::geometry::{ENTRY, Geometry, GuestOffset, HostOffset};
+use super::header::Header;
+use super::tables::{SEALED_SLICES, Tables};
+use super::writer::Writer;
+use crate::error::DiskError;
+use crate::io::Host;
+
+/// One qcow2 file, open.
+///
+/// Lock order: [`Writer`]'s, then `tables`, then the refcounts. None is held while guest data is moved.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(super) host: Host,
+    pub(super) header: Header,
+    /// Size of the disk: that of the header until it is grown.
+    size: AtomicU64,
+    /// Where the L1 table is: where the header said, until growing moved it.
+    l1_at: AtomicU64,
+    /// The file's length: at least what it was when last looked at.
+    len: AtomicU64,
+    /// Guards the mapping in memory.
+    tables: RwLock<Tables>,
+    /// The clusters inflated last.
+    pub(super) inflated: Mutex<Inflated>,
+    /// What writing needs; `None` for a layer that was opened for reading.
+    pub(super) writer: Option<Writer>,
+}
+
+/// Where the bytes of a guest range are, as far as one layer knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mapping {
+    /// Not in this layer.
+    Unallocated,
+    /// Zeroes.
+    Zero,
+    /// In the file, from this offset on.
+    Data {
+        /// The first byte.
+        host: HostOffset,
+        /// Whether it may be overwritten in place.
+        copied: bool,
+    },
+    /// In this compressed cluster; the range never crosses it.
+    Compressed {
+        /// Where the compressed bytes start.
+        start: HostOffset,
+        /// How long they are at most.
+        len: u64,
+    },
+}
+
+impl Layer {
+    /// Opens a layer for reading: the header and the L1 table are read and checked.
+    pub(crate) fn open(host: Host) -> Result<Self, DiskError> {
+        let header = Header::read(&host)?;
+        let len = host.len()?;
+        let l1 = read_table(&host, header.l1.at, header.geometry.l1_entries(header.size))?;
+        let layer = Self {
+            size: AtomicU64::new(header.size),
+            l1_at: AtomicU64::new(header.l1.at.0),
+            len: AtomicU64::new(len),
+            tables: RwLock::new(Tables::new(header.geometry, l1, SEALED_SLICES)),
+            inflated: Mutex::default(),
+            writer: None,
+            host,
+            header,
+        };
+        for raw in layer.tables().l1() {
+            layer.l2_table(*raw).map_err(|fault| layer.fault(fault))?;
+        }
+        Ok(layer)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.host.name()
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.header.geometry
+    }
+
+    /// Size of the disk in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// Where the L1 table is in the file.
+    pub(super) fn l1_place(&self) -> u64 {
+        self.l1_at.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_l1_place(&self, at: HostOffset) {
+        self.l1_at.store(at.0, Ordering::Release);
+    }
+
+    pub(super) fn tables(&self) -> RwLockReadGuard<'_, Tables> {
+        // Tables are changed by plain assignments; a panic elsewhere cannot leave them half changed.
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tables_mut(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file has grown at least to this length.
+    pub(super) fn note_len(&self, len: u64) {
+        self.len.fetch_max(len, Ordering::AcqRel);
+    }
+
+    pub(super) fn known_len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    pub(super) fn fault(&self, fault: Fault) -> DiskError {
+        DiskError::Format {
+            path: self.name().to_string(),
+            fault,
+        }
+    }
+
+    /// Decodes an L1 entry and checks that its table lies in the file.
+    pub(super) fn l2_table(&self, raw: u64) -> Result<Option<L1Entry>, Fault> {
+        let entry = L1Entry::decode(raw, self.geometry())?;
+        if let Some(L1Entry { table, .. }) = entry {
+            self.check_inside("L2 table", table, self.geometry().cluster_size())?;
+        }
+        Ok(entry)
+    }
+
+    fn check_inside(&self, table: &'static str, at: HostOffset, bytes: u64) -> Result<(), Fault> {
+        let len = self.known_len();
+        // The tables of a layer that is being written may still wait for the file to grow over them.
+        match at.0.checked_add(bytes) {
+            Some(end) if end <= len || self.writer.is_some() => Ok(()),
+            _ => Err(Fault::BeyondEnd {
+                table,
+                offset: at.0,
+                len,
+            }),
+        }
+    }
+
+    /// Calls `look` with the raw entries of the slice; `None` if its L2 table does not exist.
+    pub(super) fn with_slice<R>(
+        &self,
+        slice: u64,
+        look: impl FnOnce(&[u64]) -> R,
+    ) -> Result<Option<R>, DiskError> {
+        let (l1_index, within) = self.geometry().slice_place(slice);
+        let (table, drops) = {
+            let tables = self.tables();
+            if let Some(entries) = tables.slice(slice) {
+                return Ok(Some(look(entries)));
+            }
+            match self
+                .l2_table(tables.l1_entry(l1_index))
+                .map_err(|fault| self.fault(fault))?
+            {
+                None => return Ok(None),
+                Some(entry) => (entry.table, tables.drops()),
+            }
+        };
+        let at = HostOffset(table.0.saturating_add(within));
+        let entries = read_table(&self.host, at, self.geometry().slice_entries())?;
+        self.tables_mut().insert(slice, &entries, drops);
+        Ok(Some(look(&entries)))
+    }
+
+    /// Where the bytes from `offset` on are, and for how many of the next `len` bytes (at least one) the same
+    /// answer holds. Beyond the disk's end are zeroes.
+    pub(crate) fn map(&self, offset: u64, len: u64) -> Result<(Mapping, u64), DiskError> {
+        let geometry = self.geometry();
+        let size = self.size();
+        if offset >= size {
+            return Ok((Mapping::Zero, len));
+        }
+        let len = len.min(size - offset);
+        let cluster = geometry.guest_cluster(GuestOffset(offset));
+        let within = geometry.within(offset);
+        let slice = geometry.slice(cluster);
+        let index = geometry.slice_index(cluster);
+        let wanted = geometry.clusters(within.saturating_add(len)) as usize;
+        let found = self.with_slice(slice, |entries| {
+            let here = entries.get(index..).unwrap_or_default();
+            self.run(here.get(..wanted.min(here.len())).unwrap_or_default())
+        })?;
+        let Some(found) = found else {
+            // No L2 table: nothing is allocated up to the end of what it would cover.
+            let covered = geometry.l2_entries() - cluster.0 % geometry.l2_entries();
+            let run = covered.saturating_mul(geometry.cluster_size()) - within;
+            return Ok((Mapping::Unallocated, run.min(len)));
+        };
+        let (entry, clusters) = found.map_err(|fault| self.fault(fault))?;
+        let run = (clusters * geometry.cluster_size() - within).min(len);
+        let mapping = match entry {
+            L2Entry::Unallocated => Mapping::Unallocated,
+            L2Entry::Zero { .. } => Mapping::Zero,
+            L2Entry::Data { host, copied } => {
+                self.check_begins(host)?;
+                Mapping::Data {
+                    host: HostOffset(host.0 + within),
+                    copied,
+                }
+            }
+            L2Entry::Compressed { start, len } => {
+                self.check_begins(start)?;
+                Mapping::Compressed { start, len }
+            }
+        };
+        Ok((mapping, run))
+    }
+
+    fn check_begins(&self, at: HostOffset) -> Result<(), DiskError> {
+        let len = self.known_len();
+        if at.0 < len || self.writer.is_some() {
+            return Ok(());
+        }
+        Err(self.fault(Fault::BeyondEnd {
+            table: "data cluster",
+            offset: at.0,
+            len,
+        }))
+    }
+
+    /// The first entry, and how many clusters from it on are mapped alike and, if they hold data, one after
+    /// the other in the file. At least one.
+    fn run(&self, entries: &[u64]) -> Result<(L2Entry, u64), Fault> {
+        let (geometry, version) = (self.geometry(), self.header.version);
+        let mut decoded = entries.iter().map(|raw| L2Entry::decode(*raw, geometry, version));
+        let first = decoded.next().unwrap_or(Ok(L2Entry::Unallocated))?;
+        let mut count = 1;
+        for next in decoded {
+            let alike = match (first, next) {
+                (L2Entry::Unallocated, Ok(L2Entry::Unallocated)) => true,
+                (L2Entry::Zero { .. }, Ok(L2Entry::Zero { .. })) => true,
+                (
+                    L2Entry::Data { host, copied },
+                    Ok(L2Entry::Data {
+                        host: next,
+                        copied: next_copied,
+                    }),
+                ) => copied == next_copied && next.0 == host.0 + count * geometry.cluster_size(),
+                _ => false,
+            };
+            if !alike {
+                break;
+            }
+            count += 1;
+        }
+        Ok((first, count))
+    }
+
+    /// Decodes one raw L2 entry of this layer.
+    pub(super) fn decode(&self, raw: u64) -> Result<L2Entry, DiskError> {
+        L2Entry::decode(raw, self.geometry(), self.header.version).map_err(|fault| self.fault(fault))
+    }
+}
+
+/// Reads big-endian table entries.
+pub(crate) fn read_table(host: &Host, at: HostOffset, entries: u64) -> Result<Vec<u64>, DiskError> {
+    let mut bytes = vec![0; (entries * ENTRY) as usize];
+    let list = [crate::io::Segment::from_mut(&mut bytes)];
+    host.read_or_zero(at.0, crate::io::Span::new(&list))?;
+    drop(list);
+    Ok(bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|chunk| u64::from_be_bytes(*chunk))
+        .collect())
+}

@@ -1,0 +1,86 @@
+//! Layers on top of each other, read as one disk. Iterative: depth costs time, never stack.
+
+use std::sync::Arc;
+
+use super::geometry::GuestOffset;
+use super::layer::{Layer, Mapping};
+use crate::error::DiskError;
+use crate::io::Span;
+
+/// Layers from the bottom to the top.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stack<'a> {
+    layers: &'a [Arc<Layer>],
+}
+
+/// Where the bytes of a range come from, after all layers have been asked.
+#[derive(Debug)]
+pub(crate) enum Source<'a> {
+    /// No layer has anything but zeroes.
+    Zero,
+    /// This layer has it.
+    Layer(&'a Layer, Mapping),
+}
+
+impl<'a> Stack<'a> {
+    pub(crate) fn new(layers: &'a [Arc<Layer>]) -> Self {
+        Self { layers }
+    }
+
+    /// The topmost layer and those below it.
+    pub(super) fn split_top(self) -> Option<(&'a Layer, Stack<'a>)> {
+        let (top, below) = self.layers.split_last()?;
+        Some((top, Stack { layers: below }))
+    }
+
+    /// Who provides the bytes from `offset` on, and for how many of the next `len` bytes (at least one).
+    pub(crate) fn resolve(self, offset: u64, mut len: u64) -> Result<(Source<'a>, u64), DiskError> {
+        for layer in self.layers.iter().rev() {
+            let (mapping, run) = layer.map(offset, len)?;
+            len = run;
+            match mapping {
+                Mapping::Unallocated => {}
+                Mapping::Zero => return Ok((Source::Zero, len)),
+                found => return Ok((Source::Layer(layer, found), len)),
+            }
+        }
+        Ok((Source::Zero, len))
+    }
+
+    /// Fills the span with the bytes from `offset` on.
+    pub(crate) fn read(self, offset: u64, to: Span<'_, '_>) -> Result<(), DiskError> {
+        let mut done = 0;
+        while done < to.len() {
+            let at = offset + done as u64;
+            let (source, run) = self.resolve(at, (to.len() - done) as u64)?;
+            let part = to.part(done, run as usize);
+            match source {
+                Source::Layer(layer, Mapping::Data { host, .. }) => {
+                    layer.host().read_or_zero(host.0, part)?
+                }
+                Source::Layer(layer, Mapping::Compressed { start, len }) => {
+                    let geometry = layer.geometry();
+                    let within = geometry.within(at) as usize;
+                    let cluster = geometry.guest_start(geometry.guest_cluster(GuestOffset(at)));
+                    let bytes = layer.inflate(start, len, cluster.0)?;
+                    part.copy_from(bytes.get(within..).unwrap_or_default());
+                }
+                Source::Layer(_, Mapping::Zero | Mapping::Unallocated) | Source::Zero => part.fill_zero(),
+            }
+            done += part.len();
+        }
+        Ok(())
+    }
+
+    /// Whether the tables say that the whole range reads as zeroes. Data is not looked at.
+    pub(crate) fn is_zero(self, offset: u64, len: u64) -> Result<bool, DiskError> {
+        let mut done = 0;
+        while done < len {
+            match self.resolve(offset + done, len - done)? {
+                (Source::Zero, run) => done += run,
+                (Source::Layer(..), _) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}

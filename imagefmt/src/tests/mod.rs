@@ -1,0 +1,4 @@
+//! Tests of the disk as a whole: against a model, against QEMU's tools, under power cuts and full disks.
+
+mod chains;
+mod harness;
