@@ -1,4 +1,12 @@
 //! Which kernel is booted, and how it is entered.
+//!
+//! * [`pvgrub`] finds kernel, initramfs and command line on the root disk; else they are files of the
+//!   host.
+//! * [`payload`] unpacks the kernel.
+//! * [`kernel`] places all of it in guest memory and says how the first vCPU enters it.
+//! * [`source`] keeps what is needed to do the same again when the guest resets.
 
+pub mod kernel;
 pub mod payload;
 pub mod pvgrub;
+pub mod source;

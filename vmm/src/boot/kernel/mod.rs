@@ -1,0 +1,239 @@
+//! Loading a Linux kernel: kernel, initramfs, command line and what the kernel is told of the machine,
+//! placed in guest memory.
+//!
+//! The kernel is entered by PVH where it is unpacked and has the note for it; else a bzImage is entered
+//! as it is by the 64-bit Linux boot protocol, and an ELF file likewise at its entry point.
+//!
+//! ```text
+//!  0        0x7000        0x20000         0xe0000   1 MiB        16 MiB            end of low RAM
+//!  | tables | boot page | command line | ... | ACPI | ...        | kernel |   ...   | initrd |
+//! ```
+
+mod elf;
+mod linux;
+mod pvh;
+
+use thiserror::Error;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+
+use super::payload::{self, BzImage, KernelKind, PayloadError, Unpacked};
+use crate::arch::x86_64::layout::{COMMAND_LINE, COMMAND_LINE_ROOM, EXTENDED};
+use crate::arch::x86_64::memory_map::MemoryMap;
+use crate::arch::x86_64::registers::Entry;
+use crate::memory::GuestMemory;
+
+/// What is to be booted.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelSet<'a> {
+    /// A bzImage or an ELF file.
+    pub kernel: &'a [u8],
+    /// The initramfs; empty if there is none.
+    pub initrd: &'a [u8],
+    /// The command line.
+    pub cmdline: &'a str,
+}
+
+/// Into what it is loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Platform<'a> {
+    /// The guest's memory.
+    pub memory: &'a GuestMemory,
+    /// Its map.
+    pub map: &'a MemoryMap,
+    /// Where the ACPI tables' root is.
+    pub rsdp: u64,
+}
+
+/// A kernel in guest memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// How and where it is entered.
+    pub entry: Entry,
+    /// The same in words, for the log.
+    pub how: String,
+}
+
+/// Why a kernel cannot be loaded.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file is none, or is damaged.
+    #[error("the kernel cannot be used: {0}")]
+    Payload(#[from] PayloadError),
+    /// The ELF file is damaged.
+    #[error("the kernel's ELF file cannot be used: {0}")]
+    Elf(&'static str),
+    /// A part of the kernel wants memory that there is not.
+    #[error(
+        "the kernel wants memory from {start:#x} to {end:#x}; RAM for it lies from {low:#x} to {high:#x}"
+    )]
+    NoRoom {
+        /// First address.
+        start: u64,
+        /// The address after the last.
+        end: u64,
+        /// Where its RAM begins.
+        low: u64,
+        /// Where it ends.
+        high: u64,
+    },
+    /// The initramfs does not fit beside the kernel.
+    #[error(
+        "the initramfs of {size} bytes does not fit between the kernel's end, {kernel_end:#x}, and {limit:#x}: \
+         the machine needs more memory"
+    )]
+    InitrdSize {
+        /// Its size.
+        size: u64,
+        /// Where the kernel ends.
+        kernel_end: u64,
+        /// Where room for it ends.
+        limit: u64,
+    },
+    /// The command line is longer than the kernel takes.
+    #[error("the command line has {len} bytes; this kernel takes {limit}")]
+    CommandLine {
+        /// Its length.
+        len: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// A kernel for which there is no entry.
+    #[error("the kernel cannot be entered: {0}")]
+    NoEntry(String),
+    /// Guest memory could not be written where RAM must be.
+    #[error("guest memory cannot be written: {0}")]
+    Memory(#[from] GuestMemoryError),
+}
+
+/// The command line that x86's kernels take (`COMMAND_LINE_SIZE`, with its closing 0), where the
+/// kernel does not say.
+const COMMAND_LINE_SIZE: usize = 2048;
+
+/// How high an initramfs may lie where the kernel does not say (`initrd_addr_max` of protocol 2.03).
+const INITRD_LIMIT: u64 = 0x8000_0000;
+
+/// Loads `set` into `platform`.
+pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, LoadError> {
+    let bzimage = match KernelKind::of(set.kernel) {
+        KernelKind::BzImage => Some(BzImage::parse(set.kernel)?),
+        _ => None,
+    };
+    let (cmdline_limit, initrd_limit) =
+        bzimage
+            .as_ref()
+            .map_or((COMMAND_LINE_SIZE - 1, INITRD_LIMIT), |image| {
+                (
+                    image.cmdline_limit() as usize,
+                    u64::from(image.initrd_limit()) + 1,
+                )
+            });
+    write_command_line(set.cmdline, cmdline_limit, platform)?;
+    let place = |kernel_end| place_initrd(set.initrd, kernel_end, initrd_limit, platform);
+    let unpacked = payload::unpack(set.kernel)?;
+    if let Unpacked::Vmlinux { elf, compression } = &unpacked {
+        let packing = compression.map_or_else(String::new, |packing| format!(", unpacked from {packing}"));
+        let image = elf::Image::parse(elf)?;
+        if let Some(entry) = image.pvh_entry()? {
+            let end = image.load(platform)?;
+            let initrd = place(end)?;
+            let entry = pvh::prepare(entry, initrd, platform)?;
+            return Ok(Loaded {
+                entry,
+                how: format!("PVH{packing}"),
+            });
+        }
+        if bzimage.is_none() {
+            let end = image.load(platform)?;
+            let initrd = place(end)?;
+            let entry = linux::prepare(image.entry(), None, initrd, platform)?;
+            return Ok(Loaded {
+                entry,
+                how: format!("64-bit entry of an ELF file{packing}"),
+            });
+        }
+    }
+    let Some(image) = bzimage else {
+        return Err(LoadError::NoEntry(
+            "it is no bzImage and could not be unpacked".into(),
+        ));
+    };
+    let (entry, end) = linux::load_bzimage(&image, platform)?;
+    let initrd = place(end)?;
+    let entry = linux::prepare(entry, Some(set.kernel), initrd, platform)?;
+    let reason = match unpacked {
+        Unpacked::AsIs { reason } => reason,
+        Unpacked::Vmlinux { .. } => "it has no PVH note".into(),
+    };
+    Ok(Loaded {
+        entry,
+        how: format!("64-bit Linux boot protocol ({reason})"),
+    })
+}
+
+/// Where an initramfs lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Initrd {
+    start: u64,
+    size: u64,
+}
+
+fn write_command_line(cmdline: &str, limit: usize, platform: &Platform<'_>) -> Result<(), LoadError> {
+    let limit = limit.min(COMMAND_LINE_ROOM as usize - 1);
+    if cmdline.len() > limit {
+        return Err(LoadError::CommandLine {
+            len: cmdline.len(),
+            limit,
+        });
+    }
+    platform
+        .memory
+        .write_slice(cmdline.as_bytes(), GuestAddress(COMMAND_LINE))?;
+    platform
+        .memory
+        .write_slice(&[0], GuestAddress(COMMAND_LINE + cmdline.len() as u64))?;
+    Ok(())
+}
+
+/// Puts the initramfs as high as it may lie, on a page of its own.
+fn place_initrd(
+    initrd: &[u8],
+    kernel_end: u64,
+    limit: u64,
+    platform: &Platform<'_>,
+) -> Result<Option<Initrd>, LoadError> {
+    if initrd.is_empty() {
+        return Ok(None);
+    }
+    let (size, limit) = (initrd.len() as u64, limit.min(platform.map.low_end()));
+    let start = limit.checked_sub(size).map(|start| start & !0xfff);
+    match start.filter(|&start| start >= kernel_end.max(EXTENDED)) {
+        Some(start) => {
+            platform.memory.write_slice(initrd, GuestAddress(start))?;
+            Ok(Some(Initrd { start, size }))
+        }
+        None => Err(LoadError::InitrdSize {
+            size,
+            kernel_end,
+            limit,
+        }),
+    }
+}
+
+/// Checks that `start..start + len` is RAM that a kernel may lie in.
+fn check_room(start: u64, len: u64, platform: &Platform<'_>) -> Result<u64, LoadError> {
+    let (low, high) = (EXTENDED, platform.map.low_end());
+    let end = start.saturating_add(len);
+    if start < low || end > high {
+        return Err(LoadError::NoRoom {
+            start,
+            end,
+            low,
+            high,
+        });
+    }
+    Ok(end)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Kernels made for the purpose: what lies where in memory after loading them.
+
+use proptest::prelude::*;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::*;
+use crate::arch::x86_64::layout::BOOT_PAGE;
+
+const MEMORY: u64 = 64 << 20;
+const CODE: &[u8] = b"\xf4code of the kernel";
+
+/// An ELF file with one segment at `address`, and with a PVH note if `pvh` is an address.
+fn elf(address: u64, memory_size: u64, pvh: Option<u32>) -> Vec<u8> {
+    let mut note = Vec::new();
+    if let Some(entry) = pvh {
+        // Another owner's note first; its name and descriptor are padded.
+        note.extend([5u32, 3, 18].map(u32::to_le_bytes).concat());
+        note.extend(b"Wrng\0\0\0\0abc\0");
+        note.extend([4u32, 8, 18].map(u32::to_le_bytes).concat());
+        note.extend(b"Xen\0");
+        note.extend(u64::from(entry).to_le_bytes());
+    }
+    let segment = |kind: u32, offset: u64, address: u64, file_size: u64, memory_size: u64| {
+        let words = [offset, 0, address, file_size, memory_size, 4]
+            .map(u64::to_le_bytes)
+            .concat();
+        [[kind, 0].map(u32::to_le_bytes).concat(), words].concat()
+    };
+    let data = 64 + 2 * 56;
+    let code = data + note.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    file.extend([2u16, 62].map(u16::to_le_bytes).concat());
+    file.extend(1u32.to_le_bytes());
+    file.extend([address + 1, 64, 0].map(u64::to_le_bytes).concat());
+    file.extend(0u32.to_le_bytes());
+    file.extend([64u16, 56, 2, 0, 0, 0].map(u16::to_le_bytes).concat());
+    file.extend(segment(4, data, 0, note.len() as u64, 0));
+    file.extend(segment(1, code, address, CODE.len() as u64, memory_size));
+    file.extend(note);
+    file.extend(CODE);
+    file
+}
+
+fn with_platform<T>(test: impl FnOnce(&Platform<'_>) -> T) -> T {
+    let map = MemoryMap::new(MEMORY);
+    let memory = crate::memory::map(&map.ram()).expect("64 MiB are granted");
+    test(&Platform {
+        memory: &memory,
+        map: &map,
+        rsdp: 0xe_0000,
+    })
+}
+
+fn bytes(platform: &Platform<'_>, address: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    platform
+        .memory
+        .read_slice(&mut bytes, GuestAddress(address))
+        .expect("it is RAM");
+    bytes
+}
+
+fn long(platform: &Platform<'_>, address: u64) -> u64 {
+    platform
+        .memory
+        .read_obj(GuestAddress(address))
+        .expect("it is RAM")
+}
+
+fn word(platform: &Platform<'_>, address: u64) -> u32 {
+    platform
+        .memory
+        .read_obj(GuestAddress(address))
+        .expect("it is RAM")
+}
+
+#[test]
+fn a_kernel_with_a_pvh_note_is_entered_there() {
+    let kernel = elf(0x100_0000, 0x1000, Some(0x100_0040));
+    let set = KernelSet {
+        kernel: &kernel,
+        initrd: b"initramfs",
+        cmdline: "quiet",
+    };
+    with_platform(|platform| {
+        let loaded = load(&set, platform).expect("it is a good kernel");
+        assert_eq!(
+            loaded.entry,
+            Entry::Pvh {
+                entry: 0x100_0040,
+                start_info: BOOT_PAGE
+            }
+        );
+        assert_eq!(bytes(platform, 0x100_0000, CODE.len()), CODE);
+        assert_eq!(
+            (word(platform, BOOT_PAGE), word(platform, BOOT_PAGE + 4)),
+            (0x336e_c578, 1)
+        );
+        assert_eq!(bytes(platform, long(platform, BOOT_PAGE + 24), 6), b"quiet\0");
+        assert_eq!(long(platform, BOOT_PAGE + 32), 0xe_0000);
+        assert_eq!(word(platform, BOOT_PAGE + 12), 1, "one module");
+        let module = long(platform, BOOT_PAGE + 16);
+        let (start, size) = (long(platform, module), long(platform, module + 8));
+        assert_eq!((start % 4096, size), (0, 9));
+        assert_eq!(bytes(platform, start, 9), b"initramfs");
+        // The memory map is the machine's.
+        let (map, count) = (long(platform, BOOT_PAGE + 40), word(platform, BOOT_PAGE + 48));
+        let told: Vec<_> = (0..u64::from(count))
+            .map(|index| {
+                (
+                    long(platform, map + 24 * index),
+                    long(platform, map + 24 * index + 8),
+                )
+            })
+            .collect();
+        let expected: Vec<_> = platform
+            .map
+            .entries()
+            .iter()
+            .map(|entry| (entry.start, entry.len))
+            .collect();
+        assert_eq!(told, expected);
+    });
+}
+
+#[test]
+fn an_elf_kernel_without_the_note_is_entered_in_64_bit_mode() {
+    let kernel = elf(0x100_0000, 0x1000, None);
+    let set = KernelSet {
+        kernel: &kernel,
+        initrd: b"",
+        cmdline: "a=b",
+    };
+    with_platform(|platform| {
+        let loaded = load(&set, platform).expect("it is a good kernel");
+        assert_eq!(
+            loaded.entry,
+            Entry::Linux64 {
+                entry: 0x100_0001,
+                zero_page: BOOT_PAGE
+            }
+        );
+        assert_eq!(bytes(platform, BOOT_PAGE + 0x202, 4), b"HdrS");
+        assert_eq!(bytes(platform, BOOT_PAGE + 0x210, 1), [0xff]);
+        let cmdline = word(platform, BOOT_PAGE + 0x228);
+        assert_eq!(bytes(platform, cmdline.into(), 4), b"a=b\0");
+        let count = bytes(platform, BOOT_PAGE + 0x1e8, 1);
+        assert_eq!(usize::from(count[0]), platform.map.entries().len());
+        assert_eq!(
+            (
+                word(platform, BOOT_PAGE + 0x218),
+                word(platform, BOOT_PAGE + 0x21c)
+            ),
+            (0, 0)
+        );
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_its_figures() {
+    let refusal = |kernel: &[u8], initrd: &[u8], cmdline: &str| {
+        with_platform(|platform| {
+            let set = KernelSet {
+                kernel,
+                initrd,
+                cmdline,
+            };
+            load(&set, platform).expect_err("it does not fit").to_string()
+        })
+    };
+    let good = elf(0x100_0000, 0x1000, Some(0x100_0000));
+    let text = refusal(&elf(0x100_0000, 1 << 40, Some(0)), b"", "");
+    assert!(
+        text.contains("0x10001000000") && text.contains("0x4000000"),
+        "{text}"
+    );
+    let text = refusal(&elf(0, 0x1000, Some(0)), b"", "");
+    assert!(text.contains("from 0x0 to 0x1000"), "{text}");
+    let text = refusal(&good, &vec![1; 60 << 20], "");
+    assert!(text.contains("62914560 bytes"), "{text}");
+    let text = refusal(&good, b"", &"x".repeat(2048));
+    assert!(text.contains("2048") && text.contains("2047"), "{text}");
+}
+
+#[test]
+fn hazard_a_damaged_elf_kernel_is_an_error_in_bounded_time() {
+    let good = elf(0x100_0000, 0x1000, Some(0x100_0040));
+    with_platform(|platform| {
+        for len in 0..good.len() {
+            let set = KernelSet {
+                kernel: &good[..len],
+                initrd: b"",
+                cmdline: "",
+            };
+            assert!(load(&set, platform).is_err(), "cut at {len}");
+        }
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn hazard_a_flipped_elf_kernel_never_panics(at in 0usize..250, byte: u8, with_note: bool) {
+        let mut kernel = elf(0x100_0000, 0x1000, with_note.then_some(0x100_0040));
+        let at = at % kernel.len();
+        kernel[at] = byte;
+        with_platform(|platform| {
+            let _ = load(&KernelSet { kernel: &kernel, initrd: b"i", cmdline: "c" }, platform);
+        });
+    }
+}

@@ -1,0 +1,178 @@
+//! Where kernel, initramfs and command line come from, open and ready to be read again at each reset.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_imagefmt::Disk;
+use thiserror::Error;
+
+use super::pvgrub::{self, Found};
+use crate::spec::Boot;
+
+/// The largest kernel or initramfs that is taken from the host, in bytes: what the boot protocols'
+/// 32-bit sizes hold. It stops an endless file (a device, a pipe's name) from filling memory.
+const FILE_LIMIT: u64 = u32::MAX as u64;
+
+/// An open source.
+pub enum BootSource {
+    /// Files of the host.
+    Files {
+        /// The kernel.
+        kernel: NamedFile,
+        /// The initramfs.
+        initrd: Option<NamedFile>,
+        /// The command line.
+        cmdline: String,
+    },
+    /// The boot menu on a disk.
+    PvGrub {
+        /// The root disk.
+        disk: Arc<dyn Disk>,
+        /// Words to add to the command line.
+        append: Option<String>,
+    },
+}
+
+/// What a source gives.
+#[derive(Debug)]
+pub struct BootFiles {
+    /// The kernel's file.
+    pub kernel: Vec<u8>,
+    /// The initramfs; empty if there is none.
+    pub initrd: Vec<u8>,
+    /// The command line.
+    pub cmdline: String,
+    /// Where on the disk they were found.
+    pub found: Option<Found>,
+}
+
+/// A source that gives nothing.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// A file of the host cannot be opened or read.
+    #[error("{what} {path}: {source}", path = path.display())]
+    File {
+        /// `kernel` or `initrd`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The menu's disk.
+    #[error(transparent)]
+    Menu(#[from] pvgrub::BootError),
+    /// There is no disk to look at.
+    #[error("the machine has no disk to boot from and no kernel was given")]
+    NoDisk,
+}
+
+/// A file and what it is called.
+#[derive(Debug)]
+pub struct NamedFile {
+    what: &'static str,
+    path: PathBuf,
+    file: File,
+}
+
+impl NamedFile {
+    fn open(what: &'static str, directory: &Path, path: &Path) -> Result<Self, SourceError> {
+        let path = directory.join(path);
+        let opened = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(&path);
+        let checked = opened.and_then(|file| {
+            let kind = file.metadata()?.file_type();
+            if kind.is_file() {
+                Ok(file)
+            } else {
+                Err(io::Error::other("it is not a regular file"))
+            }
+        });
+        match checked {
+            Ok(file) => Ok(Self { what, path, file }),
+            Err(source) => Err(SourceError::File { what, path, source }),
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, SourceError> {
+        self.read_all().map_err(|source| SourceError::File {
+            what: self.what,
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn read_all(&self) -> io::Result<Vec<u8>> {
+        let len = self.file.metadata()?.len();
+        if len > FILE_LIMIT {
+            return Err(io::Error::other(format!(
+                "{len} bytes are more than a kernel can take"
+            )));
+        }
+        let mut bytes = vec![0; len as usize];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+impl BootSource {
+    /// Opens what `boot` names; relative paths are taken from `directory`, and `disk` is the machine's
+    /// first one.
+    pub fn open(boot: &Boot, directory: &Path, disk: Option<Arc<dyn Disk>>) -> Result<Self, SourceError> {
+        match boot {
+            Boot::PvGrub { append } => {
+                let disk = disk.ok_or(SourceError::NoDisk)?;
+                Ok(Self::PvGrub {
+                    disk,
+                    append: append.clone(),
+                })
+            }
+            Boot::Kernel {
+                kernel,
+                initrd,
+                cmdline,
+            } => Ok(Self::Files {
+                kernel: NamedFile::open("kernel", directory, kernel)?,
+                initrd: match initrd {
+                    Some(path) => Some(NamedFile::open("initrd", directory, path)?),
+                    None => None,
+                },
+                cmdline: cmdline.clone(),
+            }),
+        }
+    }
+
+    /// Reads it, as it is now.
+    pub fn read(&self) -> Result<BootFiles, SourceError> {
+        match self {
+            Self::Files {
+                kernel,
+                initrd,
+                cmdline,
+            } => Ok(BootFiles {
+                kernel: kernel.read()?,
+                initrd: match initrd {
+                    Some(initrd) => initrd.read()?,
+                    None => Vec::new(),
+                },
+                cmdline: cmdline.clone(),
+                found: None,
+            }),
+            Self::PvGrub { disk, append } => {
+                let chosen = pvgrub::choose(disk, append.as_deref())?;
+                Ok(BootFiles {
+                    kernel: chosen.kernel,
+                    initrd: chosen.initrd,
+                    cmdline: chosen.cmdline,
+                    found: Some(chosen.found),
+                })
+            }
+        }
+    }
+}
