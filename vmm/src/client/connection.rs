@@ -100,7 +100,11 @@ impl Vmm {
     /// # Errors
     /// As [`Self::status`].
     pub fn kill(&mut self) -> Result<(), ClientError> {
-        self.tell("kill")
+        match self.tell("kill") {
+            // It may be gone before the answer is.
+            Err(ClientError::NotRunning { .. }) => Ok(()),
+            other => other,
+        }
     }
 
     /// Turns the writes of several disks to new overlays at one point in time, all or none.

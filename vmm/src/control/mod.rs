@@ -3,14 +3,41 @@
 //! One JSON object a line over `control.sock` ([`wire`]), a thread a client, a file a verb. What
 //! the verbs act on is the machine, seen through [`MachineControl`]; the half that asks is
 //! [`crate::client`].
+//!
+//! ```text
+//!  control.sock -> server -> connection (a thread each) -> status | pause | … | freeze
+//!  the parent's orders, or signals --^                        |
+//!                                       MachineControl <------+
+//!                              ControlledDisk  GuestAgent
+//! ```
+//!
+//! Limits: [`server::MAX_CLIENTS`] connections, [`wire::MAX_LINE`] bytes a line,
+//! [`wire::MAX_DESCRIPTORS`] descriptors a request, [`connection`]'s deadlines; other users than
+//! the machine's own are turned away. They bound what a client can make the VMM hold, and keep one
+//! client from waiting for another.
 
+mod connection;
+mod freeze;
+mod kill;
+mod lease;
 pub(crate) mod lines;
+mod pause;
+mod powerdown;
+mod reset;
+pub mod server;
+mod status;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::fs::File;
-use std::sync::Arc;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::Value;
+
+pub use server::{Orders, Server};
 pub use wire::{ControlError, ErrorKind, FileId, RunState};
 
 /// What the machine tells of itself.
@@ -81,9 +108,11 @@ pub trait ControlledDisk: Send + Sync {
     /// The disk takes no overlay (raw, read-only), or this one does not fit.
     fn prepare(&self, overlay: File) -> Result<Box<dyn Swap>, ControlError>;
 
-    /// Takes no more requests, and returns when those under way are done. `false`: they were not
-    /// within `patience`, and the gate is open again.
-    fn close_gate(&self, patience: Duration) -> bool;
+    /// Takes no more requests; those under way go on.
+    fn close_gate(&self);
+
+    /// Waits for those under way behind a closed gate; `false`: `patience` was not enough.
+    fn is_drained_within(&self, patience: Duration) -> bool;
 
     /// Takes requests again.
     fn open_gate(&self);
@@ -110,15 +139,64 @@ pub trait GuestAgent: Send + Sync {
     fn is_heard(&self) -> bool;
 
     /// Has every file system of the guest synced and frozen; the agent thaws by itself after
-    /// `lease`. Gives up when `lease` has passed or `cancelled` says so.
+    /// `lease`, which is also how long this waits for it.
     ///
     /// # Errors
     /// No agent answered in time, or it could not; in both cases [`Self::thaw`] is to be called.
-    fn freeze(&self, lease: Duration, cancelled: &dyn Fn() -> bool) -> Result<(), ControlError>;
+    fn freeze(&self, lease: Duration) -> Result<(), ControlError>;
 
-    /// Has them thawed, frozen or not.
+    /// Has them thawed, frozen or not, while a freeze may still be under way on another thread.
     ///
     /// # Errors
     /// The agent did not confirm it.
     fn thaw(&self) -> Result<(), ControlError>;
+}
+
+/// What the verbs work with.
+struct Context {
+    machine: Arc<dyn MachineControl>,
+    /// Held during a freeze: one at a time. Taken before anything of the machine is touched.
+    freezing: Mutex<()>,
+}
+
+/// One request on its way to a verb.
+struct Call<'a> {
+    context: &'a Context,
+    args: Value,
+    descriptors: Vec<OwnedFd>,
+    /// The caller's connection: its hang-up ends what is done on its behalf.
+    caller: BorrowedFd<'a>,
+}
+
+/// A verb: it answers a call.
+type Verb = fn(Call<'_>) -> Result<Value, ControlError>;
+
+/// The verbs by name, a file each.
+const VERBS: [(&str, Verb); 7] = [
+    ("status", status::status),
+    ("pause", pause::pause),
+    ("resume", pause::resume),
+    ("powerdown", powerdown::powerdown),
+    ("reset", reset::reset),
+    ("kill", kill::kill),
+    ("disks.freeze", freeze::freeze),
+];
+
+impl Call<'_> {
+    /// Refuses arguments and descriptors where a verb takes none.
+    fn takes_nothing(&self) -> Result<&dyn MachineControl, ControlError> {
+        let is_empty = match &self.args {
+            Value::Null => true,
+            Value::Object(members) => members.is_empty(),
+            _ => false,
+        };
+        if is_empty && self.descriptors.is_empty() {
+            Ok(&*self.context.machine)
+        } else {
+            Err(ControlError::new(
+                ErrorKind::Malformed,
+                "this verb takes no arguments and no descriptors",
+            ))
+        }
+    }
 }

@@ -124,9 +124,6 @@ pub struct DiskStatus {
     /// The file that takes its writes now: after a crash of the caller it tells whether a
     /// `disks.freeze` swapped.
     pub top: Option<FileId>,
-    /// How many requests to the disk failed since the start.
-    #[serde(default)]
-    pub errors: u64,
 }
 
 /// A file's identity on this host, as `stat` shows it.

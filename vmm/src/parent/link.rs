@@ -42,7 +42,7 @@ pub enum Order {
 }
 
 impl Order {
-    pub(super) fn byte(self) -> u8 {
+    pub(crate) fn byte(self) -> u8 {
         match self {
             Self::PowerButton => b'p',
             Self::Kill => b'k',
@@ -63,7 +63,7 @@ pub struct ToParent {
 }
 
 impl ToParent {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    pub(crate) fn new(stream: UnixStream) -> Self {
         let stream = Arc::new(stream);
         violation::report_to(stream.as_fd());
         Self { stream }

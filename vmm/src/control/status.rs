@@ -1,0 +1,28 @@
+//! `status`: how the machine is.
+
+use serde_json::Value;
+
+use super::wire::{DiskStatus, Status};
+use super::{Call, ControlError, ErrorKind};
+
+/// Answers with a [`Status`].
+pub(super) fn status(call: Call<'_>) -> Result<Value, ControlError> {
+    let machine = call.takes_nothing()?;
+    let now = machine.status();
+    let disks = machine
+        .disks()
+        .iter()
+        .map(|disk| DiskStatus {
+            id: disk.id().to_owned(),
+            top: disk.top(),
+        })
+        .collect();
+    let status = Status {
+        state: now.state,
+        uptime_ms: u64::try_from(now.uptime.as_millis()).unwrap_or(u64::MAX),
+        resets: now.resets,
+        agent: machine.agent().is_some_and(|agent| agent.is_heard()),
+        disks,
+    };
+    serde_json::to_value(status).map_err(|error| ControlError::new(ErrorKind::Internal, error.to_string()))
+}
