@@ -211,3 +211,6 @@ fn fork() -> io::Result<Option<rustix::process::Pid>> {
     }
     Ok(rustix::process::Pid::from_raw(pid))
 }
+
+#[cfg(test)]
+mod tests;
