@@ -70,6 +70,9 @@ impl Chain {
     /// Takes QEMU's locks: other readers may share the sealed layers, nobody the top of a running disk.
     pub fn open(files: Vec<File>, access: Access) -> Result<Self, DiskError> {
         check_distinct(&files)?;
+        if access == Access::ReadWrite {
+            check_not_sealed(files.last())?;
+        }
         Self::open_hosts(files.into_iter().map(named).collect(), access)
     }
 
@@ -334,6 +337,21 @@ fn check_on_top_of(layer: &Layer, below: Option<&Layer>) -> Result<(), DiskError
         ));
     }
     Ok(())
+}
+
+/// Root may write to a file whatever its mode says; a sealed layer must not change all the same.
+fn check_not_sealed(top: Option<&File>) -> Result<(), DiskError> {
+    let sealed = |file: &File| file.metadata().is_ok_and(|metadata| metadata.mode() & 0o222 == 0);
+    match top.filter(|file| sealed(file)) {
+        None => Ok(()),
+        Some(file) => {
+            let path = file_name(file).unwrap_or_else(|| "layer".into());
+            Err(DiskError::Chain {
+                path,
+                reason: "the layer is sealed: make an overlay on it".into(),
+            })
+        }
+    }
 }
 
 /// A file that occurs twice, under whatever name, is a loop or worse.

@@ -150,7 +150,12 @@ fn walk(top: &Path, access: Access) -> Result<Vec<(PathBuf, File)>, GateError> {
         if !seen.insert((metadata.dev(), metadata.ino())) {
             return Err(GateError::Loop { path });
         }
-        let name = backing_name(&path, &file)?;
+        let failed = |source| GateError::Open {
+            path: path.clone(),
+            by: None,
+            source,
+        };
+        let name = header_of(&path, file.try_clone().map_err(failed)?)?.backing_name;
         next = match name {
             None => None,
             Some(name) => match check_name(&name) {
@@ -165,7 +170,7 @@ fn walk(top: &Path, access: Access) -> Result<Vec<(PathBuf, File)>, GateError> {
 }
 
 /// Opens a regular file; a link, FIFO or device is refused without touching what is behind it.
-fn open_regular(path: &Path, by: Option<&PathBuf>, access: Access) -> Result<File, GateError> {
+pub(crate) fn open_regular(path: &Path, by: Option<&PathBuf>, access: Access) -> Result<File, GateError> {
     let mode = if access == Access::ReadWrite {
         OFlags::RDWR
     } else {
@@ -193,14 +198,14 @@ fn open_regular(path: &Path, by: Option<&PathBuf>, access: Access) -> Result<Fil
     }
 }
 
-fn backing_name(path: &Path, file: &File) -> Result<Option<String>, GateError> {
-    let file = file.try_clone().map_err(|source| GateError::Open {
-        path: path.to_path_buf(),
-        by: None,
-        source,
-    })?;
+/// Reads the header of a file, and nothing else.
+pub(crate) fn read_header(path: &Path) -> Result<Header, GateError> {
+    header_of(path, open_regular(path, None, Access::ReadOnly)?)
+}
+
+fn header_of(path: &Path, file: File) -> Result<Header, GateError> {
     let host = Host::new(Arc::new(FileStorage::new(file)), &path.display().to_string());
-    Ok(Header::read(&host)?.backing_name)
+    Ok(Header::read(&host)?)
 }
 
 fn check_name(name: &str) -> Result<(), &'static str> {

@@ -25,6 +25,7 @@ mod tables;
 mod write;
 mod writer;
 
+pub(crate) use create::sync_folder;
 pub use create::{create_base, create_overlay};
 pub use fault::Fault;
 pub(crate) use header::Header;

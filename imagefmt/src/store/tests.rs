@@ -1,0 +1,87 @@
+use std::collections::HashSet;
+
+use super::*;
+use crate::disk::{DiskErrorKind, write_all_at};
+use crate::{Access, Chain};
+
+const SIZE: u64 = 1 << 20;
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("us-east-1")).unwrap();
+    (dir, store)
+}
+
+#[test]
+fn a_layer_is_made_sealed_listed_and_removed() {
+    let (_dir, store) = store();
+    let base = store.create_base(SIZE).unwrap();
+    write_all_at(
+        &Chain::open_path(&store.path(&base), Access::ReadWrite).unwrap(),
+        0,
+        &[1; 512],
+    )
+    .unwrap();
+    store.seal(&base).unwrap();
+    store.seal(&base).unwrap();
+    let top = store.create_overlay(&base, Some(2 * SIZE)).unwrap();
+    assert_eq!(
+        (store.size(&base).unwrap(), store.size(&top).unwrap()),
+        (SIZE, 2 * SIZE)
+    );
+    assert_eq!(store.ancestors(&top).unwrap(), [base.clone()]);
+    let sealed: Vec<_> = store
+        .list()
+        .unwrap()
+        .into_iter()
+        .filter(|layer| layer.sealed)
+        .collect();
+    assert_eq!(sealed.len(), 1);
+    assert_eq!(sealed[0].id, base);
+    store.remove(&top).unwrap();
+    store.remove(&top).unwrap();
+    assert!(!store.exists(&top) && store.exists(&base));
+    assert_eq!(store.size(&top).unwrap_err().kind(), DiskErrorKind::NotFound);
+}
+
+#[test]
+fn an_overlay_is_never_smaller_than_what_it_lies_on() {
+    let (_dir, store) = store();
+    let base = store.create_base(SIZE).unwrap();
+    let error = store.create_overlay(&base, Some(SIZE / 2)).unwrap_err();
+    assert_eq!(error.kind(), DiskErrorKind::Refused);
+}
+
+#[test]
+fn collecting_keeps_what_live_layers_lie_on() {
+    let (_dir, store) = store();
+    let base = store.create_base(SIZE).unwrap();
+    let middle = store.create_overlay(&base, None).unwrap();
+    let live = store.create_overlay(&middle, None).unwrap();
+    let dead = store.create_overlay(&middle, None).unwrap();
+    let alone = store.create_base(SIZE).unwrap();
+    std::fs::write(store.layers().join("notes.txt"), "not ours").unwrap();
+    let lock = store.lock().unwrap();
+    let collected = store.collect(&lock, &HashSet::from([live.clone()])).unwrap();
+    assert_eq!(
+        HashSet::from_iter(collected.removed),
+        HashSet::from([dead, alone])
+    );
+    assert!(store.exists(&base) && store.exists(&middle) && store.exists(&live));
+    assert!(store.layers().join("notes.txt").exists());
+}
+
+#[test]
+fn nothing_is_collected_while_a_live_chain_is_unreadable() {
+    let (_dir, store) = store();
+    let base = store.create_base(SIZE).unwrap();
+    let live = store.create_overlay(&base, None).unwrap();
+    let dead = store.create_base(SIZE).unwrap();
+    std::fs::write(store.path(&base), "no longer qcow2").unwrap();
+    assert!(
+        store
+            .collect(&store.lock().unwrap(), &HashSet::from([live]))
+            .is_err()
+    );
+    assert!(store.exists(&dead));
+}
