@@ -13,6 +13,7 @@
 //! The same daemon serves the guest of an instance and the software machine.
 
 pub mod client;
+pub mod daemon;
 pub mod decoder;
 pub mod frame;
 pub mod message;

@@ -55,7 +55,7 @@ impl Channel {
     }
 
     /// A frame of the owner, checked and written to the guest's stream as channel `id`'s.
-    pub(super) fn to_guest(&mut self, id: u16, frame: &Frame, out: &mut Vec<u8>) -> Result<(), Violation> {
+    pub(super) fn owner_frame(&mut self, id: u16, frame: &Frame, out: &mut Vec<u8>) -> Result<(), Violation> {
         match frame.kind {
             Kind::Stdin if !self.input.spend(frame.payload.len()) => return Err(Violation::Credit),
             Kind::Credit => {
@@ -73,7 +73,7 @@ impl Channel {
     }
 
     /// A frame of the guest, checked and kept for the owner.
-    pub(super) fn from_guest(&mut self, frame: &Frame) -> Result<(), Violation> {
+    pub(super) fn guest_frame(&mut self, frame: &Frame) -> Result<(), Violation> {
         match frame.kind {
             Kind::Stdout | Kind::Stderr if !self.output.spend(frame.payload.len()) => {
                 return Err(Violation::Credit);

@@ -44,7 +44,7 @@ impl MuxHandle {
     /// Bytes that the guest wrote to its port. Never waits for a connection: what their credit
     /// allows is kept, the rest is refused.
     pub fn from_guest(&self, bytes: &[u8]) {
-        self.shared.lock().from_guest(bytes);
+        self.shared.lock().heard(bytes);
         self.shared.answered.notify_all();
         self.shared.wake();
     }

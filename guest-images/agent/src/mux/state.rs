@@ -71,7 +71,11 @@ impl State {
         self.agent = None;
         self.greet_at = Instant::now();
         self.pause = GREETING_PAUSE.0;
-        self.channels.values_mut().for_each(Channel::abandon);
+        // Those that the agent never heard of go on waiting for one.
+        self.channels
+            .values_mut()
+            .filter(|channel| channel.used)
+            .for_each(Channel::abandon);
     }
 
     /// Greets an agent that has not answered, when it is time; says when to come back.
@@ -102,7 +106,7 @@ impl State {
     }
 
     /// Bytes that came from the guest's port.
-    pub(super) fn from_guest(&mut self, bytes: &[u8]) {
+    pub(super) fn heard(&mut self, bytes: &[u8]) {
         // In pieces, so that a large push does not hold the buffer's double.
         for piece in bytes.chunks(64 * 1024) {
             self.port.push(piece);
@@ -130,7 +134,7 @@ impl State {
         else {
             return; // of a connection that has ended meanwhile
         };
-        if channel.from_guest(frame).is_err() {
+        if channel.guest_frame(frame).is_err() {
             channel.abandon();
             encode(&mut self.to_guest, frame.channel, Kind::Close, &[]);
         }
@@ -196,7 +200,7 @@ impl State {
     /// A frame of a connection (or call).
     pub(super) fn owner_frame(&mut self, id: u16, frame: &Frame) -> Result<(), Violation> {
         match self.channels.get_mut(&id) {
-            Some(channel) if !channel.over => channel.to_guest(id, frame, &mut self.to_guest),
+            Some(channel) if !channel.over => channel.owner_frame(id, frame, &mut self.to_guest),
             _ => Ok(()),
         }
     }
@@ -217,7 +221,7 @@ impl State {
     }
 
     /// What waits for the guest, and the way to say how much of it was taken.
-    pub(super) fn to_guest(&mut self) -> &mut Vec<u8> {
+    pub(super) fn outgoing(&mut self) -> &mut Vec<u8> {
         &mut self.to_guest
     }
 

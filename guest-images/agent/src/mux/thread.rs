@@ -108,7 +108,7 @@ impl Loop {
                 fds.push(PollFd::new(&connection.stream, reading | writing));
             }
             if let Port::Stream(stream) = &self.port {
-                let writing = if state.to_guest().is_empty() {
+                let writing = if state.outgoing().is_empty() {
                     PollFlags::empty()
                 } else {
                     PollFlags::OUT
@@ -146,7 +146,7 @@ impl Loop {
     /// False: the port is gone.
     fn write_port(&mut self) -> bool {
         let mut state = self.shared.lock();
-        let out = state.to_guest();
+        let out = state.outgoing();
         let mut taken = 0;
         let alive = loop {
             let rest = out.get(taken..).unwrap_or(&[]);
@@ -176,9 +176,7 @@ impl Loop {
         match rustix::io::read(stream, &mut self.piece[..]) {
             Ok(0) => false,
             Ok(bytes) => {
-                self.shared
-                    .lock()
-                    .from_guest(self.piece.get(..bytes).unwrap_or(&[]));
+                self.shared.lock().heard(self.piece.get(..bytes).unwrap_or(&[]));
                 self.shared.answered.notify_all();
                 true
             }

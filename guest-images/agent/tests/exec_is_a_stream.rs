@@ -1,0 +1,293 @@
+//! Commands through daemon, mux and client: streams, status, signals, terminals.
+
+mod common;
+
+use common::{Guest, SOON, command, until};
+use kiln_agent::client::{ExecRequest, ExecStatus, Size, Streams, Terminal};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::time::{Duration, Instant};
+
+#[test]
+fn output_errors_and_status_come_back() {
+    let guest = Guest::start();
+    let done = guest.sh("echo out; echo err >&2; exit 7");
+    assert_eq!((&*done.stdout, &*done.stderr), (&b"out\n"[..], &b"err\n"[..]));
+    assert_eq!(done.status, ExecStatus::Exited(7));
+}
+
+#[test]
+fn a_signal_is_a_status_of_its_own() {
+    let status = Guest::start().sh("kill -9 $$").status;
+    assert_eq!(status, ExecStatus::Signaled(9));
+    assert_eq!(status.code(), 137);
+}
+
+#[test]
+fn what_is_not_there_is_127_and_what_is_no_program_126() {
+    let guest = Guest::start();
+    let run = |argv: &[&str]| {
+        guest
+            .agent()
+            .exec(command(argv))
+            .unwrap()
+            .capture(b"", SOON)
+            .unwrap()
+            .status
+    };
+    let missing = run(&["no-such-command"]);
+    assert!(
+        matches!(&missing, ExecStatus::NotFound(why) if why.contains("no-such-command")),
+        "{missing:?}"
+    );
+    assert_eq!(missing.code(), 127);
+    assert_eq!(run(&["/etc/passwd"]).code(), 126);
+    assert_eq!(run(&["/"]).code(), 126);
+    assert_eq!(run(&[]).code(), 125);
+    let nowhere = ExecRequest {
+        cwd: Some("/no/such/place".into()),
+        ..command(&["true"])
+    };
+    let status = guest
+        .agent()
+        .exec(nowhere)
+        .unwrap()
+        .capture(b"", SOON)
+        .unwrap()
+        .status;
+    assert!(
+        matches!(&status, ExecStatus::Failed(why) if why.contains("/no/such/place")),
+        "{status:?}"
+    );
+    let nobody = ExecRequest {
+        user: Some("no-such-user".into()),
+        ..command(&["true"])
+    };
+    assert_eq!(
+        guest
+            .agent()
+            .exec(nobody)
+            .unwrap()
+            .capture(b"", SOON)
+            .unwrap()
+            .status
+            .code(),
+        125
+    );
+}
+
+#[test]
+fn environment_and_directory_are_as_asked() {
+    let guest = Guest::start();
+    let odd = std::ffi::OsString::from_vec(vec![b'x', 0xff]);
+    let request = ExecRequest {
+        env: vec![("KILN_TEST".into(), odd)],
+        cwd: Some("/usr".into()),
+        ..command(&[
+            "sh",
+            "-c",
+            "pwd; printf %s \"$KILN_TEST\"; test -n \"$HOME\" -a -n \"$PATH\"",
+        ])
+    };
+    let done = guest.agent().exec(request).unwrap().capture(b"", SOON).unwrap();
+    assert_eq!(done.stdout, b"/usr\nx\xff");
+    assert_eq!(done.status, ExecStatus::Exited(0));
+}
+
+#[test]
+fn a_long_environment_fits() {
+    let env = (0..2000)
+        .map(|n| (format!("V{n}").into(), "y".repeat(40).into()))
+        .collect();
+    let request = ExecRequest {
+        env,
+        ..command(&["sh", "-c", "env | grep -c ^V"])
+    };
+    let done = Guest::start()
+        .agent()
+        .exec(request)
+        .unwrap()
+        .capture(b"", SOON)
+        .unwrap();
+    assert_eq!(done.stdout, b"2000\n");
+}
+
+#[test]
+fn hazard_exec_cuts_output() {
+    // 100 MiB through both directions at once, equal at the end.
+    let guest = Guest::start();
+    let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (mut back, out) = std::io::pipe().unwrap();
+    let block: Vec<u8> = (0..1u32 << 18)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
+    let sent = block.clone();
+    std::thread::spawn(move || (0..100).for_each(|_| near.write_all(&sent).unwrap()));
+    let reader = std::thread::spawn(move || {
+        let (mut piece, mut count) = (vec![0; block.len()], 0);
+        while back.read_exact(&mut piece).is_ok() {
+            assert!(piece == block, "block {count} differs");
+            count += 1;
+        }
+        count
+    });
+    let session = guest.agent().exec(command(&["cat"])).unwrap();
+    let streams = Streams {
+        stdin: Some(far.as_fd()),
+        stdout: out.as_fd(),
+        ..Streams::own()
+    };
+    assert_eq!(session.run(streams).unwrap(), ExecStatus::Exited(0));
+    drop(out);
+    assert_eq!(reader.join().unwrap(), 100);
+}
+
+#[test]
+fn hazard_exec_hangs_on_an_open_stdin() {
+    let guest = Guest::start();
+    let (_held, stdin) = std::os::unix::net::UnixStream::pair().unwrap();
+    let session = guest.agent().exec(command(&["true"])).unwrap();
+    let streams = Streams {
+        stdin: Some(stdin.as_fd()),
+        ..Streams::own()
+    };
+    assert_eq!(session.run(streams).unwrap(), ExecStatus::Exited(0));
+}
+
+#[test]
+fn hazard_exec_shows_nothing_before_the_end() {
+    let guest = Guest::start();
+    let (mut back, out) = std::io::pipe().unwrap();
+    let session = guest
+        .agent()
+        .exec(command(&["sh", "-c", "echo now; sleep 2"]))
+        .unwrap();
+    let start = Instant::now();
+    let run = std::thread::spawn(move || {
+        session
+            .run(Streams {
+                stdin: None,
+                stdout: out.as_fd(),
+                ..Streams::own()
+            })
+            .unwrap()
+    });
+    let mut line = [0; 4];
+    back.read_exact(&mut line).unwrap();
+    assert!(
+        &line == b"now\n" && start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(run.join().unwrap(), ExecStatus::Exited(0));
+}
+
+#[test]
+fn a_background_child_does_not_hold_up_the_end() {
+    let start = Instant::now();
+    let done = Guest::start().sh("sleep 30 & echo started");
+    assert_eq!(done.stdout, b"started\n");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn the_resync_marker_passes_as_data() {
+    let marker = kiln_agent::frame::RESYNC;
+    let data: Vec<u8> = marker
+        .iter()
+        .copied()
+        .cycle()
+        .take(400_000)
+        .chain(marker)
+        .collect();
+    let done = Guest::start()
+        .agent()
+        .exec(command(&["cat"]))
+        .unwrap()
+        .capture(&data, SOON)
+        .unwrap();
+    assert!(
+        done.stdout == data,
+        "{} bytes of {}",
+        done.stdout.len(),
+        data.len()
+    );
+}
+
+#[test]
+fn a_command_whose_client_vanished_is_ended_with_its_children() {
+    let guest = Guest::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pids");
+    let script = format!(
+        "sleep 1000 & echo $$ $! > {0}.new; mv {0}.new {0}; wait",
+        file.display()
+    );
+    let session = guest.agent().exec(command(&["sh", "-c", &script])).unwrap();
+    until("the command starts", || file.exists());
+    let pids = std::fs::read_to_string(&file).unwrap();
+    drop(session);
+    for pid in pids.split_whitespace() {
+        let stat = format!("/proc/{pid}/stat");
+        let gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+        until("it ends", gone);
+    }
+}
+
+#[test]
+fn two_commands_run_at_once_and_a_slow_reader_stops_only_its_own() {
+    let guest = Guest::start();
+    // Nobody reads this one's output: it stands still after a window.
+    let _stuck = guest.agent().exec(command(&["sh", "-c", "yes"])).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let done = guest
+        .agent()
+        .exec(command(&["head", "-c", "20000000", "/dev/zero"]))
+        .unwrap();
+    assert_eq!(done.capture(b"", SOON).unwrap().stdout.len(), 16 << 20);
+    assert_eq!(guest.sh("echo still here").stdout, b"still here\n");
+}
+
+#[test]
+fn a_command_on_a_terminal_sees_its_size_and_its_keys() {
+    let guest = Guest::start();
+    let tty = Terminal {
+        size: Size { rows: 17, cols: 93 },
+        term: "vt100".into(),
+    };
+    let script = "tty >/dev/null && stty size; echo $TERM; read line; echo \"[$line]\"; cat";
+    let request = ExecRequest {
+        tty: Some(tty),
+        ..command(&["sh", "-c", script])
+    };
+    let done = guest
+        .agent()
+        .exec(request)
+        .unwrap()
+        .capture(b"typed\n", SOON)
+        .unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(
+        text.contains("17 93") && text.contains("vt100") && text.contains("[typed]"),
+        "{text:?}"
+    );
+    assert_eq!(done.status, ExecStatus::Exited(0), "{text:?}");
+}
+
+#[test]
+fn all_output_of_a_terminal_comes_before_its_end() {
+    let guest = Guest::start();
+    for _ in 0..5 {
+        let tty = Terminal {
+            size: Size { rows: 24, cols: 80 },
+            term: "dumb".into(),
+        };
+        let request = ExecRequest {
+            tty: Some(tty),
+            ..command(&["sh", "-c", "seq 1 20000"])
+        };
+        let done = guest.agent().exec(request).unwrap().capture(b"", SOON).unwrap();
+        assert!(done.stdout.ends_with(b"20000\r\n"), "{} bytes", done.stdout.len());
+    }
+}
