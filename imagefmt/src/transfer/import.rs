@@ -1,0 +1,59 @@
+//! A disk from outside becomes a layer.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::copy::copy;
+use super::{Progress, Source, TransferError};
+use crate::chain::Chain;
+use crate::disk::{Access, Disk, write_all_at};
+use crate::qcow2::create_base;
+
+/// A cluster of the new layer: zeroes are left out in this size.
+const GRANULE: usize = 64 << 10;
+
+/// What was imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    /// Size of the disk in bytes.
+    pub size: u64,
+    /// How many of them were written; the others are zero and take no space.
+    pub data: u64,
+}
+
+/// Makes the file `layer`, which must not exist, a qcow2 layer with the disk in `source`. When it
+/// returns the layer is complete and durable; after an error there is none.
+pub fn import(
+    source: &Source,
+    layer: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Imported, TransferError> {
+    let size = source.size();
+    create_base(layer, size).map_err(TransferError::WriteLayer)?;
+    let filled = fill(source, layer, progress);
+    if filled.is_err() {
+        // Half of a disk must not be found by anybody; the error that counts is the first one.
+        let _ = std::fs::remove_file(layer);
+    }
+    Ok(Imported { size, data: filled? })
+}
+
+fn fill(source: &Source, layer: &Path, progress: &mut dyn FnMut(Progress)) -> Result<u64, TransferError> {
+    let open = std::fs::OpenOptions::new().read(true).write(true).open(layer);
+    let failed = TransferError::WriteLayer;
+    let file = open.map_err(|source| {
+        let path = layer.display().to_string();
+        failed(crate::DiskError::Io { path, operation: "open", offset: 0, source })
+    })?;
+    let to: Arc<dyn Disk> = Arc::new(Chain::open(vec![file], Access::ReadWrite).map_err(failed)?);
+    let written = copy(
+        &**source.disk(),
+        source.extents(),
+        GRANULE,
+        &mut |at, bytes| write_all_at(&*to, at, bytes).map_err(failed),
+        progress,
+        &|error| source.failed(error),
+    )?;
+    to.flush().map_err(failed)?;
+    Ok(written)
+}

@@ -1,0 +1,145 @@
+//! A disk from outside, checked.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::detect::{HEAD_LEN, TAIL_LEN};
+use super::{Detected, Everything, Extents, Format, SparseFile, TransferError, detect};
+use crate::chain::Chain;
+use crate::disk::{Access, Disk, DiskError};
+use crate::io::{FileStorage, Host};
+use crate::qcow2::Header;
+use crate::raw::RawDisk;
+
+/// A disk that can be imported.
+pub struct Source {
+    name: String,
+    format: Format,
+    disk: Arc<dyn Disk>,
+    extents: Box<dyn Extents + Send + Sync>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Source({}, {})", self.name, self.format)
+    }
+}
+
+impl Source {
+    /// Opens the file at `path` and checks it. It never waits, whatever the path leads to.
+    pub fn open_path(path: &Path, format: Option<Format>) -> Result<Source, TransferError> {
+        let name = path.display().to_string();
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .map_err(|source| TransferError::Read { name: name.clone(), source })?;
+        Source::open(file, &name, format)
+    }
+
+    /// Checks `file`, which messages call `name`. Its format is told by its content unless
+    /// `format` says it; what is neither raw nor qcow2 is refused by its name.
+    pub fn open(file: File, name: &str, format: Option<Format>) -> Result<Source, TransferError> {
+        let len = check_kind(&file, name)?;
+        let format = match format {
+            Some(format) => format,
+            None => match look(&file, name, len)? {
+                Detected::Raw => Format::Raw,
+                Detected::Qcow2 => Format::Qcow2,
+                Detected::Foreign { found, remedy } => {
+                    return Err(TransferError::Foreign { name: name.into(), found, remedy });
+                }
+            },
+        };
+        match format {
+            Format::Raw => Source::raw(file, name, len),
+            Format::Qcow2 => Source::qcow2(file, name),
+        }
+    }
+
+    fn raw(file: File, name: &str, len: u64) -> Result<Source, TransferError> {
+        if len % 512 != 0 {
+            return Err(TransferError::Length { name: name.into(), len });
+        }
+        let failed = |source| TransferError::Read { name: name.into(), source };
+        let extents = Box::new(SparseFile::new(file.try_clone().map_err(failed)?, name, len));
+        let source = |source| TransferError::Source { name: name.into(), source };
+        let disk = Arc::new(RawDisk::open(file, Access::ReadOnly).map_err(source)?);
+        Ok(Source { name: name.into(), format: Format::Raw, disk, extents })
+    }
+
+    fn qcow2(file: File, name: &str) -> Result<Source, TransferError> {
+        let source = |source| TransferError::Source { name: name.into(), source };
+        let failed = |source| TransferError::Read { name: name.into(), source };
+        // What the file names is looked at before anything is opened: nothing but this file ever is.
+        let storage = FileStorage::new(file.try_clone().map_err(failed)?);
+        let header = Header::read(&Host::new(Arc::new(storage), name)).map_err(source)?;
+        if let Some(backing) = header.backing_name {
+            let backing = backing.escape_debug().to_string();
+            return Err(TransferError::Backing { name: name.into(), backing });
+        }
+        let chain = Chain::open(vec![file], Access::ReadOnly).map_err(source)?;
+        let extents = Box::new(Everything(chain.size()));
+        Ok(Source { name: name.into(), format: Format::Qcow2, disk: Arc::new(chain), extents })
+    }
+
+    /// Its format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Size of the disk in bytes.
+    pub fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    /// The disk, read only.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Where it has data.
+    pub fn extents(&self) -> &dyn Extents {
+        &*self.extents
+    }
+
+    /// That reading it failed.
+    pub(super) fn failed(&self, source: DiskError) -> TransferError {
+        TransferError::Source { name: self.name.clone(), source }
+    }
+}
+
+/// The length of a regular file; anything else is refused.
+fn check_kind(file: &File, name: &str) -> Result<u64, TransferError> {
+    let failed = |source| TransferError::Read { name: name.into(), source };
+    let metadata = file.metadata().map_err(failed)?;
+    let kind = metadata.file_type();
+    let what = match () {
+        () if kind.is_file() => None,
+        () if kind.is_dir() => Some("a folder"),
+        () if kind.is_fifo() => Some("a named pipe"),
+        () if kind.is_socket() => Some("a socket"),
+        () if kind.is_block_device() => Some("a block device"),
+        () => Some("a device"),
+    };
+    match what {
+        Some(what) => Err(TransferError::NotAFile { name: name.into(), what }),
+        None if metadata.len() == 0 => Err(TransferError::Empty { name: name.into() }),
+        None => Ok(metadata.len()),
+    }
+}
+
+/// What the file is, by its first and last bytes.
+fn look(file: &File, name: &str, len: u64) -> Result<Detected, TransferError> {
+    let failed = |source| TransferError::Read { name: name.into(), source };
+    let read = |at: u64, most: usize| {
+        let there = len.saturating_sub(at);
+        let mut bytes = vec![0; usize::try_from(there).map_or(most, |there| there.min(most))];
+        file.read_exact_at(&mut bytes, at).map_err(failed).map(|()| bytes)
+    };
+    let head = read(0, HEAD_LEN)?;
+    let tail = read(len.saturating_sub(TAIL_LEN as u64), TAIL_LEN)?;
+    Ok(detect(&head, &tail))
+}
