@@ -15,6 +15,7 @@
 //! the new one.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -23,7 +24,7 @@ use crate::disk::{Access, Disk, Segment, Unmap, check_range};
 use crate::error::DiskError;
 use crate::io::{FileStorage, Host, Span, file_name};
 use crate::lock;
-use crate::qcow2::{Fault, Layer, SEALED_SLICES, Stack};
+use crate::qcow2::{Fault, Layer, SEALED_SLICES, Source, Stack};
 
 /// The deepest chain that is opened. QEMU crashes at 1,200 layers; long before, every first read of a range
 /// asks too many files.
@@ -191,6 +192,25 @@ impl Chain {
             Some(top) => top.grow(size),
             None => Ok(()),
         }
+    }
+
+    /// The next range at or after `from` that the tables do not call zero; none if all the rest is zero. It is
+    /// as long as the tables tell without a break, and so may end where more data follows.
+    pub fn next_data(&self, from: u64) -> Result<Option<Range<u64>>, DiskError> {
+        let size = self.size();
+        let mut at = from;
+        while at < size {
+            let (zero, run) = self.request(at, size - at, |stack| {
+                let (source, run) = stack.resolve(at, size - at)?;
+                Ok((matches!(source, Source::Zero), run))
+            })?;
+            let end = at.saturating_add(run.max(1)).min(size);
+            if !zero {
+                return Ok(Some(at..end));
+            }
+            at = end;
+        }
+        Ok(None)
     }
 
     fn layers(&self) -> RwLockReadGuard<'_, Vec<Arc<Layer>>> {

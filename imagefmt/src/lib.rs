@@ -11,6 +11,7 @@ pub mod probe;
 pub mod qcow2;
 pub mod raw;
 pub mod store;
+pub mod transfer;
 
 pub use chain::{Chain, Prepared, Sealing};
 pub use check::{Report, check_chain, check_layer, repair_leaks};

@@ -216,7 +216,9 @@ impl Layer {
             L2Entry::Unallocated => Mapping::Unallocated,
             L2Entry::Zero { .. } => Mapping::Zero,
             L2Entry::Data { host, copied } => {
-                self.check_begins(host)?;
+                // The last cluster of the run: the others begin before it.
+                let reach = (clusters - 1).saturating_mul(geometry.cluster_size());
+                self.check_begins(HostOffset(host.0.saturating_add(reach)))?;
                 Mapping::Data {
                     host: HostOffset(host.0 + within),
                     copied,

@@ -25,10 +25,10 @@ mod tables;
 mod write;
 mod writer;
 
-pub(crate) use create::sync_folder;
+pub(crate) use create::{format, sync_folder};
 pub use create::{create_base, create_overlay};
 pub use fault::Fault;
 pub(crate) use header::Header;
 pub(crate) use layer::Layer;
-pub(crate) use stack::Stack;
+pub(crate) use stack::{Source, Stack};
 pub(crate) use tables::SEALED_SLICES;

@@ -31,7 +31,7 @@ pub(super) fn copy(
     let mut buffer = vec![0; PIECE];
     let mut written = 0_u64;
     let mut at = 0;
-    while let Some(data) = extents.next(at)? {
+    while let Some(data) = extents.next(at).map_err(read_failed)? {
         let Range { start, end } = widened(data, granule as u64, at, total);
         if start >= end {
             break;

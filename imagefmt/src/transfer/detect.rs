@@ -31,7 +31,10 @@ pub(super) const TAIL_LEN: usize = 512;
 
 /// Says what a file is that begins with `head` and whose last 512 bytes are `tail`.
 pub fn detect(head: &[u8], tail: &[u8]) -> Detected {
-    let foreign = |mark: &Mark| Detected::Foreign { found: mark.found, remedy: mark.remedy };
+    let foreign = |mark: &Mark| Detected::Foreign {
+        found: mark.found,
+        remedy: mark.remedy,
+    };
     if let Some(mark) = HEAD.iter().find(|mark| mark.is_in(head)) {
         return foreign(mark);
     }
@@ -42,14 +45,19 @@ pub fn detect(head: &[u8], tail: &[u8]) -> Detected {
         return foreign(mark);
     }
     if is_text(head.get(..TEXT).unwrap_or(head)) {
-        return Detected::Foreign { found: "text", remedy: "" };
+        return Detected::Foreign {
+            found: "text",
+            remedy: "",
+        };
     }
     Detected::Raw
 }
 
 impl Mark {
     fn is_in(&self, bytes: &[u8]) -> bool {
-        bytes.get(self.offset..).is_some_and(|rest| rest.starts_with(self.magic))
+        bytes
+            .get(self.offset..)
+            .is_some_and(|rest| rest.starts_with(self.magic))
     }
 }
 
@@ -63,5 +71,8 @@ fn is_text(bytes: &[u8]) -> bool {
         }
         Err(_) => return false,
     };
-    !valid.is_empty() && valid.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\x0c'))
+    !valid.is_empty()
+        && valid
+            .chars()
+            .all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\x0c'))
 }

@@ -24,7 +24,7 @@ pub enum TransferError {
         name: String,
     },
     /// The source is something else than a disk in a format that is taken.
-    #[error("{name} is {found}; raw and qcow2 disk images can be imported{}", remedy(.remedy))]
+    #[error("{name} is {found}; raw and qcow2 disk images can be imported{}", separated(.remedy))]
     Foreign {
         /// The source.
         name: String,
@@ -34,7 +34,9 @@ pub enum TransferError {
         remedy: &'static str,
     },
     /// A raw disk whose length is no whole number of sectors.
-    #[error("{name} is {len} bytes long; the length of a raw disk image is a multiple of 512 (is it cut off?)")]
+    #[error(
+        "{name} is {len} bytes long; the length of a raw disk image is a multiple of 512 (is it cut off?)"
+    )]
     Length {
         /// The source.
         name: String,
@@ -96,6 +98,10 @@ pub enum TransferError {
     },
 }
 
-fn remedy(remedy: &str) -> String {
-    if remedy.is_empty() { String::new() } else { format!(": {remedy}") }
+fn separated(remedy: &str) -> String {
+    if remedy.is_empty() {
+        String::new()
+    } else {
+        format!(": {remedy}")
+    }
 }

@@ -39,10 +39,22 @@ fn raw(
     to: &File,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<u64, TransferError> {
-    let failed = |source: io::Error| TransferError::WriteFile { format: Format::Raw, source };
-    to.set_len(0).and_then(|()| to.set_len(from.size())).map_err(failed)?;
+    let failed = |source: io::Error| TransferError::WriteFile {
+        format: Format::Raw,
+        source,
+    };
+    to.set_len(0)
+        .and_then(|()| to.set_len(from.size()))
+        .map_err(failed)?;
     let mut write = |at, bytes: &[u8]| to.write_all_at(bytes, at).map_err(failed);
-    let written = copy(from, extents, RAW_GRANULE, &mut write, progress, &TransferError::ReadDisk)?;
+    let written = copy(
+        from,
+        extents,
+        RAW_GRANULE,
+        &mut write,
+        progress,
+        &TransferError::ReadDisk,
+    )?;
     to.sync_all().map_err(failed)?;
     Ok(written)
 }
@@ -53,15 +65,28 @@ fn qcow2(
     to: File,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<u64, TransferError> {
-    let failed = |source| TransferError::WriteDisk { format: Format::Qcow2, source };
-    let io_failed = |source: io::Error| TransferError::WriteFile { format: Format::Qcow2, source };
+    let failed = |source| TransferError::WriteDisk {
+        format: Format::Qcow2,
+        source,
+    };
+    let io_failed = |source: io::Error| TransferError::WriteFile {
+        format: Format::Qcow2,
+        source,
+    };
     to.set_len(0).map_err(io_failed)?;
     let storage = FileStorage::new(to.try_clone().map_err(io_failed)?);
     let host = Host::new(std::sync::Arc::new(storage), "the exported file");
     qcow2::format(&host, None, from.size()).map_err(failed)?;
     let chain = Chain::open(vec![to], Access::ReadWrite).map_err(failed)?;
     let mut write = |at, bytes: &[u8]| write_all_at(&chain, at, bytes).map_err(failed);
-    let written = copy(from, extents, QCOW2_GRANULE, &mut write, progress, &TransferError::ReadDisk)?;
+    let written = copy(
+        from,
+        extents,
+        QCOW2_GRANULE,
+        &mut write,
+        progress,
+        &TransferError::ReadDisk,
+    )?;
     chain.flush().map_err(failed)?;
     Ok(written)
 }

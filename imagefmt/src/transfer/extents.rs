@@ -6,12 +6,13 @@ use std::ops::Range;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use super::TransferError;
+use crate::chain::Chain;
+use crate::disk::DiskError;
 
 /// Tells where data may be.
 pub trait Extents {
     /// The next range at or after `from` that may hold anything but zeroes; none if there is none.
-    fn next(&self, from: u64) -> Result<Option<Range<u64>>, TransferError>;
+    fn next(&self, from: u64) -> Result<Option<Range<u64>>, DiskError>;
 }
 
 /// Knows nothing: all of a disk of so many bytes may be data.
@@ -19,8 +20,14 @@ pub trait Extents {
 pub struct Everything(pub u64);
 
 impl Extents for Everything {
-    fn next(&self, from: u64) -> Result<Option<Range<u64>>, TransferError> {
+    fn next(&self, from: u64) -> Result<Option<Range<u64>>, DiskError> {
         Ok((from < self.0).then_some(from..self.0))
+    }
+}
+
+impl Extents for Chain {
+    fn next(&self, from: u64) -> Result<Option<Range<u64>>, DiskError> {
+        self.next_data(from)
     }
 }
 
@@ -35,16 +42,25 @@ pub struct SparseFile {
 impl SparseFile {
     /// `file` of `len` bytes. Its position is moved; nothing else uses it.
     pub fn new(file: File, name: &str, len: u64) -> SparseFile {
-        SparseFile { file, name: name.into(), len }
+        SparseFile {
+            file,
+            name: name.into(),
+            len,
+        }
     }
 }
 
 impl Extents for SparseFile {
-    fn next(&self, from: u64) -> Result<Option<Range<u64>>, TransferError> {
+    fn next(&self, from: u64) -> Result<Option<Range<u64>>, DiskError> {
         if from >= self.len {
             return Ok(None);
         }
-        let failed = |errno: Errno| TransferError::Read { name: self.name.clone(), source: errno.into() };
+        let failed = |errno: Errno| DiskError::Io {
+            path: self.name.clone(),
+            operation: "look for data",
+            offset: from,
+            source: errno.into(),
+        };
         let start = match seek(&self.file, SeekFrom::Data(from)) {
             Ok(start) => start,
             // No data from here to the end.

@@ -22,7 +22,12 @@ const EXTRACT: &str = "take the disk image out of it first";
 const INSTALL: &str = "it installs a system, and has none installed";
 
 const fn mark(found: &'static str, remedy: &'static str, offset: usize, magic: &'static [u8]) -> Mark {
-    Mark { found, remedy, offset, magic }
+    Mark {
+        found,
+        remedy,
+        offset,
+        magic,
+    }
 }
 
 /// How far into a file the marks reach.
@@ -33,10 +38,20 @@ pub(super) const HEAD: &[Mark] = &[
     // Other formats of disks.
     mark("a VMDK disk image (VMware)", CONVERT, 0, b"KDMV"),
     mark("a VMDK disk image (VMware)", CONVERT, 0, b"COWD"),
-    mark("a VMDK disk image (VMware; its descriptor only)", CONVERT, 0, b"# Disk DescriptorFile"),
+    mark(
+        "a VMDK disk image (VMware; its descriptor only)",
+        CONVERT,
+        0,
+        b"# Disk DescriptorFile",
+    ),
     mark("a VHDX disk image (Hyper-V)", CONVERT, 0, b"vhdxfile"),
     mark("a VHD disk image (Hyper-V, Virtual PC)", CONVERT, 0, b"conectix"),
-    mark("a VDI disk image (VirtualBox)", CONVERT, 0x40, b"\x7f\x10\xda\xbe"),
+    mark(
+        "a VDI disk image (VirtualBox)",
+        CONVERT,
+        0x40,
+        b"\x7f\x10\xda\xbe",
+    ),
     mark("a QED disk image", CONVERT, 0, b"QED\0"),
     mark("a qcow disk image of version 1", CONVERT, 0, b"QFI\xfb\0\0\0\x01"),
     mark("a Parallels disk image", CONVERT, 0, b"WithoutFreeSpace"),
@@ -44,7 +59,12 @@ pub(super) const HEAD: &[Mark] = &[
     mark("a Bochs disk image", CONVERT, 0, b"Bochs Virtual HD Image"),
     mark("a WIM image (Windows)", "", 0, b"MSWIM\0\0\0"),
     // Media.
-    mark("an ISO 9660 image (a CD or an installer)", INSTALL, 0x8001, b"CD001"),
+    mark(
+        "an ISO 9660 image (a CD or an installer)",
+        INSTALL,
+        0x8001,
+        b"CD001",
+    ),
     mark("a UDF image (a DVD or an installer)", INSTALL, 0x8001, b"BEA01"),
     // Archives.
     mark("a tar archive", EXTRACT, 257, b"ustar"),

@@ -43,7 +43,12 @@ fn fill(source: &Source, layer: &Path, progress: &mut dyn FnMut(Progress)) -> Re
     let failed = TransferError::WriteLayer;
     let file = open.map_err(|source| {
         let path = layer.display().to_string();
-        failed(crate::DiskError::Io { path, operation: "open", offset: 0, source })
+        failed(crate::DiskError::Io {
+            path,
+            operation: "open",
+            offset: 0,
+            source,
+        })
     })?;
     let to: Arc<dyn Disk> = Arc::new(Chain::open(vec![file], Access::ReadWrite).map_err(failed)?);
     let written = copy(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::detect::{HEAD_LEN, TAIL_LEN};
-use super::{Detected, Everything, Extents, Format, SparseFile, TransferError, detect};
+use super::{Detected, Extents, Format, SparseFile, TransferError, detect};
 use crate::chain::Chain;
 use crate::disk::{Access, Disk, DiskError};
 use crate::io::{FileStorage, Host};
@@ -18,7 +18,13 @@ pub struct Source {
     name: String,
     format: Format,
     disk: Arc<dyn Disk>,
-    extents: Box<dyn Extents + Send + Sync>,
+    extents: Holes,
+}
+
+/// What knows where the data is.
+enum Holes {
+    File(SparseFile),
+    Chain(Arc<Chain>),
 }
 
 impl std::fmt::Debug for Source {
@@ -35,7 +41,10 @@ impl Source {
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
-            .map_err(|source| TransferError::Read { name: name.clone(), source })?;
+            .map_err(|source| TransferError::Read {
+                name: name.clone(),
+                source,
+            })?;
         Source::open(file, &name, format)
     }
 
@@ -49,7 +58,11 @@ impl Source {
                 Detected::Raw => Format::Raw,
                 Detected::Qcow2 => Format::Qcow2,
                 Detected::Foreign { found, remedy } => {
-                    return Err(TransferError::Foreign { name: name.into(), found, remedy });
+                    return Err(TransferError::Foreign {
+                        name: name.into(),
+                        found,
+                        remedy,
+                    });
                 }
             },
         };
@@ -61,28 +74,56 @@ impl Source {
 
     fn raw(file: File, name: &str, len: u64) -> Result<Source, TransferError> {
         if len % 512 != 0 {
-            return Err(TransferError::Length { name: name.into(), len });
+            return Err(TransferError::Length {
+                name: name.into(),
+                len,
+            });
         }
-        let failed = |source| TransferError::Read { name: name.into(), source };
-        let extents = Box::new(SparseFile::new(file.try_clone().map_err(failed)?, name, len));
-        let source = |source| TransferError::Source { name: name.into(), source };
+        let failed = |source| TransferError::Read {
+            name: name.into(),
+            source,
+        };
+        let extents = Holes::File(SparseFile::new(file.try_clone().map_err(failed)?, name, len));
+        let source = |source| TransferError::Source {
+            name: name.into(),
+            source,
+        };
         let disk = Arc::new(RawDisk::open(file, Access::ReadOnly).map_err(source)?);
-        Ok(Source { name: name.into(), format: Format::Raw, disk, extents })
+        Ok(Source {
+            name: name.into(),
+            format: Format::Raw,
+            disk,
+            extents,
+        })
     }
 
     fn qcow2(file: File, name: &str) -> Result<Source, TransferError> {
-        let source = |source| TransferError::Source { name: name.into(), source };
-        let failed = |source| TransferError::Read { name: name.into(), source };
+        let source = |source| TransferError::Source {
+            name: name.into(),
+            source,
+        };
+        let failed = |source| TransferError::Read {
+            name: name.into(),
+            source,
+        };
         // What the file names is looked at before anything is opened: nothing but this file ever is.
         let storage = FileStorage::new(file.try_clone().map_err(failed)?);
         let header = Header::read(&Host::new(Arc::new(storage), name)).map_err(source)?;
         if let Some(backing) = header.backing_name {
             let backing = backing.escape_debug().to_string();
-            return Err(TransferError::Backing { name: name.into(), backing });
+            return Err(TransferError::Backing {
+                name: name.into(),
+                backing,
+            });
         }
-        let chain = Chain::open(vec![file], Access::ReadOnly).map_err(source)?;
-        let extents = Box::new(Everything(chain.size()));
-        Ok(Source { name: name.into(), format: Format::Qcow2, disk: Arc::new(chain), extents })
+        let chain = Arc::new(Chain::open(vec![file], Access::ReadOnly).map_err(source)?);
+        let extents = Holes::Chain(Arc::clone(&chain));
+        Ok(Source {
+            name: name.into(),
+            format: Format::Qcow2,
+            disk: chain,
+            extents,
+        })
     }
 
     /// Its format.
@@ -102,18 +143,27 @@ impl Source {
 
     /// Where it has data.
     pub fn extents(&self) -> &dyn Extents {
-        &*self.extents
+        match &self.extents {
+            Holes::File(file) => file,
+            Holes::Chain(chain) => &**chain,
+        }
     }
 
     /// That reading it failed.
     pub(super) fn failed(&self, source: DiskError) -> TransferError {
-        TransferError::Source { name: self.name.clone(), source }
+        TransferError::Source {
+            name: self.name.clone(),
+            source,
+        }
     }
 }
 
 /// The length of a regular file; anything else is refused.
 fn check_kind(file: &File, name: &str) -> Result<u64, TransferError> {
-    let failed = |source| TransferError::Read { name: name.into(), source };
+    let failed = |source| TransferError::Read {
+        name: name.into(),
+        source,
+    };
     let metadata = file.metadata().map_err(failed)?;
     let kind = metadata.file_type();
     let what = match () {
@@ -125,7 +175,10 @@ fn check_kind(file: &File, name: &str) -> Result<u64, TransferError> {
         () => Some("a device"),
     };
     match what {
-        Some(what) => Err(TransferError::NotAFile { name: name.into(), what }),
+        Some(what) => Err(TransferError::NotAFile {
+            name: name.into(),
+            what,
+        }),
         None if metadata.len() == 0 => Err(TransferError::Empty { name: name.into() }),
         None => Ok(metadata.len()),
     }
@@ -133,7 +186,10 @@ fn check_kind(file: &File, name: &str) -> Result<u64, TransferError> {
 
 /// What the file is, by its first and last bytes.
 fn look(file: &File, name: &str, len: u64) -> Result<Detected, TransferError> {
-    let failed = |source| TransferError::Read { name: name.into(), source };
+    let failed = |source| TransferError::Read {
+        name: name.into(),
+        source,
+    };
     let read = |at: u64, most: usize| {
         let there = len.saturating_sub(at);
         let mut bytes = vec![0; usize::try_from(there).map_or(most, |there| there.min(most))];

@@ -13,7 +13,11 @@ use crate::disk::{Access, Disk, read_exact_at};
 
 fn qemu_img(arguments: &[&str]) -> String {
     let output = Command::new("qemu-img").args(arguments).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "qemu-img {arguments:?}: {said}");
     said
 }
@@ -56,8 +60,18 @@ fn a_raw_disk_becomes_a_layer_and_its_holes_stay_holes() {
     let imported = import(&source, &layer, &mut |progress| steps.push(progress.done)).unwrap();
     assert_eq!((imported.size, imported.data), (64 << 20, 3 * (64 << 10)));
     assert!(steps.is_sorted() && steps.last() == Some(&(64 << 20)));
-    qemu_img(&["check", text(&layer)]);
-    qemu_img(&["compare", "-q", "-f", "raw", "-F", "qcow2", text(&raw), text(&layer)]);
+    qemu_img(&["check", "-U", text(&layer)]);
+    qemu_img(&[
+        "compare",
+        "-U",
+        "-q",
+        "-f",
+        "raw",
+        "-F",
+        "qcow2",
+        text(&raw),
+        text(&layer),
+    ]);
     assert!(layer.metadata().unwrap().blocks() * 512 < 1 << 20);
 }
 
@@ -67,10 +81,24 @@ fn a_terabyte_of_hole_is_imported_in_no_time() {
     let raw = folder.path().join("huge");
     File::create(&raw).unwrap().set_len(1 << 40).unwrap();
     let layer = folder.path().join("layer.qcow2");
-    assert_eq!(import(&Source::open_path(&raw, Some(Format::Raw)).unwrap(), &layer, &mut |_| ()).unwrap().data, 0);
+    assert_eq!(
+        import(
+            &Source::open_path(&raw, Some(Format::Raw)).unwrap(),
+            &layer,
+            &mut |_| ()
+        )
+        .unwrap()
+        .data,
+        0
+    );
     let out = folder.path().join("out.qcow2");
     let from = chain(&layer);
-    let to = File::options().read(true).write(true).create_new(true).open(&out).unwrap();
+    let to = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&out)
+        .unwrap();
     assert_eq!(export(&from, &from, to, Format::Qcow2, &mut |_| ()).unwrap(), 0);
     assert_eq!(chain(&out).size(), 1 << 40);
 }
@@ -88,14 +116,22 @@ fn qcow2_files_of_every_make_are_imported() {
         &["-c"],
         &["-c", "-o", "compression_type=zstd"],
     ] {
-        let (foreign, layer) = (folder.path().join("foreign.qcow2"), folder.path().join("layer.qcow2"));
-        let arguments = [&["convert", "-O", "qcow2"], options, &[text(&raw), text(&foreign)]].concat();
+        let (foreign, layer) = (
+            folder.path().join("foreign.qcow2"),
+            folder.path().join("layer.qcow2"),
+        );
+        let arguments = [
+            &["convert", "-O", "qcow2"],
+            options,
+            &[text(&raw), text(&foreign)],
+        ]
+        .concat();
         qemu_img(&arguments);
         let source = open(&foreign).unwrap();
         assert_eq!(source.format(), Format::Qcow2);
         import(&source, &layer, &mut |_| ()).unwrap_or_else(|error| panic!("{options:?}: {error}"));
-        qemu_img(&["check", text(&layer)]);
-        qemu_img(&["compare", "-q", text(&foreign), text(&layer)]);
+        qemu_img(&["check", "-U", text(&layer)]);
+        qemu_img(&["compare", "-U", "-q", text(&foreign), text(&layer)]);
         std::fs::remove_file(layer).unwrap();
     }
 }
@@ -122,12 +158,22 @@ fn exports_stand_alone_and_equal_the_chain() {
         assert_eq!(&start, b"changed in the overlay");
         assert!(out.metadata().unwrap().blocks() * 512 < 1 << 20);
         if format == Format::Qcow2 {
-            qemu_img(&["check", text(&out)]);
-            assert!(!qemu_img(&["info", text(&out)]).contains("backing"));
+            qemu_img(&["check", "-U", text(&out)]);
+            assert!(!qemu_img(&["info", "-U", text(&out)]).contains("backing"));
         }
     }
     let (one, other) = (folder.path().join("out.raw"), folder.path().join("out.qcow2"));
-    qemu_img(&["compare", "-q", "-f", "raw", "-F", "qcow2", text(&one), text(&other)]);
+    qemu_img(&[
+        "compare",
+        "-U",
+        "-q",
+        "-f",
+        "raw",
+        "-F",
+        "qcow2",
+        text(&one),
+        text(&other),
+    ]);
 }
 
 #[test]
@@ -152,7 +198,15 @@ fn hazard_other_formats_are_refused_by_their_name() {
         assert_eq!(said(&foreign), expected);
     }
     let fixed = folder.path().join("fixed.vhd");
-    qemu_img(&["convert", "-O", "vpc", "-o", "subformat=fixed", text(&raw), text(&fixed)]);
+    qemu_img(&[
+        "convert",
+        "-O",
+        "vpc",
+        "-o",
+        "subformat=fixed",
+        text(&raw),
+        text(&fixed),
+    ]);
     assert!(said(&fixed).contains("a VHD disk image"));
 }
 
@@ -177,8 +231,14 @@ fn hazard_what_is_no_disk_is_refused_by_its_name() {
     assert_eq!(at(0, b"\x28\xb5\x2f\xfd"), "a zstd-compressed file");
     assert_eq!(at(0, b"BZh9"), "a bzip2-compressed file");
     assert_eq!(at(0, b"\x7fELF"), "an ELF file (a program or a kernel)");
-    assert_eq!(file(b"hello\n"), "FILE is text; raw and qcow2 disk images can be imported");
-    assert_eq!(file("äöü ".repeat(2000).as_bytes()), "FILE is text; raw and qcow2 disk images can be imported");
+    assert_eq!(
+        file(b"hello\n"),
+        "FILE is text; raw and qcow2 disk images can be imported"
+    );
+    assert_eq!(
+        file("äöü ".repeat(2000).as_bytes()),
+        "FILE is text; raw and qcow2 disk images can be imported"
+    );
     assert_eq!(file(b""), "FILE is empty (0 bytes), not a disk image");
     assert_eq!(
         file(&[0; 1000]),
@@ -189,7 +249,12 @@ fn hazard_what_is_no_disk_is_refused_by_its_name() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
     assert_eq!(said(&pipe), "FILE is a named pipe, not a disk image");
     assert_eq!(said(Path::new("/dev/null")), "FILE is a device, not a disk image");
-    assert!(open(&folder.path().join("none")).unwrap_err().to_string().contains("No such file"));
+    assert!(
+        open(&folder.path().join("none"))
+            .unwrap_err()
+            .to_string()
+            .contains("No such file")
+    );
 }
 
 #[test]
@@ -198,14 +263,39 @@ fn hazard_a_file_that_names_another_file_is_refused_and_the_other_is_never_opene
     let image = folder.path().join("image.qcow2");
     let canary = folder.path().join("canary.qcow2");
     qemu_img(&["create", "-f", "qcow2", text(&canary), "1M"]);
-    let stamp = || canary.metadata().map(|metadata| (metadata.atime(), metadata.atime_nsec())).unwrap();
+    let stamp = || {
+        canary
+            .metadata()
+            .map(|metadata| (metadata.atime(), metadata.atime_nsec()))
+            .unwrap()
+    };
     let before = stamp();
-    for backing in [text(&canary), "/etc/shadow", "canary.qcow2", "json:{\"driver\":\"null-co\"}", "nbd://host/x"] {
+    for backing in [
+        text(&canary),
+        "/etc/shadow",
+        "canary.qcow2",
+        "json:{\"driver\":\"null-co\"}",
+        "nbd://host/x",
+    ] {
         let _ = std::fs::remove_file(&image);
-        qemu_img(&["create", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing, text(&image), "1M"]);
+        qemu_img(&[
+            "create",
+            "-u",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            backing,
+            text(&image),
+            "1M",
+        ]);
         let error = open(&image).unwrap_err();
         assert!(matches!(error, TransferError::Backing { .. }), "{error}");
-        assert!(error.to_string().contains(&backing.escape_debug().to_string()), "{error}");
+        assert!(
+            error.to_string().contains(&backing.escape_debug().to_string()),
+            "{error}"
+        );
     }
     std::fs::remove_file(&image).unwrap();
     let data = folder.path().join("data");
@@ -220,26 +310,37 @@ fn hazard_an_encrypted_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image.qcow2");
     qemu_img(&[
-        "create", "-f", "qcow2", "--object", "secret,id=s,data=x", "-o",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", text(&image), "1M",
+        "create",
+        "-f",
+        "qcow2",
+        "--object",
+        "secret,id=s,data=x",
+        "-o",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        text(&image),
+        "1M",
     ]);
     assert!(said(&image).contains("encrypted"), "{}", said(&image));
 }
 
-/// Cuts a file that holds data to every eighth of its length: each is refused, or equals what
-/// QEMU makes of it.
+/// Cuts a file that is all data to every eighth of its length: clusters that it needs are gone.
 #[test]
 fn hazard_a_truncated_file_is_refused_and_leaves_no_layer() {
     let folder = tempfile::tempdir().unwrap();
     let raw = folder.path().join("raw");
     std::fs::write(&raw, vec![5; 4 << 20]).unwrap();
-    let (image, layer) = (folder.path().join("image.qcow2"), folder.path().join("layer.qcow2"));
-    qemu_img(&["convert", "-O", "qcow2", text(&raw), text(&image)]);
+    let (image, layer) = (
+        folder.path().join("image.qcow2"),
+        folder.path().join("layer.qcow2"),
+    );
+    qemu_img(&["convert", "-U", "-O", "qcow2", text(&raw), text(&image)]);
     let whole = std::fs::read(&image).unwrap();
     for eighth in 0..8 {
         let cut = whole.len() / 8 * eighth / 65536 * 65536;
         std::fs::write(&image, &whole[..cut.max(40)]).unwrap();
-        let error = open(&image).and_then(|source| import(&source, &layer, &mut |_| ())).unwrap_err();
+        let error = open(&image)
+            .and_then(|source| import(&source, &layer, &mut |_| ()))
+            .unwrap_err();
         assert!(matches!(error, TransferError::Source { .. }), "{cut}: {error}");
         assert!(!layer.exists());
     }
@@ -249,10 +350,14 @@ fn hazard_a_truncated_file_is_refused_and_leaves_no_layer() {
 fn hazard_tables_and_clusters_beyond_the_end_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let raw = sparse(&folder);
-    let (image, layer) = (folder.path().join("image.qcow2"), folder.path().join("layer.qcow2"));
-    qemu_img(&["convert", "-O", "qcow2", text(&raw), text(&image)]);
+    let (image, layer) = (
+        folder.path().join("image.qcow2"),
+        folder.path().join("layer.qcow2"),
+    );
+    qemu_img(&["convert", "-U", "-O", "qcow2", text(&raw), text(&image)]);
     let whole = std::fs::read(&image).unwrap();
-    let number = |at: usize| usize::try_from(u64::from_be_bytes(whole[at..at + 8].try_into().unwrap())).unwrap();
+    let number =
+        |at: usize| usize::try_from(u64::from_be_bytes(whole[at..at + 8].try_into().unwrap())).unwrap();
     let l1 = number(40);
     let l2 = number(l1) & 0x00ff_ffff_ffff_fe00;
     for place in [40, 48, l1, l2] {
@@ -261,7 +366,10 @@ fn hazard_tables_and_clusters_beyond_the_end_are_refused() {
         let flags = if place >= 65536 { 1 << 63 } else { 0 };
         damaged[place..place + 8].copy_from_slice(&(beyond | flags).to_be_bytes());
         std::fs::write(&image, damaged).unwrap();
-        let error = open(&image).and_then(|source| import(&source, &layer, &mut |_| ())).unwrap_err().to_string();
+        let error = open(&image)
+            .and_then(|source| import(&source, &layer, &mut |_| ()))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("beyond"), "{place}: {error}");
         assert!(!layer.exists());
     }
@@ -271,10 +379,41 @@ fn hazard_tables_and_clusters_beyond_the_end_are_refused() {
 fn hazard_a_raw_disk_that_carries_a_qcow2_header_is_raw_where_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");
-    qemu_img(&["create", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/shadow", text(&image), "1M"]);
+    qemu_img(&[
+        "create",
+        "-u",
+        "-f",
+        "qcow2",
+        "-F",
+        "raw",
+        "-b",
+        "/etc/shadow",
+        text(&image),
+        "1M",
+    ]);
     let bytes = std::fs::read(&image).unwrap();
     let layer = folder.path().join("layer.qcow2");
-    File::options().write(true).open(&image).unwrap().set_len((bytes.len() as u64).next_multiple_of(512)).unwrap();
-    import(&Source::open_path(&image, Some(Format::Raw)).unwrap(), &layer, &mut |_| ()).unwrap();
-    qemu_img(&["compare", "-q", "-f", "raw", "-F", "qcow2", text(&image), text(&layer)]);
+    File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_len((bytes.len() as u64).next_multiple_of(512))
+        .unwrap();
+    import(
+        &Source::open_path(&image, Some(Format::Raw)).unwrap(),
+        &layer,
+        &mut |_| (),
+    )
+    .unwrap();
+    qemu_img(&[
+        "compare",
+        "-U",
+        "-q",
+        "-f",
+        "raw",
+        "-F",
+        "qcow2",
+        text(&image),
+        text(&layer),
+    ]);
 }
