@@ -72,6 +72,12 @@ fn one_line(message: &str) -> String {
         .join(" ")
 }
 
+impl From<kiln_control::Error> for Failure {
+    fn from(error: kiln_control::Error) -> Self {
+        Self::coded(error.code().as_str(), error.to_string())
+    }
+}
+
 impl From<crate::software_machine::Error> for Failure {
     fn from(error: crate::software_machine::Error) -> Self {
         Self::coded("InternalError", error.to_string())

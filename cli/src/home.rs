@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 /// The folder of the store: `--home`, then `KILN_HOME`, then `/var/lib/kiln` for root and
 /// `$XDG_DATA_HOME/kiln` for everybody else. Always absolute.
 pub(crate) fn store(named: Option<&Path>) -> PathBuf {
+    if crate::software_machine::forward::user_folder().is_some() {
+        // A forwarded command: `--home` chose the machine, in which there is one store.
+        return PathBuf::from(crate::software_machine::STORE_INSIDE);
+    }
     let chosen = named.map(Path::to_path_buf).unwrap_or_else(default_store);
     std::path::absolute(&chosen).unwrap_or(chosen)
 }

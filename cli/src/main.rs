@@ -9,14 +9,18 @@
 //! `args` says what can be asked for, `commands` does it, `output` prints it, `accel` decides where
 //! guests run on this host.
 
+mod accel;
 mod args;
 mod attach;
 mod commands;
 mod failure;
 mod home;
+mod interrupt;
 mod output;
+mod progress;
 mod size;
 mod software_machine;
+mod user_file;
 
 use clap::Parser;
 use std::ffi::OsString;
@@ -38,9 +42,9 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let cli = args::Cli::parse_from(argv);
+    let cli = args::Cli::parse_from(&argv);
     let context = commands::Context::new(&cli.global);
-    match commands::run(&context, cli.command) {
+    match commands::run(&context, cli.command, argv) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             eprintln!("{}", failure.render(context.format));

@@ -4,7 +4,7 @@
 //! optimized, memory optimized; previous generations for t1, m1 and m3).
 
 use crate::size::Bytes;
-use crate::{Cloud, Code, Error, Result};
+use crate::{Code, Error, Result};
 use serde::Serialize;
 
 /// A type of instance.
@@ -161,9 +161,9 @@ pub struct MemoryInfo {
     pub size_in_mib: u64,
 }
 
-impl Cloud {
-    /// The types that instances can have: those named, or all.
-    pub fn describe_instance_types(&self, names: &[String]) -> Result<InstanceTypes> {
+impl InstanceTypes {
+    /// DescribeInstanceTypes: those named, or all. They are the same in every store, so none is needed.
+    pub fn describe(names: &[String]) -> Result<InstanceTypes> {
         let chosen = if names.is_empty() {
             TYPES.iter().collect()
         } else {

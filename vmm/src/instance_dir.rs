@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -240,16 +239,6 @@ impl InstanceDir {
         }
     }
 
-    /// Makes a listening socket at `name`, in place of what was left there, for this user only
-    /// (whoever connects is asked for his identity, too).
-    ///
-    /// # Errors
-    /// `name` is a folder, or no socket is to be had.
-    pub fn listen(&self, name: &str) -> Result<UnixListener, DirError> {
-        self.remove(name)?;
-        UnixListener::bind(self.short_path(name)).map_err(|source| self.io("listen on", name, source))
-    }
-
     /// Takes the lock. Others who only look hold it for an instant, so it is tried for a while.
     ///
     /// # Errors
@@ -410,18 +399,6 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(folder.path(), &link).unwrap();
         assert!(InstanceDir::open(&link).is_err());
-    }
-
-    #[test]
-    fn hazard_a_socket_takes_the_place_of_a_link_and_not_what_it_points_to() {
-        let (folder, dir) = folder();
-        let canary = tempfile::NamedTempFile::new().unwrap();
-        std::os::unix::fs::symlink(canary.path(), folder.path().join(CONTROL_SOCKET)).unwrap();
-        let _listener = dir.listen(CONTROL_SOCKET).unwrap();
-        assert!(canary.path().is_file());
-        std::os::unix::net::UnixStream::connect(folder.path().join(CONTROL_SOCKET)).unwrap();
-        let again = dir.listen(CONTROL_SOCKET).unwrap();
-        drop(again);
     }
 
     #[test]

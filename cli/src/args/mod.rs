@@ -1,6 +1,9 @@
 //! The command line: what can be asked for. What it means is in [`crate::commands`].
 
+pub(crate) mod image;
+pub(crate) mod instance;
 pub(crate) mod machine;
+pub(crate) mod storage;
 
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +37,18 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) home: Option<PathBuf>,
+    /// The region [default: KILN_REGION, AWS_REGION, AWS_DEFAULT_REGION, else us-east-1]
+    #[arg(long, global = true, value_name = "REGION", help_heading = "Global options")]
+    pub(crate) region: Option<String>,
+    /// Whose account acts: id or name
+    #[arg(
+        long,
+        global = true,
+        env = "KILN_ACCOUNT",
+        value_name = "ACCOUNT",
+        help_heading = "Global options"
+    )]
+    pub(crate) account: Option<String>,
     /// How results are printed: a table, EC2's JSON documents, or ids only
     #[arg(
         long,
@@ -69,7 +84,82 @@ impl Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// What this host has and lacks, and what to do about it
+    Doctor,
+    /// Images: build, import, create, list, show, export, deregister
+    #[command(subcommand)]
+    Image(image::Image),
+    /// Launch instances of an image
+    Run(Box<instance::Run>),
+    /// The instances
+    List(instance::List),
+    /// All about instances
+    Show(instance::Instances),
+    /// Run a command in a guest, through its agent
+    Exec(instance::Exec),
+    /// What a guest printed on its console
+    Log(instance::Log),
+    /// Shut guests down; their disks stay
+    Stop(instance::Stop),
+    /// Start stopped instances again
+    Start(instance::Instances),
+    /// Restart guests
+    Reboot(instance::Reboot),
+    /// End instances for good, and delete their volumes
+    Terminate(instance::Instances),
+    /// Wait until an instance is in a state
+    Wait(instance::WaitFor),
+    /// Put tags on anything: KEY=VALUE
+    Tag(instance::TagResources),
+    /// Snapshots of volumes
+    #[command(subcommand)]
+    Snapshot(storage::Snapshot),
+    /// The disks of instances
+    #[command(subcommand)]
+    Volume(storage::Volume),
+    /// The instance types
+    #[command(subcommand)]
+    Type(storage::Type),
+    /// Verify the whole store, and repair what a crash may leave
+    Check,
+    /// Reclaim what nothing names
+    Gc,
     /// The software machine, for hosts without hardware virtualization
     #[command(subcommand)]
     Machine(machine::Machine),
+    /// A completion script for a shell
+    Completions(Completions),
+    /// The steps at which a test can have this program killed
+    #[command(hide = true)]
+    CrashPoints,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+impl Command {
+    /// Does it need a guest that can run?
+    pub(crate) fn runs_guest(&self) -> bool {
+        matches!(
+            self,
+            Command::Run(_)
+                | Command::Start(_)
+                | Command::Reboot(_)
+                | Command::Exec(_)
+                | Command::Image(image::Image::Create(_))
+        )
+    }
+
+    /// Does it hand on another command's exit status?
+    pub(crate) fn hands_on_a_status(&self) -> bool {
+        match self {
+            Command::Exec(_) => true,
+            Command::Run(run) => !run.command.is_empty(),
+            _ => false,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::args::machine::{Delete, Machine, Shell, Start};
 use crate::failure::Failure;
-use crate::output::Format;
+use crate::output::{self, Format};
 use crate::size::Size;
 use crate::software_machine::{self, Settings, forward};
 use serde_json::json;
@@ -47,18 +47,18 @@ fn stop(context: &Context) -> Result<u8, Failure> {
 fn status(context: &Context) -> Result<u8, Failure> {
     let status = software_machine::status(&context.home)?;
     match (context.format, status) {
-        (Format::Json, status) => println!("{}", json!({"Machine": status})),
-        (_, None) => println!("stopped"),
-        (Format::Id, Some(status)) => println!("{}", status.state),
+        (Format::Json, status) => output::document(&json!({"Machine": status}))?,
+        (_, None) => output::line("stopped")?,
+        (Format::Id, Some(status)) => output::line(&status.state)?,
         (Format::Table, Some(status)) => {
-            println!(
+            output::line(&format!(
                 "{} for {} s: {} processors, {} of memory, {} commands",
                 status.state,
                 status.uptime_seconds,
                 status.cpus,
                 Size::from_bytes(status.memory),
                 status.commands
-            );
+            ))?;
             if let Some(reason) = status.last_failure {
                 println!(
                     "started again {} times, the last time because {reason}",

@@ -1,53 +1,72 @@
 //! What the commands do: a file a group.
 
-pub(crate) mod machine;
+mod agent;
+mod completions;
+mod context;
+mod doctor;
+mod image;
+mod instance;
+mod log;
+mod machine;
+mod run;
+mod storage;
+mod upkeep;
+mod waiting;
 
-use crate::args::{Command, Global};
+pub(crate) use context::Context;
+
+use crate::args::{Command, storage as args_of_storage};
 use crate::failure::Failure;
-use crate::output::Format;
-use crate::software_machine::{self, Lease};
-use std::path::PathBuf;
-
-/// What every command knows.
-#[derive(Debug)]
-pub(crate) struct Context {
-    /// The store's folder on this host.
-    pub(crate) home: PathBuf,
-    /// How results are printed.
-    pub(crate) format: Format,
-}
-
-impl Context {
-    pub(crate) fn new(global: &Global) -> Self {
-        Self {
-            home: crate::home::store(global.home.as_deref()),
-            format: global.format(),
-        }
-    }
-
-    /// Something worth knowing, on stderr.
-    pub(crate) fn hint(&self, text: &str) {
-        if self.format != Format::Json {
-            eprintln!("hint: {text}");
-        }
-    }
-
-    /// The software machine, started if need be.
-    pub(crate) fn lease(&self) -> Result<Lease, Failure> {
-        let mut said = false;
-        let mut say = |_: &str| {
-            if !said && self.format != Format::Json {
-                eprintln!("hint: starting the software machine (this host's own KVM is not used)");
-                said = true;
-            }
-        };
-        Ok(software_machine::lease(&self.home, &mut say)?)
-    }
-}
 
 /// Does what was asked for; the exit status.
-pub(crate) fn run(context: &Context, command: Command) -> Result<u8, Failure> {
+pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsString>) -> Result<u8, Failure> {
+    // What touches no store works on this host, always.
+    let command = match command {
+        Command::Machine(command) => return machine::run(context, command),
+        Command::Completions(of) => return completions::run(&of),
+        Command::Doctor => return doctor::run(context),
+        Command::CrashPoints => return upkeep::crash_points(),
+        Command::Type(args_of_storage::Type::List(list)) => return storage::types(context, &list),
+        other => other,
+    };
+    let hands_on = command.hands_on_a_status();
+    let done = here_or_there(context, command, argv);
+    if hands_on {
+        done.map_err(Failure::while_handing_on)
+    } else {
+        done
+    }
+}
+
+fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsString>) -> Result<u8, Failure> {
+    // An image is built on the host, wherever it is registered.
+    if let Command::Image(crate::args::image::Image::Build(build)) = command {
+        return image::build(context, &build);
+    }
+    if context.is_forwarded(&command)? {
+        return context.forward(argv.into_iter().skip(1).collect());
+    }
     match command {
-        Command::Machine(command) => machine::run(context, command),
+        Command::Image(command) => image::run(context, command),
+        Command::Run(run) => self::run::run(context, *run),
+        Command::List(list) => instance::list(context, list),
+        Command::Show(which) => instance::show(context, which),
+        Command::Exec(exec) => agent::exec(context, exec),
+        Command::Log(log) => log::run(context, &log),
+        Command::Stop(stop) => instance::stop(context, stop),
+        Command::Start(which) => instance::start(context, &which),
+        Command::Reboot(reboot) => instance::reboot(context, &reboot),
+        Command::Terminate(which) => instance::terminate(context, &which),
+        Command::Wait(wait) => waiting::run(context, &wait),
+        Command::Tag(tag) => instance::tag(context, tag),
+        Command::Snapshot(command) => storage::snapshot(context, command),
+        Command::Volume(command) => storage::volume(context, command),
+        Command::Check => upkeep::check(context),
+        Command::Gc => upkeep::collect(context),
+        Command::Machine(_)
+        | Command::Completions(_)
+        | Command::Doctor
+        | Command::CrashPoints
+        | Command::Type(_) => Err(Failure::new("this command works on the host")),
     }
 }

@@ -1,13 +1,75 @@
-//! What goes to stdout, and how.
+//! What goes to stdout, and how: the result of a command and nothing else.
+
+mod documents;
+mod table;
+
+pub(crate) use table::Table;
+
+use crate::failure::Failure;
+use serde::Serialize;
+use std::io::{ErrorKind, Write};
 
 /// The form of a result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// Columns for people.
+    /// Columns for people
     #[default]
     Table,
-    /// EC2's own documents.
+    /// EC2's own documents
     Json,
-    /// Ids only, one a line.
+    /// Ids only, one a line
     Id,
+}
+
+/// A result that can be printed in every form.
+pub(crate) trait Shown: Serialize {
+    /// What it is about: one id a line.
+    fn ids(&self) -> Vec<String>;
+    /// For people.
+    fn table(&self) -> Table;
+}
+
+/// Prints a result.
+pub(crate) fn print<T: Shown>(format: Format, result: &T) -> Result<(), Failure> {
+    match format {
+        Format::Table => write(&result.table().to_string()),
+        Format::Id => write(&lines(result.ids())),
+        Format::Json => document(result),
+    }
+}
+
+/// Prints a document as the aws command prints it: indented by four.
+pub(crate) fn document<T: Serialize>(result: &T) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, indent);
+    result
+        .serialize(&mut serializer)
+        .map_err(|e| Failure::new(format!("cannot print the result: {e}")))?;
+    text.push(b'\n');
+    bytes(&text)
+}
+
+/// Prints one line.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    write(&format!("{text}\n"))
+}
+
+fn lines(ids: Vec<String>) -> String {
+    ids.into_iter().map(|id| id + "\n").collect()
+}
+
+fn write(text: &str) -> Result<(), Failure> {
+    bytes(text.as_bytes())
+}
+
+/// Writes to stdout. A reader that went away (`kiln list | head -1`) wants no more; that is no failure.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write the result: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

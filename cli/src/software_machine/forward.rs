@@ -23,13 +23,18 @@ const HANDED_ON: &[&str] = &[
 const HANDED_ON_PREFIXES: &[&str] = &["KILN_", "AWS_REGION", "AWS_DEFAULT_REGION"];
 
 /// Tells a forwarded `kiln` where its user is: the working folder on the host.
-pub(crate) const USER_FOLDER: &str = "KILN_USER_FOLDER";
+const USER_FOLDER: &str = "KILN_USER_FOLDER";
+
+/// The working folder of the user of a forwarded command; none if this process was not forwarded.
+pub(crate) fn user_folder() -> Option<PathBuf> {
+    std::env::var_os(USER_FOLDER).map(PathBuf::from)
+}
 
 /// Runs `argv` and returns how it ended. On a terminal it gets one, else three streams.
 pub(crate) fn run(lease: &Lease, argv: Vec<OsString>, cwd: Cwd) -> Result<ExecStatus, Error> {
     let request = ExecRequest {
         argv,
-        env: environment(),
+        env: environment(cwd),
         cwd: Some(cwd.inside()),
         user: None,
         tty: attach::terminal(),
@@ -47,7 +52,6 @@ pub(crate) fn run(lease: &Lease, argv: Vec<OsString>, cwd: Cwd) -> Result<ExecSt
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cwd {
     /// In this process' working folder, as the machine sees it.
-    #[allow(dead_code, reason = "forwarded commands come next")]
     Same,
     /// In the machine's own root.
     Root,
@@ -69,7 +73,7 @@ pub(crate) fn inside(host: &Path) -> PathBuf {
     PathBuf::from(path)
 }
 
-fn environment() -> Vec<(OsString, OsString)> {
+fn environment(cwd: Cwd) -> Vec<(OsString, OsString)> {
     let mut all: Vec<(OsString, OsString)> = std::env::vars_os()
         .filter(|(name, _)| is_handed_on(name))
         .collect();
@@ -77,7 +81,9 @@ fn environment() -> Vec<(OsString, OsString)> {
     all.retain(|(name, _)| name != "KILN_HOME" && name != "KILN_ACCEL" && name != USER_FOLDER);
     all.push(("KILN_HOME".into(), STORE_INSIDE.into()));
     all.push(("KILN_ACCEL".into(), "kvm".into()));
-    if let Ok(here) = std::env::current_dir() {
+    if cwd == Cwd::Same
+        && let Ok(here) = std::env::current_dir()
+    {
         all.push((USER_FOLDER.into(), here.into()));
     }
     all

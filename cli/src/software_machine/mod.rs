@@ -21,12 +21,14 @@ mod layout;
 mod modules;
 mod packages;
 mod qemu;
+mod readiness;
 mod settings;
 mod start;
 pub(crate) mod supervisor;
 mod wire;
 
 pub(crate) use error::Error;
+pub(crate) use readiness::{exists, readiness};
 pub(crate) use settings::Settings;
 pub(crate) use start::{Lease, delete, lease, settle, status, stop};
 
@@ -36,6 +38,11 @@ use std::path::{Path, PathBuf};
 pub(crate) const STORE_INSIDE: &str = "/kiln";
 /// Where this host's files lie inside.
 pub(crate) const HOST_INSIDE: &str = "/host";
+
+/// Does this host have the program?
+pub(crate) fn has_program(name: &str) -> bool {
+    program(name).is_ok()
+}
 
 /// A program of the host, also where the PATH of ordinary users does not look.
 fn program(name: &str) -> Result<PathBuf, Error> {

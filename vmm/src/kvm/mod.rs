@@ -7,6 +7,7 @@
 pub mod irq;
 pub mod kick;
 pub mod memory_slots;
+pub mod probe;
 pub mod vcpu;
 pub mod vcpu_state;
 pub mod vm;

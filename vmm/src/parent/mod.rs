@@ -28,7 +28,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::fs::Mode;
 use rustix::process::Signal;
 
 pub use inherited::{forget_environment, take_ready_fd};
@@ -92,8 +91,6 @@ fn start(dir: &Path, in_background: bool, ready: &ReadySender) -> Result<Option<
         // A session of its own: no terminal's hang-up, no shell's job control reaches it.
         rustix::process::setsid().map_err(|errno| host(errno.into()))?;
     }
-    // What is made in the folder from here on is this user's alone, the sockets first of all.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let lock = dir.lock().map_err(start_error)?;
     dir.remove(exit_record::FILE_NAME).map_err(start_error)?;
     let log = dir.open_log(crate::instance_dir::VMM_LOG).map_err(start_error)?;

@@ -158,7 +158,8 @@ fn a_forbidden_call_and_a_panic_are_named_in_the_record() {
     let machine = Started::new(|child| {
         child.ready.ready(BootInfo::default());
         sandbox::enter().unwrap();
-        assert!(!sandbox::is_entered(), "the plan worked");
+        let none: Option<u32> = None;
+        none.expect("the plan worked");
         unreachable!("it did not")
     });
     let record = machine.record();

@@ -18,7 +18,6 @@
 //! No filter allows to open a file, to make a socket or to run a program. A forbidden call ends
 //! the process at once and is named in the exit record ([`violation`]).
 
-mod devices;
 mod filter;
 mod namespaces;
 mod privileges;
@@ -27,7 +26,6 @@ pub(crate) mod violation;
 
 use std::io;
 
-pub use devices::DeviceThreads;
 pub use syscalls::name as syscall_name;
 
 /// What a thread does, and so which system calls it needs.

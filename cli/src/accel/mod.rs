@@ -1,0 +1,178 @@
+//! Where guests run: on this host's KVM, or in the software machine.
+//!
+//! Detection opens `/dev/kvm` (its mode bits lie) and runs a guest of a few instructions on it. The
+//! processor's flags only tell which remedy to name when the device does not open.
+
+mod cache;
+mod device;
+
+pub(crate) use device::Device;
+
+use crate::failure::Failure;
+
+/// What this host can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Detected {
+    /// Guests run on its KVM.
+    Kvm,
+    /// The processor could, something is to be done first: what is wrong, and the remedy.
+    Remedy {
+        /// One line.
+        problem: String,
+        /// One command, or one thing to do.
+        remedy: String,
+    },
+    /// No hardware virtualization, and why that is known.
+    Nothing(String),
+}
+
+/// What the user asked for with `KILN_ACCEL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Not set.
+    Automatic,
+    /// `kvm`: here, whatever was detected.
+    Kvm,
+    /// `software`: in the software machine, whatever was detected.
+    Software,
+}
+
+impl Wish {
+    /// Reads `KILN_ACCEL`.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        match std::env::var("KILN_ACCEL").as_deref() {
+            Err(_) | Ok("" | "auto") => Ok(Wish::Automatic),
+            Ok("kvm") => Ok(Wish::Kvm),
+            Ok("software") => Ok(Wish::Software),
+            Ok(other) => Err(Failure::usage(format!(
+                "KILN_ACCEL={other}: it can be kvm or software"
+            ))),
+        }
+    }
+}
+
+/// Where a command works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In this process.
+    Here,
+    /// In the software machine; with a line for the user if something could be done about that.
+    SoftwareMachine {
+        /// What could be done, if anything.
+        remedy: Option<String>,
+    },
+}
+
+/// Looks at this host. Cheap: a verdict is kept until the next boot.
+pub(crate) fn detect() -> Detected {
+    match Device::look() {
+        Device::Opens => match cache::verdict() {
+            Ok(()) => Detected::Kvm,
+            Err(why) => Detected::Nothing(why),
+        },
+        other => other.judge(device::processor()),
+    }
+}
+
+/// Decides where a command works. `in_ci`: nobody reads a warning there, so a host that could run
+/// guests and does not is an error for those commands that need one.
+pub(crate) fn place(
+    wish: Wish,
+    detected: impl FnOnce() -> Detected,
+    opens: impl FnOnce() -> Detected,
+    runs_guest: bool,
+    in_ci: bool,
+) -> Result<Place, Failure> {
+    match wish {
+        Wish::Software => Ok(Place::SoftwareMachine { remedy: None }),
+        Wish::Kvm if !runs_guest => Ok(Place::Here),
+        Wish::Kvm => match opens() {
+            Detected::Kvm => Ok(Place::Here),
+            Detected::Remedy { problem, remedy } => Err(not_ready(&problem, &remedy)),
+            Detected::Nothing(why) => Err(not_ready(
+                &why,
+                "without KILN_ACCEL=kvm the software machine is used",
+            )),
+        },
+        Wish::Automatic => match detected() {
+            Detected::Kvm => Ok(Place::Here),
+            Detected::Nothing(_) => Ok(Place::SoftwareMachine { remedy: None }),
+            Detected::Remedy { problem, remedy } if in_ci => {
+                if runs_guest {
+                    Err(not_ready(&problem, &remedy))
+                } else {
+                    Ok(Place::Here)
+                }
+            }
+            Detected::Remedy { problem, remedy } => Ok(Place::SoftwareMachine {
+                remedy: Some(format!("{problem}: {remedy}")),
+            }),
+        },
+    }
+}
+
+fn not_ready(problem: &str, remedy: &str) -> Failure {
+    Failure::coded("HostNotReady", format!("{problem}: {remedy}"))
+}
+
+/// Only whether the device opens: for who insists on it.
+pub(crate) fn opens() -> Detected {
+    match Device::look() {
+        Device::Opens => Detected::Kvm,
+        other => other.judge(device::processor()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remedy() -> Detected {
+        Detected::Remedy {
+            problem: "/dev/kvm is missing".into(),
+            remedy: "sudo modprobe kvm_amd".into(),
+        }
+    }
+
+    fn decide(wish: Wish, detected: Detected, runs_guest: bool, in_ci: bool) -> Result<Place, Failure> {
+        place(wish, || detected.clone(), || detected.clone(), runs_guest, in_ci)
+    }
+
+    #[test]
+    fn a_host_with_kvm_works_here_and_one_without_in_the_software_machine() {
+        let nothing = Detected::Nothing("no svm".into());
+        for guest in [false, true] {
+            for ci in [false, true] {
+                assert_eq!(decide(Wish::Automatic, Detected::Kvm, guest, ci), Ok(Place::Here));
+                assert_eq!(
+                    decide(Wish::Automatic, nothing.clone(), guest, ci),
+                    Ok(Place::SoftwareMachine { remedy: None })
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_host_that_could_and_does_not_gets_the_remedy_then_the_software_machine() {
+        let Ok(Place::SoftwareMachine { remedy: Some(line) }) =
+            decide(Wish::Automatic, remedy(), true, false)
+        else {
+            panic!("expected the software machine with a line");
+        };
+        assert!(
+            line.contains("/dev/kvm is missing") && line.contains("sudo modprobe kvm_amd"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn in_ci_or_by_wish_that_line_is_an_error_for_commands_that_run_a_guest_only() {
+        for (wish, ci) in [(Wish::Automatic, true), (Wish::Kvm, false)] {
+            let failure = decide(wish, remedy(), true, ci).expect_err("an error");
+            assert!(failure.message.contains("sudo modprobe kvm_amd"));
+            assert_eq!(failure.status, 1);
+            assert_eq!(failure.while_handing_on().status, 125);
+            assert_eq!(decide(wish, remedy(), false, ci), Ok(Place::Here));
+        }
+    }
+}

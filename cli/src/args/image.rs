@@ -1,0 +1,145 @@
+//! `kiln image …`
+
+use crate::user_file::UserFile;
+use clap::{Args, Subcommand, ValueEnum};
+use kiln_control::{Filter, Tag};
+
+/// Images: built from a recipe, imported from a disk file, created from an instance.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Make a bootable base image from a recipe, and register it
+    Build(Build),
+    /// Make an image of a disk file (raw or qcow2)
+    Import(Import),
+    /// Write an image into a disk file that stands alone
+    Export(Export),
+    /// Make an image of an instance: its disks as they are now
+    Create(Create),
+    /// The images: one's own, and those that come with Kiln
+    List(List),
+    /// All about images
+    Show(Show),
+    /// Remove an image: its instances live on, new launches are refused
+    Deregister(Deregister),
+    /// Put tags on images
+    Tag(super::instance::TagResources),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The name of a recipe that comes with Kiln, or a recipe's folder; `list` names those that come with Kiln
+    #[arg(value_name = "RECIPE")]
+    pub(crate) recipe: String,
+    /// The image's name [default: the recipe's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The distribution's release [default: the recipe's]
+    #[arg(long, value_name = "SUITE")]
+    pub(crate) suite: Option<String>,
+    /// Put tags on the image
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
+    pub(crate) tags: Vec<Tag>,
+    /// Only make the disk, in the cache, and print where it is
+    #[arg(long)]
+    pub(crate) cache_only: bool,
+}
+
+/// How an image boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Boot {
+    /// Find out from the disk
+    Auto,
+    /// The kernel is found on the root disk and entered directly
+    Pv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The disk file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: UserFile,
+    /// The image's name: unique, and for ever the same
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// Free text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// How it boots
+    #[arg(long, value_enum, default_value_t = Boot::Auto)]
+    pub(crate) boot: Boot,
+    /// Put tags on the image
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// A disk file's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiskFormat {
+    /// QEMU's format
+    Qcow2,
+    /// The disk's bytes, with holes
+    Raw,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The image: id, name, or the beginning of either
+    pub(crate) image: String,
+    /// The file, made new or overwritten
+    #[arg(value_name = "FILE")]
+    pub(crate) file: UserFile,
+    /// Its format [default: from its name's ending]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<DiskFormat>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The instance: id, name, or the beginning of either
+    pub(crate) instance: String,
+    /// The image's name: unique, and for ever the same
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// Leave the guest running: its file systems are frozen for a moment
+    #[arg(long)]
+    pub(crate) no_reboot: bool,
+    /// Free text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// Put tags on the image and its snapshots
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
+    pub(crate) tags: Vec<Tag>,
+    /// Instances of the image keep their additional volumes when they are terminated
+    #[arg(long)]
+    pub(crate) keep_volumes: bool,
+    /// Seconds that the guest may take to shut down before it is stopped by force
+    #[arg(long, value_name = "S", default_value_t = 60, conflicts_with = "no_reboot")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Whose images: self, kiln, all, or an account [default: one's own and Kiln's]
+    #[arg(long, value_name = "OWNER")]
+    pub(crate) owner: Vec<String>,
+    /// Only those that match, such as name=web-* or tag:role=web
+    #[arg(long = "filter", value_name = "NAME=VALUE", value_parser = Filter::parse)]
+    pub(crate) filters: Vec<Filter>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Images: ids, names, or the beginning of either
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deregister {
+    /// Images: ids, names, or the beginning of either
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// Delete their snapshots, too, unless another image names them
+    #[arg(long)]
+    pub(crate) delete_snapshots: bool,
+}

@@ -1,0 +1,222 @@
+//! The verbs used all day: `kiln run list show exec log stop start reboot terminate wait tag`.
+
+use crate::size::Size;
+use crate::user_file::UserFile;
+use clap::{Args, ValueEnum};
+use kiln_control::{Bytes, Filter, NewVolume, OnTermination, Tag, VolumeSource};
+use std::ffi::OsString;
+
+/// How far a command waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wait {
+    /// Until the guest runs
+    Running,
+    /// Until the guest's agent answers, so that exec works
+    Agent,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The image: id, name, or the beginning of either
+    pub(crate) image: String,
+    /// The instance type, which says how many processors and how much memory: see `kiln type list`
+    #[arg(long = "type", value_name = "TYPE", default_value = kiln_control::InstanceType::DEFAULT)]
+    pub(crate) instance_type: String,
+    /// How many: all are launched, or none
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) count: u32,
+    /// The instance's name (its Name tag)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Put tags on the instance
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
+    pub(crate) tags: Vec<Tag>,
+    /// The root volume's size, at least the image's
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) root_size: Option<Size>,
+    /// An additional volume: empty, or of a snapshot; `,keep` leaves it behind when the instance is terminated
+    #[arg(long = "volume", value_name = "SIZE|SNAPSHOT[,keep]", value_parser = volume)]
+    pub(crate) volumes: Vec<NewVolume>,
+    /// A kernel instead of the disk's own
+    #[arg(long, value_name = "FILE", requires = "cmdline")]
+    pub(crate) kernel: Option<UserFile>,
+    /// Its initial file system
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub(crate) initrd: Option<UserFile>,
+    /// Its command line
+    #[arg(long, value_name = "TEXT", requires = "kernel")]
+    pub(crate) cmdline: Option<String>,
+    /// Words added to the command line that the disk's menu names
+    #[arg(long, value_name = "TEXT", conflicts_with = "kernel")]
+    pub(crate) cmdline_append: Option<String>,
+    /// Terminate the instance when this command ends, however it ends
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// How far to wait [default: running; agent with a command]
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "no_wait")]
+    pub(crate) wait: Option<Wait>,
+    /// Return as soon as the guest was started
+    #[arg(long, conflicts_with_all = ["rm", "command"])]
+    pub(crate) no_wait: bool,
+    /// Seconds to wait for the guest's agent [default: 60; 300 in the software machine]
+    #[arg(long, value_name = "S")]
+    pub(crate) agent_timeout: Option<u64>,
+    /// A command to run in the guest; its exit status is this command's
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Reads `SIZE[,keep]` or `SNAPSHOT[,keep]`.
+fn volume(text: &str) -> Result<NewVolume, String> {
+    let (from, on_termination) = match text.split_once(',') {
+        None => (text, OnTermination::Delete),
+        Some((from, "keep")) => (from, OnTermination::Keep),
+        Some((_, other)) => return Err(format!("`{other}` is unknown here: only `,keep` can follow")),
+    };
+    let from = if from.starts_with(|c: char| c.is_ascii_digit()) {
+        let size: Size = from.parse().map_err(|e: crate::size::NoSize| e.to_string())?;
+        VolumeSource::Empty(Bytes(size.bytes()))
+    } else if from.is_empty() {
+        return Err("expected a size, such as 8G, or a snapshot".to_owned());
+    } else {
+        VolumeSource::Snapshot(from.to_owned())
+    };
+    Ok(NewVolume { from, on_termination })
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only these: ids, names, or the beginning of either
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instances: Vec<String>,
+    /// Only those that match, such as instance-state-name=running or tag:role=web
+    #[arg(long = "filter", value_name = "NAME=VALUE", value_parser = Filter::parse)]
+    pub(crate) filters: Vec<Filter>,
+    /// Terminated ones, too: they stay known for an hour
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Instances by id, name, or the beginning of either.
+#[derive(Debug, Args)]
+pub(crate) struct Instances {
+    /// Instances: ids, names, or the beginning of either
+    #[arg(required = true, value_name = "INSTANCE")]
+    pub(crate) instances: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// The instance: id, name, or the beginning of either
+    pub(crate) instance: String,
+    /// Seconds to wait for the guest's agent [default: 60; 300 in the software machine]
+    #[arg(long, value_name = "S")]
+    pub(crate) agent_timeout: Option<u64>,
+    /// The command; its exit status is this command's
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// The instance: id, name, or the beginning of either
+    pub(crate) instance: String,
+    /// Go on with what is printed from now on, until the instance ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) which: Instances,
+    /// Seconds that the guest may take to shut down before it is stopped by force
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    pub(crate) timeout: u64,
+    /// Do not ask the guest: as if its power were cut
+    #[arg(long, conflicts_with = "timeout")]
+    pub(crate) force: bool,
+    /// Return as soon as the guest was asked
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reboot {
+    #[command(flatten)]
+    pub(crate) which: Instances,
+    /// Seconds that the guest may take to shut down before it is reset
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    pub(crate) timeout: u64,
+}
+
+/// What can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Awaited {
+    /// The guest runs
+    Running,
+    /// The guest's agent answers
+    Agent,
+    /// The instance has stopped
+    Stopped,
+    /// The instance was terminated
+    Terminated,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitFor {
+    /// The instance: id, name, or the beginning of either
+    pub(crate) instance: String,
+    /// What to wait for
+    #[arg(value_enum)]
+    pub(crate) state: Awaited,
+    /// Seconds after which to give up
+    #[arg(long, value_name = "S", default_value_t = 600)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TagResources {
+    /// What gets the tags: ids, names, or the beginning of either
+    #[arg(required = true, value_name = "RESOURCE")]
+    pub(crate) resources: Vec<String>,
+    /// The tags: anything with a `=` in it
+    #[arg(skip)]
+    pub(crate) tags: Vec<Tag>,
+}
+
+impl TagResources {
+    /// Parts resources and tags, which stand in one list: `kiln tag web-1 role=web zone=a`.
+    pub(crate) fn parted(mut self) -> Result<Self, crate::failure::Failure> {
+        let (tags, resources): (Vec<String>, Vec<String>) =
+            self.resources.drain(..).partition(|w| w.contains('='));
+        if tags.is_empty() || resources.is_empty() {
+            return Err(crate::failure::Failure::usage(
+                "name at least one resource and one tag, such as: kiln tag web-1 role=web",
+            ));
+        }
+        let tags = tags
+            .iter()
+            .map(|t| Tag::parse(t))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { resources, tags })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_a_size_or_a_snapshot_and_may_be_kept() {
+        let empty = volume("8G,keep").expect("a size");
+        assert_eq!(empty.from, VolumeSource::Empty(Bytes(8 << 30)));
+        assert_eq!(empty.on_termination, OnTermination::Keep);
+        let of = volume("snap-0123").expect("a snapshot");
+        assert_eq!(of.from, VolumeSource::Snapshot("snap-0123".to_owned()));
+        assert_eq!(of.on_termination, OnTermination::Delete);
+        for wrong in ["", ",keep", "8G,stay", "0"] {
+            assert!(volume(wrong).is_err(), "{wrong}");
+        }
+    }
+}

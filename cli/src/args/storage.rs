@@ -1,0 +1,65 @@
+//! `kiln volume …`, `kiln snapshot …`, `kiln type …`
+
+use clap::{Args, Subcommand};
+use kiln_control::{Filter, Tag};
+
+/// Snapshots: a volume as it was at one moment.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Snapshot {
+    /// Take one of a volume, also while its instance runs
+    Create(Create),
+    /// The snapshots
+    List(List),
+    /// Delete snapshots that no image names; volumes made from them live on
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The volume: id, name, or the beginning of either
+    pub(crate) volume: String,
+    /// Free text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// Put tags on it
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
+    pub(crate) tags: Vec<Tag>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only these: ids, names, or the beginning of either
+    #[arg(value_name = "ID")]
+    pub(crate) names: Vec<String>,
+    /// Only those that match
+    #[arg(long = "filter", value_name = "NAME=VALUE", value_parser = Filter::parse)]
+    pub(crate) filters: Vec<Filter>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Snapshots: ids, names, or the beginning of either
+    #[arg(required = true, value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+}
+
+/// Volumes: the disks of instances.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Volume {
+    /// The volumes
+    List(List),
+}
+
+/// Instance types: how many processors and how much memory.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Type {
+    /// The types
+    List(TypeList),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TypeList {
+    /// Only these
+    #[arg(value_name = "TYPE")]
+    pub(crate) names: Vec<String>,
+}

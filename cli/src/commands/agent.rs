@@ -1,0 +1,117 @@
+//! The guest's agent: waiting for it, and `kiln exec`.
+
+use super::Context;
+use crate::args::instance::Exec;
+use crate::attach;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use kiln_agent::client::{Agent, ExecRequest};
+use kiln_control::{Cloud, Code, DescribeInstances, InstanceId, InstanceState};
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+pub(crate) fn exec(context: &Context, exec: Exec) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    let instance = cloud.resolve_instance(&exec.instance)?;
+    wait(
+        &cloud,
+        &instance,
+        context.agent_timeout(exec.agent_timeout),
+        &Interrupt::default(),
+    )?;
+    command(&cloud, &instance, exec.command)
+}
+
+/// Runs a command in a guest whose agent answers; its exit status.
+pub(crate) fn command(cloud: &Cloud, instance: &InstanceId, argv: Vec<OsString>) -> Result<u8, Failure> {
+    let agent = Agent::connect(cloud.connect_agent(instance)?);
+    let request = ExecRequest {
+        argv,
+        tty: attach::terminal(),
+        ..ExecRequest::default()
+    };
+    let ended = attach::run(agent, request).map_err(|e| {
+        Failure::coded(
+            Code::InternalError.as_str(),
+            format!("{}: {e}", instance.as_str()),
+        )
+    })?;
+    match ended.message() {
+        Some(message) => Err(Failure {
+            status: ended.code(),
+            ..Failure::new(message)
+        }),
+        None => Ok(ended.code()),
+    }
+}
+
+/// Waits until the guest's agent answers. Ends early if the instance does, or at a signal.
+pub(crate) fn wait(
+    cloud: &Cloud,
+    instance: &InstanceId,
+    at_most: Duration,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    const TRY: Duration = Duration::from_secs(1);
+    let until = Instant::now() + at_most;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let tried = Instant::now();
+        let answer = cloud
+            .connect_agent(instance)
+            .map(|stream| Agent::connect(stream).hello(TRY.min(left)));
+        if matches!(answer, Ok(Ok(_))) {
+            return Ok(());
+        }
+        if let Some(signal) = interrupt.came() {
+            return Err(Failure {
+                status: 128 + signal,
+                ..Failure::new("interrupted")
+            });
+        }
+        must_run(cloud, instance)?;
+        if left.is_zero() {
+            return Err(Failure::coded(
+                Code::GuestTimeout.as_str(),
+                format!(
+                    "the agent in {} did not answer within {} s: the guest still boots (kiln log shows how far it is; \
+                     --agent-timeout waits longer), or has no agent",
+                    instance.as_str(),
+                    at_most.as_secs()
+                ),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(100).saturating_sub(tried.elapsed()));
+    }
+}
+
+/// An instance that does not run has no agent that could answer.
+fn must_run(cloud: &Cloud, instance: &InstanceId) -> Result<(), Failure> {
+    cloud.refresh()?;
+    let which = DescribeInstances {
+        instances: vec![instance.as_str().to_owned()],
+        ..DescribeInstances::default()
+    };
+    let found = cloud.describe_instances(which)?;
+    let Some(found) = found.reservations.iter().flat_map(|r| &r.instances).next() else {
+        return Err(Failure::coded(
+            Code::InvalidInstanceIdNotFound.as_str(),
+            format!("the instance {} is gone", instance.as_str()),
+        ));
+    };
+    if matches!(found.state.name, InstanceState::Pending | InstanceState::Running) {
+        return Ok(());
+    }
+    let why = found
+        .state_reason
+        .as_ref()
+        .map_or(String::new(), |reason| format!(" ({})", reason.message));
+    Err(Failure::coded(
+        Code::IncorrectInstanceState.as_str(),
+        format!(
+            "the instance {} is {}{why}: kiln start starts it",
+            instance.as_str(),
+            found.state.name
+        ),
+    ))
+}

@@ -1,0 +1,152 @@
+//! What every command knows: the store, the form of results, and where it works.
+
+use crate::accel::{self, Place, Wish};
+use crate::args::{Command, Global};
+use crate::failure::Failure;
+use crate::output::{self, Format, Shown};
+use crate::progress::{Visible, Waiting};
+use crate::software_machine::{self, Lease, forward};
+use kiln_control::{Cloud, Options, Region, Reply};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What every command knows.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The store's folder on this host.
+    pub(crate) home: PathBuf,
+    /// How results are printed.
+    pub(crate) format: Format,
+    region: Option<String>,
+    account: Option<String>,
+    quiet: bool,
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self {
+            home: crate::home::store(global.home.as_deref()),
+            format: global.format(),
+            region: global.region.clone(),
+            account: global.account.clone(),
+            quiet: global.quiet,
+        }
+    }
+
+    /// Something worth knowing, on stderr.
+    pub(crate) fn hint(&self, text: &str) {
+        self.note("hint", text);
+    }
+
+    /// Something that should not be so, on stderr.
+    pub(crate) fn warn(&self, text: &str) {
+        self.note("warning", text);
+    }
+
+    fn note(&self, kind: &str, text: &str) {
+        if self.format != Format::Json {
+            eprintln!("{kind}: {text}");
+        }
+    }
+
+    /// Whether progress is shown.
+    pub(crate) fn progress(&self) -> Visible {
+        Visible::on_a_terminal(!self.quiet && self.format != Format::Json)
+    }
+
+    /// Prints a result; its warnings go to stderr.
+    pub(crate) fn print<T: Shown>(&self, reply: &Reply<T>) -> Result<u8, Failure> {
+        self.warnings(&reply.warnings);
+        output::print(self.format, &reply.document)?;
+        Ok(0)
+    }
+
+    pub(crate) fn warnings(&self, all: &[String]) {
+        for text in all {
+            self.warn(text);
+        }
+    }
+
+    /// The store, opened: what was cut short in it is finished or undone.
+    pub(crate) fn cloud(&self) -> Result<Cloud, Failure> {
+        let mut options = Options::new(&self.home);
+        options.region = Region::parse(&self.region())?;
+        options.account = self.account.clone();
+        let cloud = Cloud::open(options)?;
+        for notice in cloud.notices() {
+            self.hint(&notice);
+        }
+        Ok(cloud)
+    }
+
+    fn region(&self) -> String {
+        let variables = ["KILN_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"];
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        self.region
+            .clone()
+            .or_else(|| variables.into_iter().find_map(set))
+            .unwrap_or_else(|| Region::DEFAULT.to_owned())
+    }
+
+    /// How long the guest's agent may take to answer, where nothing else is said.
+    pub(crate) fn agent_timeout(&self, chosen: Option<u64>) -> Duration {
+        let here = if forward::user_folder().is_some() { 300 } else { 60 };
+        Duration::from_secs(chosen.unwrap_or(here))
+    }
+
+    /// Does this command work in the software machine?
+    pub(crate) fn is_forwarded(&self, command: &Command) -> Result<bool, Failure> {
+        self.is_elsewhere(command.runs_guest())
+    }
+
+    /// Do commands work in the software machine?
+    pub(crate) fn is_elsewhere(&self, runs_guest: bool) -> Result<bool, Failure> {
+        let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+        match accel::place(Wish::read()?, accel::detect, accel::opens, runs_guest, in_ci)? {
+            Place::Here => Ok(false),
+            Place::SoftwareMachine { remedy } => {
+                if let Some(line) = remedy {
+                    self.warn(&line);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Runs `kiln` with these arguments in the software machine; its exit status.
+    pub(crate) fn forward(&self, arguments: Vec<OsString>) -> Result<u8, Failure> {
+        let lease = self.lease()?;
+        let mut argv = vec![OsString::from("kiln")];
+        argv.extend(arguments);
+        let ended = forward::run(&lease, argv, forward::Cwd::Same)?;
+        match ended.message() {
+            Some(message) => Err(Failure::new(format!("the software machine: {message}"))),
+            None => Ok(ended.code()),
+        }
+    }
+
+    /// The software machine, started if need be.
+    pub(crate) fn lease(&self) -> Result<Lease, Failure> {
+        let mut waiting = None;
+        let mut say = |what: &str| {
+            waiting
+                .get_or_insert_with(|| {
+                    self.hint(
+                        "guests run in the software machine here (this host has no usable KVM): slower, the same \
+                         otherwise; it starts now and stays for 10 idle minutes",
+                    );
+                    Waiting::begin(self.progress(), "the software machine starts")
+                })
+                .now(format!("the software machine: {what}"));
+        };
+        let lease = software_machine::lease(&self.home, &mut say)?;
+        drop(waiting);
+        if let Some(reason) = &lease.restarted {
+            self.warn(&format!(
+                "the software machine failed and was started again ({reason}); instances that ran in it show as stopped"
+            ));
+        }
+        Ok(lease)
+    }
+}

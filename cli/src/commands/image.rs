@@ -1,0 +1,197 @@
+//! `kiln image …`.
+
+use super::Context;
+use crate::args::image::{Boot, Build, Create, Deregister, DiskFormat, Export, Image, Import, List, Show};
+use crate::failure::Failure;
+use crate::output::{self, Format, Table};
+use crate::progress::{Copying, Waiting};
+use kiln_control::{
+    CreateImage, DeregisterImage, DescribeImages, ExportFormat, ExportImage, ImportImage, OnDeregister,
+    OnTermination, Owner, Reboot, Reply, VirtualizationType,
+};
+use std::time::Duration;
+
+pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
+    match command {
+        Image::Build(build) => self::build(context, &build),
+        Image::Import(import) => self::import(context, import),
+        Image::Export(export) => self::export(context, &export),
+        Image::Create(create) => self::create(context, create),
+        Image::List(list) => self::list(context, list),
+        Image::Show(show) => self::show(context, show),
+        Image::Deregister(deregister) => self::deregister(context, deregister),
+        Image::Tag(tag) => super::instance::tag(context, tag),
+    }
+}
+
+/// Builds on this host, then imports, here or in the software machine.
+pub(crate) fn build(_context: &Context, _build: &Build) -> Result<u8, Failure> {
+    Err(Failure::new("no recipe comes with this build"))
+}
+
+fn import(context: &Context, import: Import) -> Result<u8, Failure> {
+    let source = import.file.open()?;
+    let cloud = context.cloud()?;
+    let copying = Copying::begin(context.progress(), "importing");
+    let reply = cloud.import_image(ImportImage {
+        source,
+        source_name: import.file.name(),
+        name: import.name,
+        description: import.description,
+        virtualization: match import.boot {
+            Boot::Auto => None,
+            Boot::Pv => Some(VirtualizationType::Paravirtual),
+        },
+        tags: import.tags,
+        progress: Some(&copying),
+    });
+    drop(copying);
+    context.print(&reply?)
+}
+
+fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
+    let format = match (export.format, export.file.ending().as_deref()) {
+        (Some(DiskFormat::Qcow2), _) | (None, Some("qcow2")) => ExportFormat::Qcow2,
+        (Some(DiskFormat::Raw), _) | (None, Some("raw" | "img")) => ExportFormat::Raw,
+        (None, _) => {
+            return Err(Failure::usage(format!(
+                "the name {} does not tell the format: end it with .qcow2 or .raw, or say --format",
+                export.file.name()
+            )));
+        }
+    };
+    let cloud = context.cloud()?;
+    // Known before the file is touched: a wrong name must not empty a good file.
+    let found = cloud.describe_images(DescribeImages {
+        images: vec![export.image.clone()],
+        ..DescribeImages::default()
+    })?;
+    let target = export.file.create()?;
+    let copying = Copying::begin(context.progress(), "exporting");
+    let reply = cloud.export_image(ExportImage {
+        image: export.image.clone(),
+        target,
+        format,
+        progress: Some(&copying),
+    });
+    drop(copying);
+    match reply {
+        Ok(reply) => {
+            context.warnings(&reply.warnings);
+            match context.format {
+                Format::Json => output::document(&serde_json::json!({
+                    "ImageId": found.images.first().map(|image| image.image_id.clone()),
+                    "File": export.file.name(),
+                }))?,
+                _ => output::line(&export.file.name())?,
+            }
+            Ok(0)
+        }
+        Err(error) => {
+            export.file.remove();
+            Err(error.into())
+        }
+    }
+}
+
+fn create(context: &Context, create: Create) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    let waiting = Waiting::begin(
+        context.progress(),
+        format!("making an image of {}", create.instance),
+    );
+    let reply = cloud.create_image(CreateImage {
+        instance: create.instance,
+        name: create.name,
+        description: create.description,
+        reboot: if create.no_reboot { Reboot::No } else { Reboot::Yes },
+        volumes: if create.keep_volumes {
+            OnTermination::Keep
+        } else {
+            OnTermination::Delete
+        },
+        tags: create.tags,
+        timeout: Duration::from_secs(create.timeout),
+    });
+    drop(waiting);
+    context.print(&reply?)
+}
+
+fn list(context: &Context, list: List) -> Result<u8, Failure> {
+    let owners = list.owner.iter().map(|owner| Owner::parse(owner)).collect();
+    let found = context.cloud()?.describe_images(DescribeImages {
+        images: Vec::new(),
+        owners,
+        filters: list.filters,
+    })?;
+    context.print(&Reply::new(found))
+}
+
+fn show(context: &Context, show: Show) -> Result<u8, Failure> {
+    let found = context.cloud()?.describe_images(DescribeImages {
+        images: show.images,
+        ..DescribeImages::default()
+    })?;
+    if context.format != Format::Table {
+        return context.print(&Reply::new(found));
+    }
+    for (n, image) in found.images.iter().enumerate() {
+        if n > 0 {
+            output::line("")?;
+        }
+        let mut table = Table::fields();
+        let mut field = |name: &str, value: String| table.row([name.to_owned(), value]);
+        field("image", image.image_id.clone());
+        field("name", image.name.clone());
+        field("state", image.state.to_string());
+        if let Some(reason) = &image.state_reason {
+            field("because", format!("{} [{}]", reason.message, reason.code));
+        }
+        if let Some(text) = &image.description {
+            field("description", text.clone());
+        }
+        field("boot", image.virtualization_type.to_owned());
+        field(
+            "owner",
+            image
+                .image_owner_alias
+                .clone()
+                .unwrap_or_else(|| image.owner_id.clone()),
+        );
+        field("created", image.creation_date.to_string());
+        if let Some(instance) = &image.source_instance_id {
+            field("of", instance.clone());
+        }
+        for disk in &image.block_device_mappings {
+            let snapshot = disk.ebs.snapshot_id.as_deref().unwrap_or("empty");
+            let end = if disk.ebs.delete_on_termination {
+                "deleted"
+            } else {
+                "kept"
+            };
+            field(
+                &format!("disk {}", disk.device_name),
+                format!("{snapshot} {}, {end} at the end", disk.ebs.size),
+            );
+        }
+        for tag in &image.tags {
+            field("tag", format!("{}={}", tag.key, tag.value));
+        }
+        output::bytes(table.to_string().as_bytes())?;
+    }
+    Ok(0)
+}
+
+fn deregister(context: &Context, deregister: Deregister) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    let snapshots = if deregister.delete_snapshots {
+        OnDeregister::DeleteSnapshots
+    } else {
+        OnDeregister::KeepSnapshots
+    };
+    for image in deregister.images {
+        let reply = cloud.deregister_image(DeregisterImage { image, snapshots })?;
+        context.print(&reply)?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,150 @@
+//! `kiln list show stop start reboot terminate tag`.
+
+use super::Context;
+use crate::args::instance::{Instances, List, Reboot, Stop, TagResources};
+use crate::failure::Failure;
+use crate::output::{self, Format, Table};
+use crate::progress::Waiting;
+use kiln_control::{
+    DescribeInstances, DescribeVolumes, Ending, Instance, InstanceState, Reply, StopInstances,
+    Waiting as Wait, name_of,
+};
+use std::time::Duration;
+
+pub(crate) fn list(context: &Context, list: List) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    cloud.refresh()?;
+    let named = !list.instances.is_empty() || list.all;
+    let filters = list.filters;
+    let mut found = cloud.describe_instances(DescribeInstances {
+        instances: list.instances,
+        filters,
+    })?;
+    // Programs that read JSON want what EC2 would say; people want what is there.
+    if !named && context.format != Format::Json {
+        for reservation in &mut found.reservations {
+            reservation
+                .instances
+                .retain(|instance| instance.state.name != InstanceState::Terminated);
+        }
+    }
+    context.print(&Reply::new(found))
+}
+
+pub(crate) fn show(context: &Context, which: Instances) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    cloud.refresh()?;
+    let found = cloud.describe_instances(DescribeInstances {
+        instances: which.instances,
+        ..DescribeInstances::default()
+    })?;
+    if context.format != Format::Table {
+        return context.print(&Reply::new(found));
+    }
+    for (n, instance) in found.reservations.iter().flat_map(|r| &r.instances).enumerate() {
+        if n > 0 {
+            output::line("")?;
+        }
+        let mut table = fields(instance);
+        let volumes = instance
+            .block_device_mappings
+            .iter()
+            .map(|disk| disk.ebs.volume_id.clone())
+            .collect();
+        let volumes = cloud.describe_volumes(DescribeVolumes {
+            volumes,
+            ..DescribeVolumes::default()
+        });
+        for disk in &instance.block_device_mappings {
+            let size = volumes.as_ref().ok().and_then(|all| {
+                all.volumes
+                    .iter()
+                    .find(|volume| volume.volume_id == disk.ebs.volume_id)
+                    .map(|v| v.bytes.to_string())
+            });
+            let end = if disk.ebs.delete_on_termination {
+                "deleted at the end"
+            } else {
+                "kept at the end"
+            };
+            let about = format!("{} {}, {end}", disk.ebs.volume_id, size.unwrap_or_default());
+            table.row([format!("disk {}", disk.device_name), about]);
+        }
+        output::bytes(table.to_string().as_bytes())?;
+    }
+    Ok(0)
+}
+
+fn fields(instance: &Instance) -> Table {
+    let mut table = Table::fields();
+    let mut field = |name: &str, value: String| table.row([name.to_owned(), value]);
+    field("instance", instance.instance_id.clone());
+    if let Some(name) = name_of(&instance.tags) {
+        field("name", name.to_owned());
+    }
+    field("state", instance.state.name.to_string());
+    if let Some(reason) = &instance.state_reason {
+        field("because", format!("{} [{}]", reason.message, reason.code));
+    }
+    field(
+        "type",
+        format!(
+            "{}, {} processors",
+            instance.instance_type, instance.cpu_options.core_count
+        ),
+    );
+    field("image", instance.image_id.clone());
+    field("launched", instance.launch_time.to_string());
+    for tag in instance
+        .tags
+        .iter()
+        .filter(|tag| tag.key != kiln_control::Tag::NAME)
+    {
+        field("tag", format!("{}={}", tag.key, tag.value));
+    }
+    table
+}
+
+pub(crate) fn stop(context: &Context, stop: Stop) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    let _waiting = Waiting::begin(context.progress(), "stopping");
+    let reply = cloud.stop_instances(StopInstances {
+        instances: stop.which.instances,
+        ending: if stop.force {
+            Ending::Force
+        } else {
+            Ending::Clean(Duration::from_secs(stop.timeout))
+        },
+        waiting: if stop.no_wait { Wait::No } else { Wait::UntilDone },
+    })?;
+    drop(_waiting);
+    context.print(&reply)
+}
+
+pub(crate) fn start(context: &Context, which: &Instances) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    context.print(&cloud.start_instances(&which.instances)?)
+}
+
+pub(crate) fn reboot(context: &Context, reboot: &Reboot) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    let waiting = Waiting::begin(context.progress(), "rebooting");
+    let ending = Ending::Clean(Duration::from_secs(reboot.timeout));
+    let reply = cloud.reboot_instances(&reboot.which.instances, ending)?;
+    drop(waiting);
+    context.print(&reply)
+}
+
+pub(crate) fn terminate(context: &Context, which: &Instances) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    context.print(&cloud.terminate_instances(&which.instances)?)
+}
+
+pub(crate) fn tag(context: &Context, tag: TagResources) -> Result<u8, Failure> {
+    let TagResources { resources, tags } = tag.parted()?;
+    context.cloud()?.create_tags(&resources, &tags)?;
+    if context.format == Format::Json {
+        output::document(&serde_json::json!({"Return": true}))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,157 @@
+//! `kiln run`: launch, wait, perhaps run a command, perhaps leave nothing.
+
+use super::{Context, agent};
+use crate::args::instance::{Run, Wait};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::progress::Waiting;
+use kiln_control::{
+    Bytes, Cloud, DescribeInstances, InstanceId, InstanceState, KernelFiles, Lifetime, Reply, Reservation,
+    RunInstances, Tag,
+};
+use std::time::Duration;
+
+pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
+    let command = std::mem::take(&mut run.command);
+    if !command.is_empty() && run.count != 1 {
+        return Err(Failure::usage(
+            "a command runs in one instance: --count cannot be more than 1 with it",
+        ));
+    }
+    // With --rm there is something to clean up: from here on a signal is an order to do so.
+    let interrupt = if run.rm {
+        Interrupt::catch()
+    } else {
+        Ok(Interrupt::default())
+    };
+    let interrupt = interrupt.map_err(|e| Failure::new(format!("cannot catch signals: {e}")))?;
+    let agent_timeout = context.agent_timeout(run.agent_timeout);
+    let wait = match (run.wait, command.is_empty()) {
+        (Some(wait), true) => wait,
+        (None, true) => Wait::Running,
+        (_, false) => Wait::Agent,
+    };
+    let rm = run.rm;
+    let request = request(run)?;
+
+    let waiting = Waiting::begin(context.progress(), format!("launching {}", request.image));
+    let cloud = context.cloud()?;
+    let launched = cloud.run_instances(request)?;
+    let ids = ids(&launched.document)?;
+    let done = (|| {
+        context.warnings(&launched.warnings);
+        if wait == Wait::Agent {
+            waiting.now("waiting for the guest");
+            for id in &ids {
+                agent::wait(&cloud, id, agent_timeout, &interrupt)?;
+            }
+        }
+        drop(waiting);
+        match ids.first() {
+            Some(id) if !command.is_empty() => agent::command(&cloud, id, command),
+            _ => {
+                show(context, &cloud, &launched)?;
+                if rm {
+                    until_over(&cloud, &ids, &interrupt)
+                } else {
+                    Ok(0)
+                }
+            }
+        }
+    })();
+    if rm {
+        let names: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let gone = cloud.terminate_instances(&names);
+        // The command's own failure is the more interesting one.
+        if let (Ok(_), Err(error)) = (&done, gone) {
+            return Err(error.into());
+        }
+    }
+    done
+}
+
+fn request(run: Run) -> Result<RunInstances, Failure> {
+    let mut tags = run.tags;
+    if let Some(name) = run.name {
+        tags.push(Tag::new(Tag::NAME, name)?);
+    }
+    let kernel = match run.kernel {
+        None => None,
+        Some(kernel) => Some(KernelFiles {
+            kernel: kernel.open()?,
+            initrd: run.initrd.map(|file| file.open()).transpose()?,
+            cmdline: run.cmdline.unwrap_or_default(),
+        }),
+    };
+    Ok(RunInstances {
+        instance_type: Some(run.instance_type),
+        count: run.count,
+        tags,
+        root_size: run.root_size.map(|size| Bytes(size.bytes())),
+        volumes: run.volumes,
+        kernel,
+        append: run.cmdline_append,
+        lifetime: if run.rm {
+            Lifetime::Session
+        } else {
+            Lifetime::Persistent
+        },
+        ..RunInstances::of(run.image)
+    })
+}
+
+fn ids(launched: &Reservation) -> Result<Vec<InstanceId>, Failure> {
+    let all = launched
+        .instances
+        .iter()
+        .map(|instance| InstanceId::parse(&instance.instance_id));
+    Ok(all.collect::<Result<_, _>>()?)
+}
+
+/// Prints the instances as they are now: they may have gone on since they were launched.
+fn show(context: &Context, cloud: &Cloud, launched: &Reply<Reservation>) -> Result<(), Failure> {
+    let which = launched
+        .document
+        .instances
+        .iter()
+        .map(|instance| instance.instance_id.clone())
+        .collect();
+    let now = cloud.describe_instances(DescribeInstances {
+        instances: which,
+        ..DescribeInstances::default()
+    })?;
+    match now.reservations.into_iter().next() {
+        Some(reservation) => context.print(&Reply::new(reservation)).map(drop),
+        None => context.print(launched).map(drop),
+    }
+}
+
+/// `run --rm` without a command: until the guests have ended by themselves, or a signal came.
+fn until_over(cloud: &Cloud, ids: &[InstanceId], interrupt: &Interrupt) -> Result<u8, Failure> {
+    let instances: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
+    loop {
+        if let Some(signal) = interrupt.came() {
+            return Ok(128 + signal);
+        }
+        cloud.refresh()?;
+        let which = DescribeInstances {
+            instances: instances.clone(),
+            ..DescribeInstances::default()
+        };
+        let found = cloud.describe_instances(which)?;
+        let runs = found
+            .reservations
+            .iter()
+            .flat_map(|r| &r.instances)
+            .any(|instance| {
+                !matches!(
+                    instance.state.name,
+                    InstanceState::Stopped | InstanceState::Terminated
+                )
+            });
+        if !runs {
+            return Ok(0);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}

@@ -1,0 +1,62 @@
+//! `kiln wait INSTANCE STATE`.
+
+use super::{Context, agent};
+use crate::args::instance::{Awaited, WaitFor};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use kiln_control::{Code, DescribeInstances, InstanceState};
+use std::time::{Duration, Instant};
+
+pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
+    let cloud = context.cloud()?;
+    let at_most = Duration::from_secs(wait.timeout);
+    let wanted = match wait.state {
+        Awaited::Agent => {
+            let instance = cloud.resolve_instance(&wait.instance)?;
+            agent::wait(&cloud, &instance, at_most, &Interrupt::default())?;
+            return Ok(0);
+        }
+        Awaited::Running => InstanceState::Running,
+        Awaited::Stopped => InstanceState::Stopped,
+        Awaited::Terminated => InstanceState::Terminated,
+    };
+    let instance = cloud.resolve_instance(&wait.instance)?;
+    let began = Instant::now();
+    loop {
+        cloud.refresh()?;
+        let which = DescribeInstances {
+            instances: vec![instance.as_str().to_owned()],
+            ..DescribeInstances::default()
+        };
+        let found = cloud.describe_instances(which)?;
+        let state = found
+            .reservations
+            .iter()
+            .flat_map(|r| &r.instances)
+            .next()
+            .map(|i| i.state.name);
+        match state {
+            Some(state) if state == wanted => return Ok(0),
+            Some(InstanceState::Terminated) | None => {
+                return Err(Failure::coded(
+                    Code::IncorrectInstanceState.as_str(),
+                    format!(
+                        "the instance {} was terminated and will never be {wanted}",
+                        instance.as_str()
+                    ),
+                ));
+            }
+            Some(state) if began.elapsed() >= at_most => {
+                return Err(Failure::coded(
+                    Code::GuestTimeout.as_str(),
+                    format!(
+                        "the instance {} is still {state} after {} s",
+                        instance.as_str(),
+                        wait.timeout
+                    ),
+                ));
+            }
+            Some(_) => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What the software machine needs of the host, before it is started.
+
+use super::image::Programs;
+use super::layout::Layout;
+use super::program;
+use super::qemu::Qemu;
+use std::path::Path;
+
+/// Something that has to be done first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lacks {
+    /// What is missing.
+    pub(crate) what: String,
+    /// One command, or one thing to do.
+    pub(crate) fix: String,
+}
+
+/// The one command that installs QEMU without touching anything else.
+pub(crate) const INSTALL_QEMU: &str =
+    "sudo apt-get install --no-install-recommends --no-remove qemu-system-x86 seabios";
+
+/// Can the machine be started? If so, with which QEMU.
+pub(crate) fn readiness() -> Result<String, Lacks> {
+    let lacks = |what: String, fix: &str| Lacks {
+        what,
+        fix: fix.to_owned(),
+    };
+    let qemu = Qemu::find(&crate::home::cache()).ok_or_else(|| {
+        lacks(
+            "there is no qemu-system-x86_64 for the software machine".to_owned(),
+            INSTALL_QEMU,
+        )
+    })?;
+    if program("mke2fs").is_err() {
+        return Err(lacks(
+            "there is no mke2fs to make the software machine's disk".to_owned(),
+            "sudo apt-get install --no-remove e2fsprogs",
+        ));
+    }
+    Programs::find().map_err(|e| lacks(e.to_string(), "build with `make build`"))?;
+    let version = qemu
+        .version()
+        .unwrap_or_else(|| "of an unknown version".to_owned());
+    Ok(format!("QEMU {version}, {}", qemu.program().display()))
+}
+
+/// Is there a machine, running or not, in this home?
+pub(crate) fn exists(home: &Path) -> bool {
+    Layout::of(home).data_disk().exists()
+}
