@@ -3,7 +3,7 @@
 use crate::filter::Filter;
 use crate::moment::Moment;
 use crate::size::Bytes;
-use crate::state::ImageState;
+use crate::state::{ImageState, VirtualizationType};
 use crate::tag::Tag;
 use crate::{Code, Error, Result};
 use serde::Serialize;
@@ -41,43 +41,6 @@ impl OnTermination {
             OnTermination::Delete
         } else {
             OnTermination::Keep
-        }
-    }
-}
-
-/// How a guest is entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VirtualizationType {
-    /// Its kernel is found on the root disk and entered directly.
-    Paravirtual,
-    /// By firmware.
-    Hvm,
-}
-
-impl VirtualizationType {
-    /// As EC2 spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            VirtualizationType::Paravirtual => "paravirtual",
-            VirtualizationType::Hvm => "hvm",
-        }
-    }
-
-    /// Reads it back.
-    pub fn parse(text: &str) -> Option<VirtualizationType> {
-        match text {
-            "paravirtual" => Some(VirtualizationType::Paravirtual),
-            "hvm" => Some(VirtualizationType::Hvm),
-            _ => None,
-        }
-    }
-
-    /// The root device's name where nothing else says one: `/dev/sda1` for a paravirtual image, as its menu
-    /// expects; `/dev/xvda` otherwise.
-    pub fn root_device_name(self) -> &'static str {
-        match self {
-            VirtualizationType::Paravirtual => "/dev/sda1",
-            VirtualizationType::Hvm => "/dev/xvda",
         }
     }
 }
@@ -253,7 +216,7 @@ pub struct Image {
     /// Its tags.
     pub tags: Vec<Tag>,
     /// `paravirtual` or `hvm`.
-    pub virtualization_type: &'static str,
+    pub virtualization_type: VirtualizationType,
 }
 
 /// Why something is in the state it is in.

@@ -4,9 +4,9 @@ use crate::filter::Filter;
 use crate::image::{OnTermination, StateReason};
 use crate::moment::Moment;
 use crate::size::Bytes;
-use crate::state::InstanceState;
+use crate::state::{InstanceState, OnShutdown, VirtualizationType};
 use crate::tag::Tag;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fs::File;
 use std::time::Duration;
 
@@ -87,27 +87,6 @@ pub enum VolumeSource {
     Empty(Bytes),
     /// A snapshot: id, name or beginning of either.
     Snapshot(String),
-}
-
-/// What happens when the guest ends by itself (EC2's `InstanceInitiatedShutdownBehavior`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnShutdown {
-    /// The instance is stopped and can be started again.
-    #[default]
-    Stop,
-    /// The instance is terminated.
-    Terminate,
-}
-
-impl OnShutdown {
-    /// As EC2 spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            OnShutdown::Stop => "stop",
-            OnShutdown::Terminate => "terminate",
-        }
-    }
 }
 
 /// How long instances live.
@@ -193,7 +172,7 @@ pub struct Instance {
     /// Tags.
     pub tags: Vec<Tag>,
     /// `paravirtual` or `hvm`.
-    pub virtualization_type: String,
+    pub virtualization_type: VirtualizationType,
     /// What happens when the guest ends by itself: EC2 tells it in DescribeInstanceAttribute only.
     #[serde(skip)]
     pub on_shutdown: OnShutdown,

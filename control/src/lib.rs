@@ -43,7 +43,7 @@ pub use id::{ImageId, InstanceId, OperationId, ReservationId, SnapshotId, Volume
 pub use image::{
     BlockDeviceMapping, CreateImage, CreatedImage, DeletedSnapshot, DeregisterImage, DeregisteredImage,
     DescribeImages, EbsBlockDevice, ExportFormat, ExportImage, Image, Images, ImportImage, OnDeregister,
-    OnTermination, Owner, Progress, Reboot, StateReason, VirtualizationType, check_name,
+    OnTermination, Owner, Progress, Reboot, StateReason, check_name,
 };
 pub use instance::*;
 pub use instance_type::{InstanceType, InstanceTypes};
@@ -52,6 +52,8 @@ pub use region::Region;
 pub use reply::Reply;
 pub use size::Bytes;
 pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
-pub use state::{ImageState, InstanceState, SnapshotState, VolumeState};
+pub use state::{
+    ImageState, InstanceState, OnShutdown, SnapshotState, VirtualizationType, VolumeState,
+};
 pub use tag::{Tag, name_of};
 pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};

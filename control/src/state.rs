@@ -90,6 +90,51 @@ states! {
     }
 }
 
+states! {
+    /// How a guest is entered.
+    VirtualizationType {
+        /// Its kernel is found on the root disk and entered directly.
+        Paravirtual = "paravirtual",
+        /// By firmware.
+        Hvm = "hvm",
+    }
+    /// What happens when the guest ends by itself (EC2's `InstanceInitiatedShutdownBehavior`).
+    OnShutdown {
+        /// The instance is stopped and can be started again.
+        Stop = "stop",
+        /// The instance is terminated.
+        Terminate = "terminate",
+    }
+    /// A layer's life. Kiln's own; EC2 has no such thing.
+    LayerState {
+        /// Its file may not be there, or not be whole.
+        Creating = "creating",
+        /// A volume writes to it.
+        Writing = "writing",
+        /// Never to change again.
+        Sealed = "sealed",
+        /// Its file may be gone.
+        Deleting = "deleting",
+    }
+}
+
+impl VirtualizationType {
+    /// The root device's name where nothing else says one: `/dev/sda1` for a paravirtual image, as its menu
+    /// expects; `/dev/xvda` otherwise.
+    pub fn root_device_name(self) -> &'static str {
+        match self {
+            VirtualizationType::Paravirtual => "/dev/sda1",
+            VirtualizationType::Hvm => "/dev/xvda",
+        }
+    }
+}
+
+impl Default for OnShutdown {
+    fn default() -> OnShutdown {
+        OnShutdown::Stop
+    }
+}
+
 impl InstanceState {
     /// EC2's number for the state (the low byte of `State.Code`).
     pub fn code(self) -> u16 {

@@ -1,0 +1,281 @@
+//! Instances and reservations.
+
+use super::{from_json, to_json};
+use crate::id::{ImageId, InstanceId, OperationId, ReservationId};
+use crate::image::StateReason;
+use crate::moment::Moment;
+use crate::size::Bytes;
+use crate::state::{InstanceState, OnShutdown, VirtualizationType};
+use crate::{Code, Error, Result};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+/// An instance.
+#[derive(Clone, Debug)]
+pub(crate) struct InstanceRow {
+    pub(crate) id: InstanceId,
+    pub(crate) region: String,
+    pub(crate) host: String,
+    pub(crate) owner: String,
+    pub(crate) reservation: ReservationId,
+    pub(crate) launch_index: u32,
+    pub(crate) image: ImageId,
+    pub(crate) instance_type: String,
+    pub(crate) vcpus: u8,
+    pub(crate) memory: Bytes,
+    pub(crate) state: InstanceState,
+    pub(crate) reason: Option<StateReason>,
+    pub(crate) transition: String,
+    pub(crate) virtualization: VirtualizationType,
+    pub(crate) root_device: String,
+    pub(crate) boot: InstanceBoot,
+    pub(crate) on_shutdown: OnShutdown,
+    pub(crate) operation: Option<OperationId>,
+    pub(crate) launched: Moment,
+}
+
+/// What is entered when an instance starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub(crate) enum InstanceBoot {
+    /// The kernel that the root disk's menu names.
+    Disk {
+        /// Words added to its command line.
+        append: Option<String>,
+    },
+    /// `kernel`, and perhaps `initrd`, in the instance's folder.
+    Kernel {
+        /// Whether there is an `initrd`.
+        initrd: bool,
+        /// The whole command line.
+        cmdline: String,
+    },
+}
+
+/// One launch.
+#[derive(Clone, Debug)]
+pub(crate) struct ReservationRow {
+    pub(crate) id: ReservationId,
+    pub(crate) owner: String,
+    pub(crate) client_token: Option<String>,
+    pub(crate) parameters: String,
+}
+
+const COLUMNS: &str = "id, region, host, owner, reservation, launch_index, image, type, vcpus, memory, state, \
+                       reason_code, reason, transition, virtualization, root_device, boot, on_shutdown, \
+                       operation, launched";
+
+fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
+    let code: Option<String> = row.get(11)?;
+    let message: Option<String> = row.get(12)?;
+    let boot: String = row.get(16)?;
+    Ok(InstanceRow {
+        id: row.get(0)?,
+        region: row.get(1)?,
+        host: row.get(2)?,
+        owner: row.get(3)?,
+        reservation: row.get(4)?,
+        launch_index: row.get(5)?,
+        image: row.get(6)?,
+        instance_type: row.get(7)?,
+        vcpus: row.get(8)?,
+        memory: row.get(9)?,
+        state: row.get(10)?,
+        reason: code.map(|code| StateReason { code, message: message.unwrap_or_default() }),
+        transition: row.get(13)?,
+        virtualization: row.get(14)?,
+        root_device: row.get(15)?,
+        boot: from_json(&boot)?,
+        on_shutdown: row.get(17)?,
+        operation: row.get(18)?,
+        launched: row.get(19)?,
+    })
+}
+
+/// Records a launch.
+pub(crate) fn insert_reservation(db: &Connection, new: &ReservationRow, region: &str) -> Result<()> {
+    db.execute(
+        "INSERT INTO reservations (id, region, owner, client_token, parameters, created)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        params![new.id, region, new.owner, new.client_token, new.parameters, Moment::now()],
+    )?;
+    Ok(())
+}
+
+fn reservation_row(row: &Row<'_>) -> rusqlite::Result<ReservationRow> {
+    Ok(ReservationRow {
+        id: row.get(0)?,
+        owner: row.get(1)?,
+        client_token: row.get(2)?,
+        parameters: row.get(3)?,
+    })
+}
+
+/// One launch.
+pub(crate) fn reservation(db: &Connection, id: &ReservationId) -> Result<ReservationRow> {
+    Ok(db.query_row(
+        "SELECT id, owner, client_token, parameters FROM reservations WHERE id = $1",
+        [id],
+        reservation_row,
+    )?)
+}
+
+/// The launch that a client token was used for.
+pub(crate) fn by_token(
+    db: &Connection,
+    region: &str,
+    owner: &str,
+    token: &str,
+) -> Result<Option<ReservationRow>> {
+    Ok(db
+        .query_row(
+            "SELECT id, owner, client_token, parameters FROM reservations
+             WHERE region = $1 AND owner = $2 AND client_token = $3",
+            params![region, owner, token],
+            reservation_row,
+        )
+        .optional()?)
+}
+
+/// Records an instance.
+pub(crate) fn insert(db: &Connection, new: &InstanceRow) -> Result<()> {
+    db.execute(
+        "INSERT INTO instances (id, region, host, owner, reservation, launch_index, image, type, vcpus, memory,
+                                state, virtualization, root_device, boot, on_shutdown, operation, launched)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        params![
+            new.id,
+            new.region,
+            new.host,
+            new.owner,
+            new.reservation,
+            new.launch_index,
+            new.image,
+            new.instance_type,
+            new.vcpus,
+            new.memory,
+            new.state,
+            new.virtualization,
+            new.root_device,
+            to_json(&new.boot)?,
+            new.on_shutdown,
+            new.operation,
+            new.launched
+        ],
+    )?;
+    Ok(())
+}
+
+/// One instance, whatever its state.
+pub(crate) fn find(db: &Connection, id: &InstanceId) -> Result<Option<InstanceRow>> {
+    Ok(db.query_row(&format!("SELECT {COLUMNS} FROM instances WHERE id = $1"), [id], instance).optional()?)
+}
+
+/// One instance that must be there.
+pub(crate) fn get(db: &Connection, id: &InstanceId) -> Result<InstanceRow> {
+    find(db, id)?.ok_or_else(|| {
+        Error::new(Code::InvalidInstanceIdNotFound, format!("there is no instance {id}"))
+    })
+}
+
+/// All instances of an owner in a region, oldest first.
+pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<InstanceRow>> {
+    let mut statement = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM instances WHERE region = $1 AND owner = $2 ORDER BY rowid"
+    ))?;
+    Ok(statement.query_map([region, owner], instance)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The instances of a host that may have a VMM and that no command is at work on, whoever owns them.
+pub(crate) fn unattended(db: &Connection, host: &str) -> Result<Vec<InstanceRow>> {
+    let mut statement = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM instances
+         WHERE host = $1 AND operation IS NULL AND state IN ('pending', 'running', 'stopping', 'shutting-down')"
+    ))?;
+    Ok(statement.query_map([host], instance)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The memory that the instances of a host have together while they run.
+pub(crate) fn memory_in_use(db: &Connection, host: &str) -> Result<Bytes> {
+    Ok(db.query_row(
+        "SELECT coalesce(sum(memory), 0) FROM instances
+         WHERE host = $1 AND state IN ('pending', 'running', 'stopping', 'shutting-down')",
+        [host],
+        |row| row.get(0),
+    )?)
+}
+
+/// Moves an instance from one of some states to another, and says why it is there.
+///
+/// The answer is the state before. Another state than those is an [`Code::IncorrectInstanceState`].
+pub(crate) fn change(
+    db: &Connection,
+    id: &InstanceId,
+    from: &[InstanceState],
+    to: InstanceState,
+    reason: Option<&StateReason>,
+) -> Result<InstanceState> {
+    let now = get(db, id)?.state;
+    if !from.contains(&now) {
+        let wanted: Vec<&str> = from.iter().map(|state| state.as_str()).collect();
+        return Err(Error::new(
+            Code::IncorrectInstanceState,
+            format!("instance {id} is {now}; this needs it to be {}", wanted.join(" or ")),
+        ));
+    }
+    let transition = match reason {
+        Some(reason) if to != InstanceState::Running => {
+            let by = if reason.code.starts_with("Client.User") {
+                "User initiated"
+            } else if reason.code.starts_with("Client.") {
+                "Instance initiated"
+            } else {
+                "Server error"
+            };
+            format!("{by} ({})", Moment::now())
+        }
+        _ => String::new(),
+    };
+    let ended = (to == InstanceState::Terminated).then(Moment::now);
+    let rows = db.execute(
+        "UPDATE instances SET state = $3, reason_code = $4, reason = $5, transition = $6, terminated = $7
+         WHERE id = $1 AND state = $2",
+        params![
+            id,
+            now,
+            to,
+            reason.map(|reason| &reason.code),
+            reason.map(|reason| &reason.message),
+            transition,
+            ended
+        ],
+    )?;
+    super::exactly_one(rows, || format!("instance {id} has changed under this command"))?;
+    Ok(now)
+}
+
+/// Records that an instance was started again.
+pub(crate) fn relaunch(db: &Connection, id: &InstanceId) -> Result<()> {
+    db.execute("UPDATE instances SET launched = $2 WHERE id = $1", params![id, Moment::now()])?;
+    Ok(())
+}
+
+/// Forgets the instances of a host that ended before a moment; answers with them.
+pub(crate) fn forget_ended_before(db: &Connection, host: &str, then: Moment) -> Result<Vec<InstanceId>> {
+    let mut statement = db.prepare(
+        "SELECT id FROM instances WHERE host = $1 AND state = 'terminated' AND operation IS NULL
+         AND terminated < $2",
+    )?;
+    let old: Vec<InstanceId> =
+        statement.query_map(params![host, then], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for id in &old {
+        db.execute("DELETE FROM instances WHERE id = $1", [id])?;
+        super::tags::forget(db, id.as_str())?;
+    }
+    db.execute(
+        "DELETE FROM reservations WHERE created < $1
+         AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.reservation = reservations.id)",
+        [then],
+    )?;
+    Ok(old)
+}

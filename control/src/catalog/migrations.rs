@@ -1,0 +1,81 @@
+//! The schema, and how an older one becomes today's.
+//!
+//! `user_version` counts the migrations that a catalogue has seen. Each step runs in one transaction together with
+//! the new count. A step that has been released is never edited: a change is a new step. A catalogue that has seen
+//! more steps than this program knows was made by a newer Kiln and is left alone.
+
+use crate::{Code, Error, Result};
+use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
+
+/// The steps, oldest first.
+const STEPS: &[&str] = &[include_str!("schema/0001.sql")];
+
+/// Runs the steps that a catalogue lacks.
+pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<()> {
+    if seen(connection)? == STEPS.len() {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Somebody else may have done it while this process waited for the lock: count again.
+    let from = seen(&transaction)?;
+    let Some(missing) = STEPS.get(from..) else {
+        return Err(Error::new(
+            Code::Unavailable,
+            format!(
+                "{} was written by a newer Kiln (schema {from}; this one knows {}): use that Kiln, or another home",
+                path.display(),
+                STEPS.len()
+            ),
+        ));
+    };
+    for step in missing {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", STEPS.len())?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn seen(connection: &Connection) -> Result<usize> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    usize::try_from(version)
+        .map_err(|_| Error::new(Code::Unavailable, format!("the catalogue's schema is {version}: damaged")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(connection: &Connection) -> Vec<String> {
+        let mut statement =
+            connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(|sql| sql.unwrap()).collect()
+    }
+
+    #[test]
+    fn a_migrated_schema_equals_a_fresh_one() {
+        let mut fresh = Connection::open_in_memory().unwrap();
+        bring_up_to_date(&mut fresh, Path::new("fresh")).unwrap();
+        for from in 0..STEPS.len() {
+            let mut old = Connection::open_in_memory().unwrap();
+            for step in &STEPS[..from] {
+                old.execute_batch(step).unwrap();
+            }
+            old.pragma_update(None, "user_version", from).unwrap();
+            bring_up_to_date(&mut old, Path::new("old")).unwrap();
+            assert_eq!(schema(&old), schema(&fresh), "from {from}");
+            assert_eq!(seen(&old).unwrap(), STEPS.len());
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_left_as_it_is() {
+        let mut newer = Connection::open_in_memory().unwrap();
+        newer.pragma_update(None, "user_version", 1000).unwrap();
+        let error = bring_up_to_date(&mut newer, Path::new("/home/kiln.db")).unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(error.to_string().contains("newer Kiln"), "{error}");
+        assert!(schema(&newer).is_empty());
+    }
+}

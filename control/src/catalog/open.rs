@@ -1,0 +1,105 @@
+//! Opening the catalogue: where it may lie, and which schema it may have.
+
+use super::{BUSY_TIMEOUT, Catalog, migrations};
+use crate::{Code, Error, Result};
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::sync::Mutex;
+
+/// File systems on which SQLite's locks or its shared memory do not work (magic numbers of statfs(2)).
+const NETWORK_FILE_SYSTEMS: &[(u64, &str)] = &[
+    (0x6969, "nfs"),
+    (0x517B, "smb"),
+    (0xFF53_4D42, "cifs"),
+    (0xFE53_4D42, "smb2"),
+    (0x0102_1997, "9p"),
+    (0x00C3_6400, "ceph"),
+    (0x5346_414F, "afs"),
+    (0x7375_7245, "coda"),
+    (0x0BD0_0BD0, "lustre"),
+    (0x0116_1970, "gfs2"),
+    (0x7461_636F, "ocfs2"),
+];
+
+impl Catalog {
+    /// Opens the catalogue of a home, makes it if it is not there, and brings its schema up to date.
+    pub(crate) fn open(home: &Path) -> Result<Catalog> {
+        refuse_network_file_system(home)?;
+        let path = home.join("kiln.db");
+        let opening = || format!("open the catalogue {}", path.display());
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let mut connection = Connection::open_with_flags(&path, flags)
+            .map_err(|error| Error::caused(Code::Unavailable, opening(), error))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        configure(&connection).map_err(|error| Error::caused(Code::Unavailable, opening(), error))?;
+        migrations::bring_up_to_date(&mut connection, &path)?;
+        Ok(Catalog { connection: Mutex::new(connection) })
+    }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", "on")?;
+    connection.pragma_update(None, "trusted_schema", "off")
+}
+
+fn refuse_network_file_system(home: &Path) -> Result<()> {
+    let found =
+        rustix::fs::statfs(home).map_err(|error| Error::internal(format!("look at {}", home.display()), error))?;
+    // The field's type differs between architectures; the magic numbers fit 32 bits everywhere.
+    let magic = found.f_type as u64 & 0xFFFF_FFFF;
+    match network_file_system(magic) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            Code::Unavailable,
+            format!(
+                "{} lies on a network file system ({name}), where the catalogue's locks do not hold: set KILN_HOME to a \
+                 folder on a local disk",
+                home.display()
+            ),
+        )),
+    }
+}
+
+fn network_file_system(magic: u64) -> Option<&'static str> {
+    NETWORK_FILE_SYSTEMS.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_catalogue_is_durable_and_made_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(home.path()).unwrap();
+        let (mode, synchronous): (String, i64) = catalog
+            .read(|tx| {
+                Ok((
+                    tx.query_row("PRAGMA journal_mode", [], |row| row.get(0))?,
+                    tx.query_row("PRAGMA synchronous", [], |row| row.get(0))?,
+                ))
+            })
+            .unwrap();
+        assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+    }
+
+    #[test]
+    fn a_file_that_is_no_catalogue_is_refused_and_named() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("kiln.db"), vec![b'x'; 8192]).unwrap();
+        let error = Catalog::open(home.path()).unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(error.to_string().contains("kiln.db"), "{error}");
+    }
+
+    #[test]
+    fn network_file_systems_are_known_by_name() {
+        assert_eq!(network_file_system(0x6969), Some("nfs"));
+        assert_eq!(network_file_system(0xEF53), None);
+    }
+}

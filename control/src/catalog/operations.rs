@@ -1,0 +1,103 @@
+//! Operations: work in progress.
+
+use crate::id::{InstanceId, OperationId};
+use crate::moment::Moment;
+use crate::{Code, Error, Result};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Work in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) id: OperationId,
+    pub(crate) kind: String,
+    pub(crate) region: String,
+    pub(crate) host: String,
+    pub(crate) owner: String,
+    pub(crate) step: String,
+    pub(crate) payload: String,
+}
+
+const COLUMNS: &str = "id, kind, region, host, owner, step, payload";
+
+fn operation(row: &Row<'_>) -> rusqlite::Result<Operation> {
+    Ok(Operation {
+        id: row.get(0)?,
+        kind: row.get(1)?,
+        region: row.get(2)?,
+        host: row.get(3)?,
+        owner: row.get(4)?,
+        step: row.get(5)?,
+        payload: row.get(6)?,
+    })
+}
+
+/// Records work that begins.
+pub(crate) fn insert(db: &Connection, new: &Operation) -> Result<()> {
+    db.execute(
+        "INSERT INTO operations (id, kind, region, host, owner, step, payload, created)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        params![new.id, new.kind, new.region, new.host, new.owner, new.step, new.payload, Moment::now()],
+    )?;
+    Ok(())
+}
+
+/// All work of a host, oldest first.
+pub(crate) fn all(db: &Connection, host: &str) -> Result<Vec<Operation>> {
+    let mut statement =
+        db.prepare(&format!("SELECT {COLUMNS} FROM operations WHERE host = $1 ORDER BY created, id"))?;
+    Ok(statement.query_map([host], operation)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// One piece of work, if it is still going on.
+pub(crate) fn find(db: &Connection, id: &OperationId) -> Result<Option<Operation>> {
+    Ok(db
+        .query_row(&format!("SELECT {COLUMNS} FROM operations WHERE id = $1"), [id], operation)
+        .optional()?)
+}
+
+/// Records that work has come to its next step.
+pub(crate) fn advance(db: &Connection, id: &OperationId, step: &str) -> Result<()> {
+    let rows = db.execute("UPDATE operations SET step = $2 WHERE id = $1", params![id, step])?;
+    super::exactly_one(rows, || format!("work {id} was taken over by another command"))
+}
+
+/// Rewrites what work is about.
+pub(crate) fn rewrite(db: &Connection, id: &OperationId, payload: &str) -> Result<()> {
+    let rows = db.execute("UPDATE operations SET payload = $2 WHERE id = $1", params![id, payload])?;
+    super::exactly_one(rows, || format!("work {id} was taken over by another command"))
+}
+
+/// Ends work: lets go of everything that it held.
+pub(crate) fn finish(db: &Connection, id: &OperationId) -> Result<()> {
+    for table in ["instances", "volumes", "layers"] {
+        db.execute(&format!("UPDATE {table} SET operation = NULL WHERE operation = $1"), [id])?;
+    }
+    db.execute("DELETE FROM operations WHERE id = $1", [id])?;
+    Ok(())
+}
+
+/// Takes an instance for work: one at a time.
+pub(crate) fn claim(db: &Connection, id: &OperationId, instance: &InstanceId) -> Result<()> {
+    let rows = db.execute(
+        "UPDATE instances SET operation = $1 WHERE id = $2 AND operation IS NULL",
+        params![id, instance],
+    )?;
+    if rows == 1 {
+        return Ok(());
+    }
+    let busy: Option<String> = db
+        .query_row(
+            "SELECT operations.kind FROM operations JOIN instances ON instances.operation = operations.id
+             WHERE instances.id = $1",
+            [instance],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Err(Error::new(
+        Code::IncorrectInstanceState,
+        format!(
+            "instance {instance} is busy: another command is at work on it ({}); try again when it is done",
+            busy.unwrap_or_default()
+        ),
+    ))
+}
