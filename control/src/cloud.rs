@@ -1,8 +1,16 @@
 //! A home, opened for one account in one region: where every call begins.
 
+use crate::catalog::{Catalog, accounts, instances};
 use crate::region::Region;
 use crate::size::Bytes;
-use std::path::PathBuf;
+use crate::store::Layers;
+use crate::supervisor::Machines;
+use crate::supervisor::vmm::Vmms;
+use crate::{Code, Error, InstanceId, InstanceState, Result};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// What to open, and as whom.
 #[derive(Clone, Debug)]
@@ -33,7 +41,115 @@ impl Options {
 }
 
 /// A home, opened for one account in one region.
+///
+/// It may be opened by many processes at once. Nothing is kept in memory between two calls, but for the instances
+/// that live no longer than this value ([`Lifetime::Session`](crate::Lifetime::Session)).
 #[derive(Debug)]
 pub struct Cloud {
-    options: Options,
+    pub(crate) home: PathBuf,
+    pub(crate) region: Region,
+    pub(crate) account: String,
+    /// The account that owns what comes with Kiln.
+    pub(crate) kiln: String,
+    pub(crate) host: String,
+    pub(crate) memory: Option<Bytes>,
+    pub(crate) catalog: Catalog,
+    pub(crate) layers: Layers,
+    pub(crate) machines: Arc<dyn Machines>,
+    /// The locks of launches that end with this value.
+    pub(crate) sessions: Mutex<Vec<crate::work::Hold>>,
+    notices: Mutex<Vec<String>>,
+}
+
+impl Cloud {
+    /// Opens a home, makes it if it is not there, and finishes or undoes what was cut short in it.
+    pub fn open(options: Options) -> Result<Cloud> {
+        let machines = Arc::new(Vmms::new(options.kiln_vmm.clone()));
+        Cloud::open_with(options, machines)
+    }
+
+    /// As [`Cloud::open`], with machines of the caller's.
+    pub(crate) fn open_with(options: Options, machines: Arc<dyn Machines>) -> Result<Cloud> {
+        let home = std::path::absolute(&options.home)
+            .map_err(|error| Error::internal(format!("find {}", options.home.display()), error))?;
+        for folder in [home.clone(), home.join("instances"), home.join("operations")] {
+            make_private_folder(&folder)?;
+        }
+        let catalog = Catalog::open(&home)?;
+        let (host, account, kiln) = catalog.write(|tx| {
+            accounts::seed(tx)?;
+            let account = match &options.account {
+                Some(text) => accounts::find(tx, text)?,
+                None => accounts::first(tx)?,
+            };
+            Ok((accounts::host(tx)?, account, accounts::kiln(tx)?))
+        })?;
+        let cloud = Cloud {
+            layers: Layers::open(&home, &options.region)?,
+            home,
+            region: options.region,
+            account,
+            kiln,
+            host,
+            memory: options.memory,
+            catalog,
+            machines,
+            sessions: Mutex::default(),
+            notices: Mutex::default(),
+        };
+        let mut notices = crate::work::recover::run(&cloud)?;
+        notices.extend(cloud.refresh()?);
+        if let Ok(mut kept) = cloud.notices.lock() {
+            *kept = notices;
+        }
+        Ok(cloud)
+    }
+
+    /// What opening found worth telling: one line for each piece of work that was finished or undone.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.lock().map(|kept| kept.clone()).unwrap_or_default()
+    }
+
+    /// The folder of an instance: `console.log`, `console.log.1`, `vmm.log` and the sockets.
+    pub fn instance_directory(&self, instance: &InstanceId) -> PathBuf {
+        self.home.join("instances").join(instance.as_str())
+    }
+
+    /// A connection to a running instance's agent, for `kiln_agent::client::Agent::connect`. Whether the agent answers
+    /// on it is another matter.
+    pub fn connect_agent(&self, instance: &InstanceId) -> Result<UnixStream> {
+        let state = self.catalog.read(|tx| instances::get(tx, instance))?.state;
+        if state != InstanceState::Running {
+            return Err(Error::new(
+                Code::IncorrectInstanceState,
+                format!("instance {instance} is {state}; this needs it to be running"),
+            ));
+        }
+        crate::agent::connect(&self.instance_directory(instance))
+    }
+
+    /// The same home, seen from another region: what recovery needs.
+    pub(crate) fn layers_of(&self, region: &str) -> Result<Layers> {
+        Layers::open(&self.home, &Region::parse(region)?)
+    }
+
+    /// The region's only availability zone.
+    pub(crate) fn zone(&self) -> String {
+        format!("{}a", self.region)
+    }
+}
+
+/// Makes a folder that only its owner may look into, with those above it.
+pub(crate) fn make_private_folder(path: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|error| {
+        Error::caused(
+            Code::Unavailable,
+            format!("make the folder {}", path.display()),
+            error,
+        )
+    })
 }

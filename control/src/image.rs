@@ -1,12 +1,16 @@
 //! Images (AMIs): what can be launched.
 
-use crate::filter::Filter;
+use crate::catalog::images::{self, ImageRow};
+use crate::catalog::{accounts, tags};
+use crate::filter::{self, Filter};
 use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::{ImageState, VirtualizationType};
 use crate::tag::Tag;
-use crate::{Code, Error, Result};
+use crate::{Cloud, Code, Error, Result, resolve};
+use rusqlite::Connection;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Whether a guest is ended before its disks are frozen.
@@ -323,6 +327,110 @@ pub fn check_name(name: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+const FILTERS: &[&str] = &[
+    "architecture",
+    "block-device-mapping.snapshot-id",
+    "description",
+    "image-id",
+    "name",
+    "owner-id",
+    "root-device-name",
+    "source-instance-id",
+    "state",
+    "virtualization-type",
+];
+
+impl Cloud {
+    /// DescribeImages. Without owners, one's own and those that come with Kiln: a stranger's image is never shown
+    /// unless its owner is named.
+    pub fn describe_images(&self, request: DescribeImages) -> Result<Images> {
+        let images = self.catalog.read(|tx| {
+            let mut wanted = BTreeSet::new();
+            for text in &request.images {
+                wanted.insert(resolve::image(self, tx, text)?);
+            }
+            let mut owners = BTreeSet::new();
+            for owner in &request.owners {
+                owners.insert(match owner {
+                    Owner::Own => self.account.clone(),
+                    Owner::Kiln => self.kiln.clone(),
+                    Owner::Account(text) => accounts::find(tx, text)?,
+                    Owner::Anyone => continue,
+                });
+            }
+            let visible = |row: &ImageRow| row.owner == self.account || row.owner == self.kiln;
+            let mut found = Vec::new();
+            for row in images::all(tx, self.region.as_str())? {
+                let is_wanted = wanted.is_empty() || wanted.contains(&row.id);
+                let is_owned = owners.is_empty() || owners.contains(&row.owner);
+                if is_wanted && is_owned && visible(&row) {
+                    found.push(document(tx, row)?);
+                }
+            }
+            Ok(found)
+        })?;
+        let images = filter::keep(images, &request.filters, FILTERS, |image| &image.tags, field)?;
+        Ok(Images { images })
+    }
+}
+
+fn field(image: &Image, name: &str) -> Vec<String> {
+    let one = |text: &str| vec![text.to_owned()];
+    match name {
+        "architecture" => one(&image.architecture),
+        "block-device-mapping.snapshot-id" => image
+            .block_device_mappings
+            .iter()
+            .filter_map(|device| device.ebs.snapshot_id.clone())
+            .collect(),
+        "description" => image.description.clone().into_iter().collect(),
+        "image-id" => one(&image.image_id),
+        "name" => one(&image.name),
+        "owner-id" => one(&image.owner_id),
+        "root-device-name" => one(&image.root_device_name),
+        "source-instance-id" => image.source_instance_id.clone().into_iter().collect(),
+        "state" => one(image.state.as_str()),
+        "virtualization-type" => one(image.virtualization_type.as_str()),
+        _ => Vec::new(),
+    }
+}
+
+fn document(db: &Connection, row: ImageRow) -> Result<Image> {
+    let mapping = |device: images::ImageDevice| BlockDeviceMapping {
+        device_name: device.device,
+        ebs: EbsBlockDevice {
+            delete_on_termination: device.delete_on_termination,
+            snapshot_id: Some(device.snapshot.to_string()),
+            volume_size: device.size.in_gib(),
+            volume_type: "gp3",
+            size: device.size,
+        },
+    };
+    let alias = accounts::alias(db, &row.owner)?;
+    Ok(Image {
+        image_location: format!("{}/{}", alias.as_deref().unwrap_or(&row.owner), row.name),
+        block_device_mappings: images::devices(db, &row.id)?.into_iter().map(mapping).collect(),
+        tags: tags::of(db, row.id.as_str())?,
+        architecture: row.architecture,
+        creation_date: row.created,
+        image_id: row.id.to_string(),
+        image_type: "machine",
+        public: alias.is_some(),
+        owner_id: row.owner,
+        image_owner_alias: alias,
+        platform_details: "Linux/UNIX",
+        state: row.state,
+        state_reason: row.reason.map(|(code, message)| StateReason { code, message }),
+        description: row.description,
+        hypervisor: "xen",
+        name: row.name,
+        root_device_name: row.root_device,
+        root_device_type: "ebs",
+        source_instance_id: row.source_instance,
+        virtualization_type: row.virtualization,
+    })
 }
 
 #[cfg(test)]

@@ -17,7 +17,11 @@
 //!      kiln.db (SQLite)    regions/<r>/layers     instances/<i-…>: one kiln-vmm each
 //! ```
 
-pub mod cloud;
+mod agent;
+mod catalog;
+mod cloud;
+mod crash;
+mod disk_file;
 mod error;
 mod filter;
 mod findings;
@@ -28,14 +32,18 @@ pub mod instance_type;
 mod moment;
 mod region;
 mod reply;
+mod resolve;
 mod size;
 mod snapshot;
 mod state;
-mod surface;
+mod store;
+mod supervisor;
 mod tag;
 mod volume;
+mod work;
 
 pub use cloud::{Cloud, Options};
+pub use crash::CRASH_POINTS;
 pub use error::{Code, Error, Result};
 pub use filter::Filter;
 pub use findings::{Collected, Finding, Findings, Severity};
@@ -52,8 +60,6 @@ pub use region::Region;
 pub use reply::Reply;
 pub use size::Bytes;
 pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
-pub use state::{
-    ImageState, InstanceState, OnShutdown, SnapshotState, VirtualizationType, VolumeState,
-};
+pub use state::{ImageState, InstanceState, OnShutdown, SnapshotState, VirtualizationType, VolumeState};
 pub use tag::{Tag, name_of};
 pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};

@@ -3,22 +3,20 @@
 use serde::{Serialize, Serializer};
 
 macro_rules! states {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+    ($($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant,)* }
+        $vis enum $name { $($(#[$vdoc])* $variant,)* }
 
         impl $name {
             /// The state as EC2 spells it.
-            pub fn as_str(self) -> &'static str {
+            $vis fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $text,)* }
             }
             /// Reads a state back.
-            pub fn parse(text: &str) -> Option<Self> {
+            $vis fn parse(text: &str) -> Option<Self> {
                 match text { $($text => Some($name::$variant),)* _ => None }
             }
-            /// Every state there is.
-            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
         }
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
@@ -41,7 +39,7 @@ macro_rules! states {
 
 states! {
     /// An image's life.
-    ImageState {
+    pub ImageState {
         /// Being created.
         Pending = "pending",
         /// Can be launched.
@@ -54,7 +52,7 @@ states! {
         Deregistered = "deregistered",
     }
     /// A snapshot's life.
-    SnapshotState {
+    pub SnapshotState {
         /// Being taken.
         Pending = "pending",
         /// Whole and on disk.
@@ -63,7 +61,7 @@ states! {
         Error = "error",
     }
     /// A volume's life.
-    VolumeState {
+    pub VolumeState {
         /// Its layer is being made.
         Creating = "creating",
         /// Attached to nothing.
@@ -74,7 +72,7 @@ states! {
         Deleting = "deleting",
     }
     /// An instance's life.
-    InstanceState {
+    pub InstanceState {
         /// Being launched or started.
         Pending = "pending",
         /// Its VMM runs.
@@ -92,21 +90,21 @@ states! {
 
 states! {
     /// How a guest is entered.
-    VirtualizationType {
+    pub VirtualizationType {
         /// Its kernel is found on the root disk and entered directly.
         Paravirtual = "paravirtual",
         /// By firmware.
         Hvm = "hvm",
     }
     /// What happens when the guest ends by itself (EC2's `InstanceInitiatedShutdownBehavior`).
-    OnShutdown {
+    pub OnShutdown {
         /// The instance is stopped and can be started again.
         Stop = "stop",
         /// The instance is terminated.
         Terminate = "terminate",
     }
     /// A layer's life. Kiln's own; EC2 has no such thing.
-    LayerState {
+    pub(crate) LayerState {
         /// Its file may not be there, or not be whole.
         Creating = "creating",
         /// A volume writes to it.

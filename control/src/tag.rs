@@ -1,6 +1,8 @@
 //! Tags: names that users put on things.
 
-use crate::{Code, Error, Result};
+use crate::catalog::tags;
+use crate::{Cloud, Code, Error, Result, resolve};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 /// The most tags that one thing may carry.
@@ -75,6 +77,62 @@ pub fn name_of(tags: &[Tag]) -> Option<&str> {
     tags.iter()
         .find(|tag| tag.key == Tag::NAME)
         .map(|tag| tag.value.as_str())
+}
+
+impl Cloud {
+    /// CreateTags on images, instances, volumes and snapshots, by id, name or beginning of either. A key that a thing
+    /// has already gets the new value.
+    pub fn create_tags(&self, resources: &[String], tags: &[Tag]) -> Result<()> {
+        check_set(tags)?;
+        self.catalog.write(|tx| {
+            for text in resources {
+                let id = any_resource(self, tx, text)?;
+                tags::set(tx, &id, tags)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Finds a thing of any kind: by the prefix of its id if there is one, else by its name among all kinds.
+fn any_resource(cloud: &Cloud, db: &Connection, text: &str) -> Result<String> {
+    type Find = fn(&Cloud, &Connection, &str) -> Result<String>;
+    let kinds: [(&str, Find); 4] = [
+        ("i-", |cloud, db, text| {
+            Ok(resolve::instance(cloud, db, text)?.to_string())
+        }),
+        ("ami-", |cloud, db, text| {
+            Ok(resolve::image(cloud, db, text)?.to_string())
+        }),
+        ("vol-", |cloud, db, text| {
+            Ok(resolve::volume(cloud, db, text)?.to_string())
+        }),
+        ("snap-", |cloud, db, text| {
+            Ok(resolve::snapshot(cloud, db, text)?.to_string())
+        }),
+    ];
+    if let Some((_, find)) = kinds.iter().find(|(prefix, _)| text.starts_with(prefix)) {
+        return find(cloud, db, text);
+    }
+    let found: Vec<String> = kinds
+        .iter()
+        .filter_map(|(_, find)| find(cloud, db, text).ok())
+        .collect();
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Error::new(
+            Code::InvalidId,
+            format!("there is nothing called '{}'", text.escape_debug()),
+        )),
+        several => Err(Error::new(
+            Code::InvalidParameterValue,
+            format!(
+                "'{}' means more than one thing: {}",
+                text.escape_debug(),
+                several.join(", ")
+            ),
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 //! Volumes: disks that can be written to.
 
-use crate::filter::Filter;
+use crate::catalog::volumes::VolumeRow;
+use crate::catalog::{tags, volumes};
+use crate::filter::{self, Filter};
 use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::VolumeState;
 use crate::tag::Tag;
+use crate::{Cloud, Result, resolve};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// DescribeVolumes.
 #[derive(Clone, Debug, Default)]
@@ -69,4 +73,76 @@ pub struct VolumeAttachment {
     pub state: &'static str,
     /// The volume.
     pub volume_id: String,
+}
+
+const FILTERS: &[&str] = &[
+    "attachment.delete-on-termination",
+    "attachment.device",
+    "attachment.instance-id",
+    "snapshot-id",
+    "status",
+    "volume-id",
+];
+
+impl Cloud {
+    /// DescribeVolumes.
+    pub fn describe_volumes(&self, request: DescribeVolumes) -> Result<Volumes> {
+        let found = self.catalog.read(|tx| {
+            let mut wanted = BTreeSet::new();
+            for text in &request.volumes {
+                wanted.insert(resolve::volume(self, tx, text)?);
+            }
+            let rows = volumes::all(tx, self.region.as_str(), &self.account)?;
+            let chosen = rows
+                .into_iter()
+                .filter(|row| wanted.is_empty() || wanted.contains(&row.id));
+            chosen
+                .map(|row| {
+                    let tags = tags::of(tx, row.id.as_str())?;
+                    Ok(document(self, row, tags))
+                })
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let volumes = filter::keep(found, &request.filters, FILTERS, |one| &one.tags, field)?;
+        Ok(Volumes { volumes })
+    }
+}
+
+fn document(cloud: &Cloud, row: VolumeRow, tags: Vec<Tag>) -> Volume {
+    let volume_id = row.id.to_string();
+    let attachment = row.attachment.map(|place| VolumeAttachment {
+        attach_time: place.since,
+        delete_on_termination: place.delete_on_termination,
+        device: place.device,
+        instance_id: place.instance.to_string(),
+        state: "attached",
+        volume_id: volume_id.clone(),
+    });
+    Volume {
+        attachments: attachment.into_iter().collect(),
+        availability_zone: cloud.zone(),
+        create_time: row.created,
+        encrypted: false,
+        size: row.size.in_gib(),
+        snapshot_id: row.snapshot.unwrap_or_default(),
+        state: row.state,
+        volume_id,
+        tags,
+        volume_type: "gp3",
+        bytes: row.size,
+    }
+}
+
+fn field(volume: &Volume, name: &str) -> Vec<String> {
+    let place = volume.attachments.first();
+    let of_place = |get: fn(&VolumeAttachment) -> String| place.map(get).into_iter().collect();
+    match name {
+        "attachment.delete-on-termination" => of_place(|place| place.delete_on_termination.to_string()),
+        "attachment.device" => of_place(|place| place.device.clone()),
+        "attachment.instance-id" => of_place(|place| place.instance_id.clone()),
+        "snapshot-id" => vec![volume.snapshot_id.clone()],
+        "status" => vec![volume.state.to_string()],
+        "volume-id" => vec![volume.volume_id.clone()],
+        _ => Vec::new(),
+    }
 }

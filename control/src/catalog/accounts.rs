@@ -19,22 +19,36 @@ pub(crate) fn seed(db: &Connection) -> Result<()> {
     insert.execute(params![KILN.0, KILN.1, Some(KILN.1), Moment::now()])?;
     insert.execute(params![FIRST.0, FIRST.1, None::<&str>, Moment::now()])?;
     let host = format!("h-{}", &crate::OperationId::mint()?.as_str()[3..]);
-    db.execute("INSERT INTO hosts (id, created) VALUES ($1, $2)", params![host, Moment::now()])?;
+    db.execute(
+        "INSERT INTO hosts (id, created) VALUES ($1, $2)",
+        params![host, Moment::now()],
+    )?;
     Ok(())
 }
 
 /// The host whose home this is.
 pub(crate) fn host(db: &Connection) -> Result<String> {
-    Ok(db.query_row("SELECT id FROM hosts ORDER BY created LIMIT 1", [], |row| row.get(0))?)
+    Ok(
+        db.query_row("SELECT id FROM hosts ORDER BY created LIMIT 1", [], |row| {
+            row.get(0)
+        })?,
+    )
 }
 
 /// Finds an account by id or name.
 pub(crate) fn find(db: &Connection, text: &str) -> Result<String> {
     let found = db
-        .query_row("SELECT id FROM accounts WHERE id = $1 OR name = $1", [text], |row| row.get(0))
+        .query_row(
+            "SELECT id FROM accounts WHERE id = $1 OR name = $1",
+            [text],
+            |row| row.get(0),
+        )
         .optional()?;
     found.ok_or_else(|| {
-        Error::new(Code::AuthFailure, format!("there is no account '{}'", text.escape_debug()))
+        Error::new(
+            Code::AuthFailure,
+            format!("there is no account '{}'", text.escape_debug()),
+        )
     })
 }
 
@@ -50,5 +64,8 @@ pub(crate) fn kiln(db: &Connection) -> Result<String> {
 
 /// An account's alias, if it has one.
 pub(crate) fn alias(db: &Connection, id: &str) -> Result<Option<String>> {
-    Ok(db.query_row("SELECT alias FROM accounts WHERE id = $1", [id], |row| row.get(0)).optional()?.flatten())
+    Ok(db
+        .query_row("SELECT alias FROM accounts WHERE id = $1", [id], |row| row.get(0))
+        .optional()?
+        .flatten())
 }

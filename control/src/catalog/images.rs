@@ -120,7 +120,13 @@ fn refuse_duplicate(db: &Connection, new: &ImageRow) -> Result<()> {
 
 /// One image, whatever its state.
 pub(crate) fn find(db: &Connection, id: &ImageId) -> Result<Option<ImageRow>> {
-    Ok(db.query_row(&format!("SELECT {COLUMNS} FROM images WHERE id = $1"), [id], image).optional()?)
+    Ok(db
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM images WHERE id = $1"),
+            [id],
+            image,
+        )
+        .optional()?)
 }
 
 /// All images of a region that are not gone, oldest first.
@@ -128,7 +134,9 @@ pub(crate) fn all(db: &Connection, region: &str) -> Result<Vec<ImageRow>> {
     let mut statement = db.prepare(&format!(
         "SELECT {COLUMNS} FROM images WHERE region = $1 AND state <> 'deregistered' ORDER BY created, rowid"
     ))?;
-    Ok(statement.query_map([region], image)?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement
+        .query_map([region], image)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// The disks of an image, the root first.
@@ -151,8 +159,14 @@ pub(crate) fn devices(db: &Connection, id: &ImageId) -> Result<Vec<ImageDevice>>
 
 /// Moves an image from one of some states to another.
 pub(crate) fn change(db: &Connection, id: &ImageId, from: &[ImageState], to: ImageState) -> Result<()> {
-    let Some(now) = find(db, id)?.map(|image| image.state).filter(|state| from.contains(state)) else {
-        return Err(Error::new(Code::InvalidAmiIdUnavailable, format!("image {id} has changed its state")));
+    let Some(now) = find(db, id)?
+        .map(|image| image.state)
+        .filter(|state| from.contains(state))
+    else {
+        return Err(Error::new(
+            Code::InvalidAmiIdUnavailable,
+            format!("image {id} has changed its state"),
+        ));
     };
     let gone = (to == ImageState::Deregistered).then(Moment::now);
     let rows = db.execute(
@@ -167,11 +181,12 @@ pub(crate) fn describe_boot(
     db: &Connection,
     id: &ImageId,
     virtualization: VirtualizationType,
-    root_device: &str,
+    architecture: &str,
 ) -> Result<()> {
+    let root_device = virtualization.root_device_name();
     db.execute(
-        "UPDATE images SET virtualization = $2, root_device = $3 WHERE id = $1",
-        params![id, virtualization, root_device],
+        "UPDATE images SET virtualization = $2, root_device = $3, architecture = $4 WHERE id = $1",
+        params![id, virtualization, root_device, architecture],
     )?;
     db.execute(
         "UPDATE image_devices SET device = $2 WHERE image = $1 AND position = 0",
@@ -182,8 +197,11 @@ pub(crate) fn describe_boot(
 
 /// Undoes an image that was never available.
 pub(crate) fn withdraw(db: &Connection, id: &ImageId) -> Result<()> {
-    let pending: i64 =
-        db.query_row("SELECT count(*) FROM images WHERE id = $1 AND state = 'pending'", [id], |row| row.get(0))?;
+    let pending: i64 = db.query_row(
+        "SELECT count(*) FROM images WHERE id = $1 AND state = 'pending'",
+        [id],
+        |row| row.get(0),
+    )?;
     if pending == 1 {
         db.execute("DELETE FROM image_devices WHERE image = $1", [id])?;
         db.execute("DELETE FROM images WHERE id = $1", [id])?;

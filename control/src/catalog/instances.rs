@@ -81,7 +81,10 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         vcpus: row.get(8)?,
         memory: row.get(9)?,
         state: row.get(10)?,
-        reason: code.map(|code| StateReason { code, message: message.unwrap_or_default() }),
+        reason: code.map(|code| StateReason {
+            code,
+            message: message.unwrap_or_default(),
+        }),
         transition: row.get(13)?,
         virtualization: row.get(14)?,
         root_device: row.get(15)?,
@@ -97,7 +100,14 @@ pub(crate) fn insert_reservation(db: &Connection, new: &ReservationRow, region: 
     db.execute(
         "INSERT INTO reservations (id, region, owner, client_token, parameters, created)
          VALUES ($1, $2, $3, $4, $5, $6)",
-        params![new.id, region, new.owner, new.client_token, new.parameters, Moment::now()],
+        params![
+            new.id,
+            region,
+            new.owner,
+            new.client_token,
+            new.parameters,
+            Moment::now()
+        ],
     )?;
     Ok(())
 }
@@ -168,13 +178,22 @@ pub(crate) fn insert(db: &Connection, new: &InstanceRow) -> Result<()> {
 
 /// One instance, whatever its state.
 pub(crate) fn find(db: &Connection, id: &InstanceId) -> Result<Option<InstanceRow>> {
-    Ok(db.query_row(&format!("SELECT {COLUMNS} FROM instances WHERE id = $1"), [id], instance).optional()?)
+    Ok(db
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM instances WHERE id = $1"),
+            [id],
+            instance,
+        )
+        .optional()?)
 }
 
 /// One instance that must be there.
 pub(crate) fn get(db: &Connection, id: &InstanceId) -> Result<InstanceRow> {
     find(db, id)?.ok_or_else(|| {
-        Error::new(Code::InvalidInstanceIdNotFound, format!("there is no instance {id}"))
+        Error::new(
+            Code::InvalidInstanceIdNotFound,
+            format!("there is no instance {id}"),
+        )
     })
 }
 
@@ -183,7 +202,9 @@ pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<Inst
     let mut statement = db.prepare(&format!(
         "SELECT {COLUMNS} FROM instances WHERE region = $1 AND owner = $2 ORDER BY rowid"
     ))?;
-    Ok(statement.query_map([region, owner], instance)?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement
+        .query_map([region, owner], instance)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// The instances of a host that may have a VMM and that no command is at work on, whoever owns them.
@@ -192,7 +213,9 @@ pub(crate) fn unattended(db: &Connection, host: &str) -> Result<Vec<InstanceRow>
         "SELECT {COLUMNS} FROM instances
          WHERE host = $1 AND operation IS NULL AND state IN ('pending', 'running', 'stopping', 'shutting-down')"
     ))?;
-    Ok(statement.query_map([host], instance)?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement
+        .query_map([host], instance)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// The memory that the instances of a host have together while they run.
@@ -220,7 +243,10 @@ pub(crate) fn change(
         let wanted: Vec<&str> = from.iter().map(|state| state.as_str()).collect();
         return Err(Error::new(
             Code::IncorrectInstanceState,
-            format!("instance {id} is {now}; this needs it to be {}", wanted.join(" or ")),
+            format!(
+                "instance {id} is {now}; this needs it to be {}",
+                wanted.join(" or ")
+            ),
         ));
     }
     let transition = match reason {
@@ -256,8 +282,20 @@ pub(crate) fn change(
 
 /// Records that an instance was started again.
 pub(crate) fn relaunch(db: &Connection, id: &InstanceId) -> Result<()> {
-    db.execute("UPDATE instances SET launched = $2 WHERE id = $1", params![id, Moment::now()])?;
+    db.execute(
+        "UPDATE instances SET launched = $2 WHERE id = $1",
+        params![id, Moment::now()],
+    )?;
     Ok(())
+}
+
+/// Whether there are instances that ended before a moment.
+pub(crate) fn any_ended_before(db: &Connection, host: &str, then: Moment) -> Result<bool> {
+    Ok(db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM instances WHERE host = $1 AND state = 'terminated' AND terminated < $2)",
+        params![host, then],
+        |row| row.get(0),
+    )?)
 }
 
 /// Forgets the instances of a host that ended before a moment; answers with them.
@@ -266,8 +304,9 @@ pub(crate) fn forget_ended_before(db: &Connection, host: &str, then: Moment) -> 
         "SELECT id FROM instances WHERE host = $1 AND state = 'terminated' AND operation IS NULL
          AND terminated < $2",
     )?;
-    let old: Vec<InstanceId> =
-        statement.query_map(params![host, then], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let old: Vec<InstanceId> = statement
+        .query_map(params![host, then], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     for id in &old {
         db.execute("DELETE FROM instances WHERE id = $1", [id])?;
         super::tags::forget(db, id.as_str())?;

@@ -72,16 +72,28 @@ pub(crate) fn insert(db: &Connection, new: &Layer) -> Result<()> {
 
 /// One layer.
 pub(crate) fn get(db: &Connection, id: &LayerId) -> Result<Layer> {
-    db.query_row(&format!("SELECT {COLUMNS} FROM layers WHERE id = $1"), [id], layer)
-        .optional()?
-        .ok_or_else(|| Error::new(Code::InternalError, format!("the catalogue does not know layer {id}")))
+    db.query_row(
+        &format!("SELECT {COLUMNS} FROM layers WHERE id = $1"),
+        [id],
+        layer,
+    )
+    .optional()?
+    .ok_or_else(|| {
+        Error::new(
+            Code::InternalError,
+            format!("the catalogue does not know layer {id}"),
+        )
+    })
 }
 
 /// All layers of a region.
 pub(crate) fn all(db: &Connection, region: &str) -> Result<Vec<Layer>> {
-    let mut statement =
-        db.prepare(&format!("SELECT {COLUMNS} FROM layers WHERE region = $1 ORDER BY created, id"))?;
-    Ok(statement.query_map([region], layer)?.collect::<rusqlite::Result<_>>()?)
+    let mut statement = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM layers WHERE region = $1 ORDER BY created, id"
+    ))?;
+    Ok(statement
+        .query_map([region], layer)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// Moves a layer from one state to another.
@@ -108,14 +120,19 @@ pub(crate) fn live(db: &Connection, region: &str) -> Result<BTreeSet<LayerId>> {
                    WHERE layers.parent IS NOT NULL
          ) SELECT id FROM live",
     )?;
-    Ok(statement.query_map([region], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement
+        .query_map([region], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// Marks every layer of a region that nothing names, so that nothing can begin to name it; answers with all that
 /// are marked, the topmost first.
 pub(crate) fn condemn(db: &Connection, region: &str) -> Result<Vec<Layer>> {
     let live = live(db, region)?;
-    let mut dead: Vec<Layer> = all(db, region)?.into_iter().filter(|layer| !live.contains(&layer.id)).collect();
+    let mut dead: Vec<Layer> = all(db, region)?
+        .into_iter()
+        .filter(|layer| !live.contains(&layer.id))
+        .collect();
     for layer in &dead {
         db.execute("UPDATE layers SET state = 'deleting' WHERE id = $1", [&layer.id])?;
     }

@@ -32,15 +32,23 @@ pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Resu
     for step in missing {
         transaction.execute_batch(step)?;
     }
-    transaction.pragma_update(None, "user_version", STEPS.len())?;
+    transaction.pragma_update(
+        None,
+        "user_version",
+        i64::try_from(STEPS.len()).unwrap_or(i64::MAX),
+    )?;
     transaction.commit()?;
     Ok(())
 }
 
 fn seen(connection: &Connection) -> Result<usize> {
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    usize::try_from(version)
-        .map_err(|_| Error::new(Code::Unavailable, format!("the catalogue's schema is {version}: damaged")))
+    usize::try_from(version).map_err(|_| {
+        Error::new(
+            Code::Unavailable,
+            format!("the catalogue's schema is {version}: damaged"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -48,9 +56,14 @@ mod tests {
     use super::*;
 
     fn schema(connection: &Connection) -> Vec<String> {
-        let mut statement =
-            connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name").unwrap();
-        statement.query_map([], |row| row.get(0)).unwrap().map(|sql| sql.unwrap()).collect()
+        let mut statement = connection
+            .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name")
+            .unwrap();
+        statement
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(|sql| sql.unwrap())
+            .collect()
     }
 
     #[test]
@@ -62,7 +75,8 @@ mod tests {
             for step in &STEPS[..from] {
                 old.execute_batch(step).unwrap();
             }
-            old.pragma_update(None, "user_version", from).unwrap();
+            old.pragma_update(None, "user_version", i64::try_from(from).unwrap())
+                .unwrap();
             bring_up_to_date(&mut old, Path::new("old")).unwrap();
             assert_eq!(schema(&old), schema(&fresh), "from {from}");
             assert_eq!(seen(&old).unwrap(), STEPS.len());

@@ -36,7 +36,9 @@ impl Catalog {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         configure(&connection).map_err(|error| Error::caused(Code::Unavailable, opening(), error))?;
         migrations::bring_up_to_date(&mut connection, &path)?;
-        Ok(Catalog { connection: Mutex::new(connection) })
+        Ok(Catalog {
+            connection: Mutex::new(connection),
+        })
     }
 }
 
@@ -48,8 +50,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn refuse_network_file_system(home: &Path) -> Result<()> {
-    let found =
-        rustix::fs::statfs(home).map_err(|error| Error::internal(format!("look at {}", home.display()), error))?;
+    let found = rustix::fs::statfs(home)
+        .map_err(|error| Error::internal(format!("look at {}", home.display()), error))?;
     // The field's type differs between architectures; the magic numbers fit 32 bits everywhere.
     let magic = found.f_type as u64 & 0xFFFF_FFFF;
     match network_file_system(magic) {
@@ -66,7 +68,10 @@ fn refuse_network_file_system(home: &Path) -> Result<()> {
 }
 
 fn network_file_system(magic: u64) -> Option<&'static str> {
-    NETWORK_FILE_SYSTEMS.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
+    NETWORK_FILE_SYSTEMS
+        .iter()
+        .find(|(known, _)| *known == magic)
+        .map(|(_, name)| *name)
 }
 
 #[cfg(test)]

@@ -36,22 +36,38 @@ pub(crate) fn insert(db: &Connection, new: &Operation) -> Result<()> {
     db.execute(
         "INSERT INTO operations (id, kind, region, host, owner, step, payload, created)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        params![new.id, new.kind, new.region, new.host, new.owner, new.step, new.payload, Moment::now()],
+        params![
+            new.id,
+            new.kind,
+            new.region,
+            new.host,
+            new.owner,
+            new.step,
+            new.payload,
+            Moment::now()
+        ],
     )?;
     Ok(())
 }
 
-/// All work of a host, oldest first.
-pub(crate) fn all(db: &Connection, host: &str) -> Result<Vec<Operation>> {
-    let mut statement =
-        db.prepare(&format!("SELECT {COLUMNS} FROM operations WHERE host = $1 ORDER BY created, id"))?;
-    Ok(statement.query_map([host], operation)?.collect::<rusqlite::Result<_>>()?)
+/// All work of a host in a region, oldest first.
+pub(crate) fn all(db: &Connection, host: &str, region: &str) -> Result<Vec<Operation>> {
+    let mut statement = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM operations WHERE host = $1 AND region = $2 ORDER BY created, id"
+    ))?;
+    Ok(statement
+        .query_map([host, region], operation)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// One piece of work, if it is still going on.
 pub(crate) fn find(db: &Connection, id: &OperationId) -> Result<Option<Operation>> {
     Ok(db
-        .query_row(&format!("SELECT {COLUMNS} FROM operations WHERE id = $1"), [id], operation)
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM operations WHERE id = $1"),
+            [id],
+            operation,
+        )
         .optional()?)
 }
 
@@ -63,14 +79,20 @@ pub(crate) fn advance(db: &Connection, id: &OperationId, step: &str) -> Result<(
 
 /// Rewrites what work is about.
 pub(crate) fn rewrite(db: &Connection, id: &OperationId, payload: &str) -> Result<()> {
-    let rows = db.execute("UPDATE operations SET payload = $2 WHERE id = $1", params![id, payload])?;
+    let rows = db.execute(
+        "UPDATE operations SET payload = $2 WHERE id = $1",
+        params![id, payload],
+    )?;
     super::exactly_one(rows, || format!("work {id} was taken over by another command"))
 }
 
 /// Ends work: lets go of everything that it held.
 pub(crate) fn finish(db: &Connection, id: &OperationId) -> Result<()> {
     for table in ["instances", "volumes", "layers"] {
-        db.execute(&format!("UPDATE {table} SET operation = NULL WHERE operation = $1"), [id])?;
+        db.execute(
+            &format!("UPDATE {table} SET operation = NULL WHERE operation = $1"),
+            [id],
+        )?;
     }
     db.execute("DELETE FROM operations WHERE id = $1", [id])?;
     Ok(())

@@ -63,7 +63,11 @@ pub(crate) fn insert(db: &Connection, new: &SnapshotRow) -> Result<()> {
 /// One snapshot.
 pub(crate) fn find(db: &Connection, id: &SnapshotId) -> Result<Option<SnapshotRow>> {
     Ok(db
-        .query_row(&format!("SELECT {COLUMNS} FROM snapshots WHERE id = $1"), [id], snapshot)
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM snapshots WHERE id = $1"),
+            [id],
+            snapshot,
+        )
         .optional()?)
 }
 
@@ -72,7 +76,9 @@ pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<Snap
     let mut statement = db.prepare(&format!(
         "SELECT {COLUMNS} FROM snapshots WHERE region = $1 AND owner = $2 ORDER BY started, rowid"
     ))?;
-    Ok(statement.query_map([region, owner], snapshot)?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement
+        .query_map([region, owner], snapshot)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// Completes a pending snapshot: from now on its layer is what it holds.
@@ -90,7 +96,9 @@ pub(crate) fn images_of(db: &Connection, id: &SnapshotId) -> Result<Vec<String>>
         "SELECT DISTINCT images.id FROM images JOIN image_devices ON image_devices.image = images.id
          WHERE image_devices.snapshot = $1 AND images.state <> 'deregistered'",
     )?;
-    Ok(statement.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement
+        .query_map([id], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// Deletes a snapshot that no image needs.

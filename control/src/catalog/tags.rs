@@ -7,7 +7,12 @@ use rusqlite::{Connection, params};
 /// The tags of a thing, by key.
 pub(crate) fn of(db: &Connection, resource: &str) -> Result<Vec<Tag>> {
     let mut statement = db.prepare_cached("SELECT key, value FROM tags WHERE resource = $1 ORDER BY key")?;
-    let tags = statement.query_map([resource], |row| Ok(Tag { key: row.get(0)?, value: row.get(1)? }))?;
+    let tags = statement.query_map([resource], |row| {
+        Ok(Tag {
+            key: row.get(0)?,
+            value: row.get(1)?,
+        })
+    })?;
     Ok(tags.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -21,7 +26,10 @@ pub(crate) fn set(db: &Connection, resource: &str, tags: &[Tag]) -> Result<()> {
         )?;
     }
     if of(db, resource)?.len() > MOST_TAGS {
-        return Err(Error::new(Code::InvalidTag, format!("{resource} would have more than {MOST_TAGS} tags")));
+        return Err(Error::new(
+            Code::InvalidTag,
+            format!("{resource} would have more than {MOST_TAGS} tags"),
+        ));
     }
     Ok(())
 }

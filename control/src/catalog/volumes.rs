@@ -90,7 +90,13 @@ pub(crate) fn insert(db: &Connection, new: &VolumeRow) -> Result<()> {
 
 /// One volume.
 pub(crate) fn find(db: &Connection, id: &VolumeId) -> Result<Option<VolumeRow>> {
-    Ok(db.query_row(&format!("SELECT {COLUMNS} FROM volumes WHERE id = $1"), [id], volume).optional()?)
+    Ok(db
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM volumes WHERE id = $1"),
+            [id],
+            volume,
+        )
+        .optional()?)
 }
 
 /// All volumes of an owner in a region, oldest first.
@@ -98,14 +104,19 @@ pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<Volu
     let mut statement = db.prepare(&format!(
         "SELECT {COLUMNS} FROM volumes WHERE region = $1 AND owner = $2 ORDER BY created, rowid"
     ))?;
-    Ok(statement.query_map([region, owner], volume)?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement
+        .query_map([region, owner], volume)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// The volumes of an instance, the root first.
 pub(crate) fn of_instance(db: &Connection, instance: &InstanceId) -> Result<Vec<VolumeRow>> {
-    let mut statement =
-        db.prepare(&format!("SELECT {COLUMNS} FROM volumes WHERE instance = $1 ORDER BY position"))?;
-    Ok(statement.query_map([instance], volume)?.collect::<rusqlite::Result<_>>()?)
+    let mut statement = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM volumes WHERE instance = $1 ORDER BY position"
+    ))?;
+    Ok(statement
+        .query_map([instance], volume)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// Moves a volume from one state to another.

@@ -1,5 +1,7 @@
 //! `status`: how the machine is.
 
+use std::sync::TryLockError;
+
 use serde_json::Value;
 
 use super::wire::{DiskStatus, Status};
@@ -7,6 +9,7 @@ use super::{Call, ControlError, ErrorKind};
 
 /// Answers with a [`Status`].
 pub(super) fn status(call: Call<'_>) -> Result<Value, ControlError> {
+    let is_freezing = matches!(call.context.freezing.try_lock(), Err(TryLockError::WouldBlock));
     let machine = call.takes_nothing()?;
     let now = machine.status();
     let disks = machine
@@ -23,6 +26,7 @@ pub(super) fn status(call: Call<'_>) -> Result<Value, ControlError> {
         resets: now.resets,
         agent: machine.agent().is_some_and(|agent| agent.is_heard()),
         disks,
+        freezing: is_freezing,
     };
     serde_json::to_value(status).map_err(|error| ControlError::new(ErrorKind::Internal, error.to_string()))
 }

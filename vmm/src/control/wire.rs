@@ -114,6 +114,10 @@ pub struct Status {
     pub agent: bool,
     /// Its disks, in the specification's order.
     pub disks: Vec<DiskStatus>,
+    /// Whether a `disks.freeze` is under way, the syncing of the old files included: until it is not, what `disks`
+    /// says is not the last word.
+    #[serde(default)]
+    pub freezing: bool,
 }
 
 /// One disk in a [`Status`].

@@ -1,0 +1,101 @@
+//! Disk files from outside, and what is on them.
+
+use crate::image::{ExportFormat, Progress};
+use crate::state::VirtualizationType;
+use crate::{Code, Error, Result};
+use kiln_imagefmt::transfer::{self, Format, Source, TransferError};
+use kiln_imagefmt::{Chain, Disk};
+use kiln_vmm::boot::pvgrub;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+fn refused(error: TransferError) -> Error {
+    Error::caused(Code::InvalidDisk, "import", error)
+}
+
+/// A disk file whose format is known.
+#[derive(Debug)]
+pub(crate) struct DiskFile {
+    source: Source,
+}
+
+/// Looks at a file; whatever is no raw or qcow2 disk is refused by its name.
+pub(crate) fn open(file: &File, name: &str) -> Result<DiskFile> {
+    let own = file
+        .try_clone()
+        .map_err(|error| Error::internal(format!("open {name}"), error))?;
+    Ok(DiskFile {
+        source: Source::open(own, name, None).map_err(refused)?,
+    })
+}
+
+impl DiskFile {
+    /// The disk's size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// Copies the disk into a new layer: whole and on disk when this returns.
+    pub(crate) fn copy_into(&self, layer: &Path, progress: Option<&dyn Progress>) -> Result<()> {
+        transfer::import(&self.source, layer, &mut told(progress))
+            .map(drop)
+            .map_err(refused)
+    }
+}
+
+/// Writes a disk into a file that stands alone.
+pub(crate) fn export(
+    disk: &Chain,
+    file: File,
+    format: ExportFormat,
+    progress: Option<&dyn Progress>,
+) -> Result<()> {
+    let format = match format {
+        ExportFormat::Qcow2 => Format::Qcow2,
+        ExportFormat::Raw => Format::Raw,
+    };
+    transfer::export(
+        disk,
+        &transfer::Everything(disk.size()),
+        file,
+        format,
+        &mut told(progress),
+    )
+    .map(drop)
+    .map_err(|error| Error::internal("export", error))
+}
+
+fn told(progress: Option<&dyn Progress>) -> impl FnMut(transfer::Progress) + '_ {
+    move |at| {
+        if let Some(progress) = progress {
+            progress.at(at.done, at.total);
+        }
+    }
+}
+
+/// What a look at a disk told of how it boots.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) virtualization: VirtualizationType,
+    pub(crate) architecture: &'static str,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Looks at a disk. One that will not boot is no error: it is registered with a warning.
+pub(crate) fn how_it_boots(disk: Chain) -> Seen {
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    match pvgrub::inspect(&disk) {
+        Ok(report) => Seen {
+            virtualization: VirtualizationType::parse(report.modes.virtualization_type())
+                .unwrap_or(VirtualizationType::Paravirtual),
+            architecture: report.architecture.map_or("x86_64", |found| found.name()),
+            warnings: report.warnings,
+        },
+        Err(error) => Seen {
+            virtualization: VirtualizationType::Paravirtual,
+            architecture: "x86_64",
+            warnings: vec![format!("the disk cannot be read: {error}")],
+        },
+    }
+}

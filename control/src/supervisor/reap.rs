@@ -1,0 +1,89 @@
+//! Guests that have ended by themselves.
+//!
+//! Nobody watches machines while no command runs. Whoever looks next sees an instance that should have a machine and
+//! has none, reads why it ended, and records it: stopped with the reason, or terminated where that was asked for.
+
+use crate::catalog::instances;
+use crate::moment::Moment;
+use crate::state::{InstanceState, OnShutdown};
+use crate::work::ending;
+use crate::{Cloud, InstanceId, Result};
+use kiln_vmm::client::ExitRecord;
+use std::time::Duration;
+
+/// How long terminated instances stay known.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
+
+impl Cloud {
+    /// Sees which guests have ended by themselves since the last look; answers with a line about each that did not
+    /// end in an ordinary way.
+    pub fn refresh(&self) -> Result<Vec<String>> {
+        let mut notices = Vec::new();
+        let rows = self.catalog.read(|tx| instances::unattended(tx, &self.host))?;
+        for row in rows {
+            let dir = self.instance_directory(&row.id);
+            if self.machines.is_running(&dir)? {
+                continue;
+            }
+            let record = self.machines.wait_exit(&dir, Duration::ZERO)?;
+            let Some(reason) = self.record_end(&row.id, record.as_ref())? else {
+                continue;
+            };
+            tracing::debug!(instance = %row.id, reason = %reason, "the guest has ended");
+            if record.is_none_or(|record| record.reason != kiln_vmm::client::ExitReason::Shutdown) {
+                notices.push(format!("instance {} has ended: {reason}", row.id));
+            }
+            if row.on_shutdown == OnShutdown::Terminate {
+                match self.terminate_ended(&row.id) {
+                    // Somebody else is at it already.
+                    Err(error) if error.code() == crate::Code::IncorrectInstanceState => {}
+                    done => done?,
+                }
+            }
+        }
+        self.forget_old()?;
+        Ok(notices)
+    }
+
+    /// Records that an instance has no machine any more, unless somebody has begun to work on it meanwhile; answers
+    /// with the reason.
+    fn record_end(&self, id: &InstanceId, record: Option<&ExitRecord>) -> Result<Option<String>> {
+        use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping};
+        let dir = self.instance_directory(id);
+        self.catalog.write(|tx| {
+            let Some(row) = instances::find(tx, id)? else {
+                return Ok(None);
+            };
+            let gone_for_good = row.operation.is_none()
+                && matches!(row.state, Pending | Running | Stopping | ShuttingDown)
+                // Looked at again now that nobody can begin to work on it: it may have been started anew.
+                && !self.machines.is_running(&dir)?;
+            if !gone_for_good {
+                return Ok(None);
+            }
+            let reason = match record {
+                _ if row.state == Stopping => ending::user_initiated(),
+                Some(record) => ending::explain(record),
+                None => ending::server_error("the machine is gone and left no record of why"),
+            };
+            instances::change(tx, id, &[row.state], Stopped, Some(&reason))?;
+            Ok(Some(reason.message))
+        })
+    }
+
+    fn forget_old(&self) -> Result<()> {
+        let then = Moment::from_unix_ms(
+            Moment::now()
+                .unix_ms()
+                .saturating_sub(i64::try_from(KNOWN_FOR.as_millis()).unwrap_or(i64::MAX)),
+        );
+        let is_any = self
+            .catalog
+            .read(|tx| instances::any_ended_before(tx, &self.host, then))?;
+        if is_any {
+            self.catalog
+                .write(|tx| instances::forget_ended_before(tx, &self.host, then))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Real machines: one `kiln-vmm` each.
+
+use super::{Farewell, FreezeFailure, Heard, Machines};
+use crate::{Code, Error, Result};
+use kiln_agent::message::ShutdownMode;
+use kiln_vmm::client::{self, ClientError, ErrorKind, ExitRecord, FreezeReply, FreezeRequest, Status, Vmm};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long an agent may take to say that it has understood. In an emulated machine a guest is slow.
+const AGENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a killed machine may take to be gone.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The machines that the program `kiln-vmm` makes.
+#[derive(Debug)]
+pub(crate) struct Vmms {
+    program: PathBuf,
+}
+
+impl Vmms {
+    /// With a program, or with the one beside the running program, or with the one in `PATH`.
+    pub(crate) fn new(program: Option<PathBuf>) -> Vmms {
+        let beside = || {
+            let own = std::env::current_exe().ok()?;
+            let beside = own.parent()?.join("kiln-vmm");
+            beside.is_file().then_some(beside)
+        };
+        Vmms {
+            program: program
+                .or_else(beside)
+                .unwrap_or_else(|| PathBuf::from("kiln-vmm")),
+        }
+    }
+
+    fn connect(&self, dir: &Path) -> Result<Vmm> {
+        Vmm::connect(dir).map_err(no_answer)
+    }
+}
+
+fn no_answer(error: ClientError) -> Error {
+    Error::internal("ask the machine", error)
+}
+
+impl Machines for Vmms {
+    fn spawn(&self, dir: &Path) -> Result<()> {
+        match client::spawn(&self.program, dir) {
+            Ok(started) => {
+                tracing::debug!(dir = %dir.display(), boot = ?started.boot, "the machine runs");
+                Ok(())
+            }
+            // What the disk holds is the user's affair, what the host lacks is not.
+            Err(error @ ClientError::Start { .. }) => Err(Error::caused(
+                Code::InvalidKernel,
+                "the machine did not start",
+                error,
+            )),
+            Err(error) => Err(Error::internal("start the machine", error)),
+        }
+    }
+
+    fn is_running(&self, dir: &Path) -> Result<bool> {
+        if !dir.is_dir() {
+            return Ok(false);
+        }
+        client::is_running(dir).map_err(no_answer)
+    }
+
+    fn wait_exit(&self, dir: &Path, timeout: Duration) -> Result<Option<ExitRecord>> {
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        client::wait_exit(dir, timeout).map_err(no_answer)
+    }
+
+    fn status(&self, dir: &Path) -> Result<Status> {
+        self.connect(dir)?.status().map_err(no_answer)
+    }
+
+    fn ask_agent(&self, dir: &Path, farewell: Farewell) -> Heard {
+        let mode = match farewell {
+            Farewell::PowerOff => ShutdownMode::Poweroff,
+            Farewell::Reboot => ShutdownMode::Reboot,
+        };
+        match crate::agent::shut_down(dir, mode, AGENT_PATIENCE) {
+            Ok(()) => Heard::Yes,
+            Err(error) => {
+                tracing::debug!(dir = %dir.display(), %error, "the agent was not to be asked");
+                Heard::No
+            }
+        }
+    }
+
+    fn press_power_button(&self, dir: &Path) -> Result<()> {
+        self.connect(dir)?.powerdown().map_err(no_answer)
+    }
+
+    fn reset(&self, dir: &Path) -> Result<()> {
+        self.connect(dir)?.reset().map_err(no_answer)
+    }
+
+    fn kill(&self, dir: &Path) -> Result<Option<ExitRecord>> {
+        if !self.is_running(dir)? {
+            return self.wait_exit(dir, Duration::ZERO);
+        }
+        // Politely first: then the machine itself writes down that it was killed.
+        let asked = Vmm::connect(dir).and_then(|mut vmm| vmm.kill());
+        if asked.is_ok()
+            && let Some(record) = self.wait_exit(dir, KILL_PATIENCE)?
+        {
+            return Ok(Some(record));
+        }
+        client::kill_by_force(dir).map_err(|error| Error::internal("kill the machine", error))?;
+        self.wait_exit(dir, KILL_PATIENCE)?.map(Some).ok_or_else(|| {
+            Error::new(
+                Code::InternalError,
+                format!("the machine in {} cannot be killed", dir.display()),
+            )
+        })
+    }
+
+    fn freeze(
+        &self,
+        dir: &Path,
+        request: &FreezeRequest,
+        overlays: &[OwnedFd],
+    ) -> Result<FreezeReply, FreezeFailure> {
+        let mut vmm = self.connect(dir).map_err(FreezeFailure::Unchanged)?;
+        let doing = "freeze the disks";
+        vmm.freeze(request, overlays).map_err(|error| match error {
+            ClientError::Refused {
+                kind: ErrorKind::NotSynced,
+                ..
+            } => FreezeFailure::NotSynced(Error::internal(doing, error)),
+            ClientError::Refused { .. } => FreezeFailure::Unchanged(Error::internal(doing, error)),
+            error => FreezeFailure::Unknown(Error::internal(doing, error)),
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! Ending a guest: asked first, by force last.
+//!
+//! 1. The agent's `guest-shutdown`, if an agent answers. A lean guest without dbus ignores the power button, so the
+//!    agent is asked again and again until the deadline: the guest may still be starting.
+//! 2. The ACPI power button, pressed once at the beginning and once more half-way.
+//! 3. At the deadline the machine is killed, and the caller is told that it was: what the guest had not written by
+//!    then is lost, as after a power cut.
+
+use crate::image::StateReason;
+use crate::instance::Ending;
+use crate::supervisor::{Farewell, Heard};
+use crate::{Cloud, InstanceId, Result};
+use kiln_vmm::client::{ExitReason, ExitRecord};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often a guest without an answering agent is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Ends a guest and waits until its machine is gone. The answer is what to tell people if it did not end by itself
+/// though it was asked to.
+pub(crate) fn end(cloud: &Cloud, instance: &InstanceId, ending: Ending) -> Result<Option<String>> {
+    let dir = cloud.instance_directory(instance);
+    if !cloud.machines.is_running(&dir)? {
+        return gone_already(cloud, &dir, instance);
+    }
+    let Ending::Clean(timeout) = ending else {
+        cloud.machines.kill(&dir)?;
+        return Ok(None);
+    };
+    let began = Instant::now();
+    let deadline = began + timeout;
+    let mut heard = ask(cloud, &dir);
+    let mut presses = 1;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let wait = if heard == Heard::Yes {
+            left
+        } else {
+            left.min(ASK_AGAIN)
+        };
+        if let Some(record) = cloud.machines.wait_exit(&dir, wait)? {
+            return Ok(judge(instance, &record));
+        }
+        if !cloud.machines.is_running(&dir)? {
+            return gone_already(cloud, &dir, instance);
+        }
+        if left.is_zero() {
+            break;
+        }
+        if heard == Heard::No {
+            let half_way = began.elapsed() * 2 >= timeout && presses < 2;
+            heard = if half_way {
+                presses += 1;
+                ask(cloud, &dir)
+            } else {
+                cloud.machines.ask_agent(&dir, Farewell::PowerOff)
+            };
+        }
+    }
+    cloud.machines.kill(&dir)?;
+    let warning = format!(
+        "{instance} did not end within {} s ({}) and was ended by force: what it had not written yet is lost",
+        timeout.as_secs(),
+        match heard {
+            Heard::Yes => "its agent was asked",
+            Heard::No => "no agent answered, and the power button was ignored",
+        }
+    );
+    Ok(Some(warning))
+}
+
+/// Asks a guest to end, without waiting: the agent, or the power button.
+pub(crate) fn ask(cloud: &Cloud, dir: &Path) -> Heard {
+    if cloud.machines.ask_agent(dir, Farewell::PowerOff) == Heard::Yes {
+        return Heard::Yes;
+    }
+    if let Err(error) = cloud.machines.press_power_button(dir) {
+        tracing::debug!(dir = %dir.display(), %error, "the power button cannot be pressed");
+    }
+    Heard::No
+}
+
+fn gone_already(cloud: &Cloud, dir: &Path, instance: &InstanceId) -> Result<Option<String>> {
+    let record = cloud.machines.wait_exit(dir, Duration::ZERO)?;
+    Ok(record.and_then(|record| judge(instance, &record)))
+}
+
+fn judge(instance: &InstanceId, record: &ExitRecord) -> Option<String> {
+    if record.reason == ExitReason::Shutdown {
+        return None;
+    }
+    let why = explain(record);
+    Some(format!("{instance} did not end by itself: {}", why.message))
+}
+
+/// An exit record in EC2's words.
+pub(crate) fn explain(record: &ExitRecord) -> StateReason {
+    let (code, text) = match record.reason {
+        ExitReason::Shutdown => ("Client.InstanceInitiatedShutdown", "Instance initiated shutdown"),
+        ExitReason::Killed => ("Server.InternalError", "The machine was killed"),
+        ExitReason::GuestCrash => ("Client.InternalError", "The guest crashed"),
+        ExitReason::VmmError => ("Server.InternalError", "The machine failed"),
+        ExitReason::HostLost => ("Server.InternalError", "The host went away"),
+    };
+    let message = if record.detail.is_empty() || record.reason == ExitReason::Shutdown {
+        format!("{code}: {text}")
+    } else {
+        format!("{code}: {text}: {}", record.detail)
+    };
+    StateReason {
+        code: code.to_owned(),
+        message,
+    }
+}
+
+/// The reason of whatever a user asked for.
+pub(crate) fn user_initiated() -> StateReason {
+    StateReason {
+        code: "Client.UserInitiatedShutdown".to_owned(),
+        message: "Client.UserInitiatedShutdown: User initiated shutdown".to_owned(),
+    }
+}
+
+/// The reason of what went wrong on Kiln's side.
+pub(crate) fn server_error(message: impl std::fmt::Display) -> StateReason {
+    StateReason {
+        code: "Server.InternalError".to_owned(),
+        message: format!("Server.InternalError: {message}"),
+    }
+}

@@ -1,0 +1,36 @@
+//! Export: an image's root disk becomes a file that stands alone.
+//!
+//! What is read is sealed and named by the image's snapshot, so nothing has to be recorded: an export that is cut short
+//! leaves an unfinished file of the user's, and nothing in the store.
+
+use crate::catalog::{images, snapshots};
+use crate::image::ExportImage;
+use crate::{Cloud, Code, Error, Reply, Result, resolve};
+
+impl Cloud {
+    /// Writes an image's root disk into a file.
+    pub fn export_image(&self, request: ExportImage<'_>) -> Result<Reply<()>> {
+        let (layer, others) = self.catalog.read(|tx| {
+            let id = resolve::image(self, tx, &request.image)?;
+            let devices = images::devices(tx, &id)?;
+            let root = devices
+                .first()
+                .ok_or_else(|| Error::new(Code::InternalError, format!("image {id} has no disk")))?;
+            let layer = snapshots::find(tx, &root.snapshot)?
+                .and_then(|row| row.layer)
+                .ok_or_else(|| {
+                    Error::new(
+                        Code::InvalidAmiIdUnavailable,
+                        format!("image {id} is not available yet"),
+                    )
+                })?;
+            Ok((layer, devices.len().saturating_sub(1)))
+        })?;
+        // Held open: a layer that is removed meanwhile can still be read to its end.
+        let disk = self.layers.open_chain(&layer)?;
+        crate::disk_file::export(&disk, request.target, request.format, request.progress)?;
+        let warning = (others > 0)
+            .then(|| format!("the image has {others} more disks; only the root disk was exported"));
+        Ok(Reply::with((), warning.into_iter().collect()))
+    }
+}

@@ -1,0 +1,186 @@
+//! Work that takes several steps, and survives being cut short at any of them.
+//!
+//! Every piece of work is recorded before it does anything: one transaction reserves the rows it needs (states
+//! `pending`, `creating`), takes the instances it is about, and writes down an *operation* with its kind, its step and
+//! what it is about. Then come the steps outside the catalogue (files, processes), and at the end one transaction that
+//! makes the result true and forgets the operation.
+//!
+//! While a process is at work it holds a lock on `operations/<id>`. The kernel lets go of it when the process is gone,
+//! however it went; so an operation whose lock can be had was cut short, and whoever finds it (the next command, when
+//! it opens the home) finishes or undoes it. **An error takes the same way**: work that fails half-way is handed to
+//! the very code that recovers it after a crash. There is no second path for undoing.
+//!
+//! | kind | cut short | [`recover`] |
+//! |---|---|---|
+//! | import | anywhere | undone |
+//! | launch | before all its machines run | undone; its instances show as terminated, with the reason |
+//! | launch | after | finished |
+//! | freeze (image, snapshot) | before the machine may have moved to the overlays | undone |
+//! | freeze (image, snapshot) | after | finished: the overlay is the volume |
+//! | start, reboot | anywhere | as the machine is: running or stopped |
+//! | stop | anywhere | the guest goes on ending; it is stopped once its machine is gone |
+//! | terminate | anywhere | finished |
+//! | session | its process is gone | its instances are terminated |
+
+pub(crate) mod capacity;
+pub(crate) mod collect;
+mod create_image;
+mod create_snapshot;
+mod deregister;
+pub(crate) mod ending;
+mod export_image;
+pub(crate) mod freeze;
+mod import_image;
+pub(crate) mod launch;
+mod reboot;
+pub(crate) mod recover;
+mod run_instances;
+mod start;
+mod stop;
+mod terminate;
+mod verify;
+
+use crate::catalog::operations::{self, Operation};
+use crate::catalog::{from_json, to_json};
+use crate::{Cloud, Error, OperationId, Result};
+use rusqlite::Transaction;
+use rustix::fs::FlockOperation;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// The lock of an operation: whoever has it is the one that is at work on it.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    path: PathBuf,
+    /// Held open for its lock. It is not inherited by programs that are started (close-on-exec).
+    _file: File,
+}
+
+impl Hold {
+    /// Takes the lock of an operation; nothing if another process has it.
+    pub(crate) fn take(cloud: &Cloud, id: &OperationId) -> Result<Option<Hold>> {
+        let path = cloud.home.join("operations").join(id.as_str());
+        let locking = |error| Error::internal(format!("lock {}", path.display()), error);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+            .open(&path)
+            .map_err(locking)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Hold { path, _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(locking(error.into())),
+        }
+    }
+
+    /// Lets go of the lock of an operation that is no more. The id is never used again, so nobody can be waiting for
+    /// a file of that name.
+    pub(crate) fn release(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Work in progress, held by this process.
+#[derive(Debug)]
+pub(crate) struct Work<'c> {
+    pub(crate) cloud: &'c Cloud,
+    pub(crate) id: OperationId,
+    hold: Hold,
+}
+
+impl<'c> Work<'c> {
+    /// Records work of a kind. `reserve` runs in the same transaction and answers with what the work is about.
+    pub(crate) fn begin<P: Serialize>(
+        cloud: &'c Cloud,
+        kind: &'static str,
+        reserve: impl FnOnce(&Transaction<'_>, &OperationId) -> Result<P>,
+    ) -> Result<(Work<'c>, P)> {
+        let id = OperationId::mint()?;
+        let hold = Hold::take(cloud, &id)?
+            .ok_or_else(|| Error::internal("begin work", format!("{id} is taken already")))?;
+        let reserved = cloud.catalog.write(|tx| {
+            let new = Operation {
+                id: id.clone(),
+                kind: kind.to_owned(),
+                region: cloud.region.to_string(),
+                host: cloud.host.clone(),
+                owner: cloud.account.clone(),
+                step: Step::Intent.as_str().to_owned(),
+                payload: String::new(),
+            };
+            operations::insert(tx, &new)?;
+            let payload = reserve(tx, &id)?;
+            operations::rewrite(tx, &id, &to_json(&payload)?)?;
+            Ok(payload)
+        });
+        match reserved {
+            Ok(payload) => Ok((Work { cloud, id, hold }, payload)),
+            Err(error) => {
+                hold.release();
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over work that was cut short.
+    pub(crate) fn adopt(cloud: &'c Cloud, id: OperationId, hold: Hold) -> Work<'c> {
+        Work { cloud, id, hold }
+    }
+
+    /// Records that the work has come to a step.
+    pub(crate) fn advance(&self, step: Step) -> Result<()> {
+        self.cloud
+            .catalog
+            .write(|tx| operations::advance(tx, &self.id, step.as_str()))
+    }
+
+    /// Makes the result true and forgets the work, in one transaction.
+    pub(crate) fn finish(self, result: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
+        self.cloud.catalog.write(|tx| {
+            result(tx)?;
+            operations::finish(tx, &self.id)
+        })?;
+        self.hold.release();
+        Ok(())
+    }
+}
+
+/// How far work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Its rows are there, nothing else is certain.
+    Intent,
+    /// The overlays are whole and on disk; a machine may be using them.
+    Overlays,
+    /// The result is true; what is left is to start the guest again.
+    Restart,
+}
+
+impl Step {
+    fn as_str(self) -> &'static str {
+        match self {
+            Step::Intent => "intent",
+            Step::Overlays => "overlays",
+            Step::Restart => "restart",
+        }
+    }
+
+    /// Reads a step back; one that is not known counts as the first, at which nothing is certain.
+    pub(crate) fn of(operation: &Operation) -> Step {
+        [Step::Overlays, Step::Restart]
+            .into_iter()
+            .find(|step| step.as_str() == operation.step)
+            .unwrap_or(Step::Intent)
+    }
+}
+
+/// What work is about.
+pub(crate) fn payload<P: DeserializeOwned>(operation: &Operation) -> Result<P> {
+    Ok(from_json(&operation.payload)?)
+}

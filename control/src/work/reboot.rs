@@ -1,0 +1,112 @@
+//! RebootInstances: the guest begins anew.
+//!
+//! With an agent the guest restarts itself, and the machine counts a reset. Without one the power button is pressed
+//! and the machine started again. At the deadline the machine is reset, with a warning. The instance stays `running`
+//! all the while; cut short, it is what its machine is.
+
+use super::stop::at_once;
+use super::{Work, ending, launch, start};
+use crate::catalog::instances;
+use crate::catalog::operations::{self, Operation};
+use crate::instance::{Ending, RebootedInstances};
+use crate::state::InstanceState;
+use crate::supervisor::{Farewell, Heard};
+use crate::{Cloud, Error, InstanceId, Reply, Result, resolve};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+pub(super) const KIND: &str = "reboot";
+
+/// How often the machine is asked whether it has begun anew.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
+    instance: InstanceId,
+}
+
+impl Cloud {
+    /// RebootInstances. Answers when the guests have begun anew.
+    pub fn reboot_instances(&self, which: &[String], ending: Ending) -> Result<Reply<RebootedInstances>> {
+        self.refresh()?;
+        let ids = self.catalog.read(|tx| {
+            which
+                .iter()
+                .map(|text| resolve::instance(self, tx, text))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let mut warnings = Vec::new();
+        for rebooted in at_once(&ids, |id| self.reboot_one(id, ending)) {
+            warnings.extend(rebooted?);
+        }
+        let instance_ids = ids.iter().map(ToString::to_string).collect();
+        Ok(Reply::with(
+            RebootedInstances {
+                r#return: true,
+                instance_ids,
+            },
+            warnings,
+        ))
+    }
+
+    fn reboot_one(&self, id: &InstanceId, ending: Ending) -> Result<Option<String>> {
+        let (work, _) = Work::begin(self, KIND, |tx, operation| {
+            operations::claim(tx, operation, id)?;
+            instances::change(tx, id, &[InstanceState::Running], InstanceState::Running, None)?;
+            Ok(About { instance: id.clone() })
+        })?;
+        let done = self.begin_anew(id, ending);
+        start::settle(work, id, done.as_ref().err().map(ending::server_error))?;
+        done
+    }
+
+    fn begin_anew(&self, id: &InstanceId, ending: Ending) -> Result<Option<String>> {
+        let dir = self.instance_directory(id);
+        let Ending::Clean(timeout) = ending else {
+            self.machines.reset(&dir)?;
+            return Ok(None);
+        };
+        let before = self.machines.status(&dir)?.resets;
+        if self.machines.ask_agent(&dir, Farewell::Reboot) == Heard::No {
+            let warning = ending::end(self, id, ending)?;
+            launch::spawn(self, id)?;
+            return Ok(warning);
+        }
+        let deadline = Instant::now() + timeout;
+        while Instant::now() < deadline {
+            std::thread::sleep(LOOK_AGAIN);
+            if !self.machines.is_running(&dir)? {
+                // It powered off instead.
+                launch::spawn(self, id)?;
+                return Ok(None);
+            }
+            if self
+                .machines
+                .status(&dir)
+                .is_ok_and(|status| status.resets > before)
+            {
+                return Ok(None);
+            }
+        }
+        self.machines
+            .reset(&dir)
+            .map_err(|error| Error::internal(format!("reset {id}"), error))?;
+        Ok(Some(format!(
+            "{id} did not restart within {} s and was reset by force: what it had not written yet is lost",
+            timeout.as_secs()
+        )))
+    }
+}
+
+pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<String>> {
+    let about: About = super::payload(operation)?;
+    start::settle(
+        work,
+        &about.instance,
+        Some(ending::server_error("the reboot was cut short")),
+    )?;
+    Ok(Some(format!(
+        "the reboot of {} was cut short; it is now what its machine is",
+        about.instance
+    )))
+}

@@ -1,0 +1,81 @@
+//! Work that was cut short: found by its lock, which the kernel lets go of when a process is gone.
+
+use super::{Hold, Work, collect, freeze, import_image, reboot, run_instances, start, stop, terminate};
+use crate::catalog::operations::{self, Operation};
+use crate::{Cloud, Code, Error, Result};
+
+/// Finishes or undoes all work of this host and region that no living process is at; answers with a line about each.
+///
+/// Work that cannot be recovered now (a full disk, say) stays recorded and is tried again by the next command. It does
+/// not stop this one.
+pub(crate) fn run(cloud: &Cloud) -> Result<Vec<String>> {
+    let all = cloud
+        .catalog
+        .read(|tx| operations::all(tx, &cloud.host, cloud.region.as_str()))?;
+    let mut notices = Vec::new();
+    let mut found = false;
+    for operation in all {
+        // A lock that can be had may also mean that the work was finished since it was listed.
+        let Some(hold) = Hold::take(cloud, &operation.id)? else {
+            continue;
+        };
+        let Some(operation) = cloud.catalog.read(|tx| operations::find(tx, &operation.id))? else {
+            hold.release();
+            continue;
+        };
+        found = true;
+        match resume(cloud, &operation, hold) {
+            Ok(notice) => notices.extend(notice),
+            Err(error) => notices.push(format!(
+                "work on '{}' that was cut short cannot be put right yet: {error}",
+                operation.kind
+            )),
+        }
+    }
+    if found {
+        collect::sweep(cloud)?;
+    }
+    Ok(notices)
+}
+
+fn resume(cloud: &Cloud, operation: &Operation, hold: Hold) -> Result<Option<String>> {
+    tracing::debug!(id = %operation.id, kind = operation.kind, step = operation.step, "work was cut short");
+    let work = Work::adopt(cloud, operation.id.clone(), hold);
+    match operation.kind.as_str() {
+        run_instances::KIND => run_instances::resume(work, operation),
+        run_instances::SESSION => end_session(work, operation),
+        freeze::KIND => freeze::resume(work, operation),
+        import_image::KIND => import_image::resume(work, operation),
+        start::KIND => start::resume(work, operation),
+        stop::KIND => stop::resume(work, operation),
+        reboot::KIND => reboot::resume(work, operation),
+        terminate::KIND => terminate::resume(work, operation),
+        other => Err(Error::new(
+            Code::InternalError,
+            format!("there is no work of kind '{other}'"),
+        )),
+    }
+}
+
+/// The command that these instances lived for is gone.
+fn end_session(work: Work<'_>, operation: &Operation) -> Result<Option<String>> {
+    let about: run_instances::About = super::payload(operation)?;
+    let cloud = work.cloud;
+    let mut ended = Vec::new();
+    for instance in &about.instances {
+        let known = cloud
+            .catalog
+            .read(|tx| crate::catalog::instances::find(tx, instance))?;
+        if known.is_some_and(|row| row.state != crate::InstanceState::Terminated) {
+            cloud.terminate_one(instance)?;
+            ended.push(instance.to_string());
+        }
+    }
+    work.finish(|_| Ok(()))?;
+    Ok((!ended.is_empty()).then(|| {
+        format!(
+            "{} outlived its command and has been terminated",
+            ended.join(", ")
+        )
+    }))
+}

@@ -1,0 +1,458 @@
+//! RunInstances: one image, `count` machines.
+//!
+//! One transaction reserves everything: the reservation with its client token, `count` rows of instances (`pending`),
+//! their volumes (`creating`) and the layers those will have. It is also where it is decided whether the launch may
+//! happen at all: the image must be available, the snapshots completed, the host's memory enough beside what runs.
+//!
+//! Then, outside of any transaction and for each instance: its folder (with a copy of the kernel that was given), its
+//! layers (an overlay on each snapshot: nothing is copied, whatever the size), and its machine. The instances are
+//! `running` once all machines are.
+//!
+//! *All or none.* If one does not start, all are ended; they show as terminated, with the reason. If this process is
+//! killed before the last machine runs, the next command does the same; if after, it records what is the case.
+//!
+//! A launch with [`Lifetime::Session`] keeps a second operation, `session`, whose lock lives as long as the [`Cloud`]:
+//! whoever finds that lock free terminates the instances. It is recorded in the same transaction as the launch, so
+//! that there is no moment in which a killed command leaves something behind.
+
+use super::launch::{self, Plan};
+use super::{Hold, Work, capacity, ending};
+use crate::catalog::images::{self, ImageRow};
+use crate::catalog::instances::{self, InstanceRow, ReservationRow};
+use crate::catalog::operations::{self, Operation};
+use crate::catalog::{snapshots, tags, to_json};
+use crate::crash::crash_point;
+use crate::image::OnTermination;
+use crate::instance::{Lifetime, NewVolume, Reservation, RunInstances, VolumeSource};
+use crate::instance_type::InstanceType;
+use crate::moment::Moment;
+use crate::state::{ImageState, InstanceState, SnapshotState};
+use crate::tag;
+use crate::{Bytes, Cloud, Code, Error, InstanceId, OperationId, Reply, ReservationId, Result, resolve};
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+pub(super) const KIND: &str = "launch";
+pub(super) const SESSION: &str = "session";
+
+/// The most instances of one launch.
+const MOST: u32 = 100;
+/// The most volumes of one instance: `/dev/sdb` to `/dev/sdz` beside the root.
+const MOST_VOLUMES: usize = 25;
+
+/// What a launch, or a session, is about.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct About {
+    pub(super) instances: Vec<InstanceId>,
+    #[serde(default)]
+    pub(super) session: Option<OperationId>,
+}
+
+/// What the transaction came to.
+enum Reserved {
+    New(About, ReservationId),
+    /// The client token was used before, for this.
+    Known(ReservationId),
+}
+
+impl Cloud {
+    /// RunInstances. Answers when the guests run.
+    pub fn run_instances(&self, request: RunInstances) -> Result<Reply<Reservation>> {
+        let kind = InstanceType::find(request.instance_type.as_deref().unwrap_or(InstanceType::DEFAULT))?;
+        check(&request)?;
+        let session = match request.lifetime {
+            Lifetime::Persistent => None,
+            Lifetime::Session => Some(self.open_session()?),
+        };
+        let mut known = None;
+        let begun = Work::begin(self, KIND, |tx, id| {
+            match reserve(self, tx, id, &request, kind, session.as_ref().map(|(id, _)| id))? {
+                Reserved::New(about, reservation) => Ok((about, reservation)),
+                Reserved::Known(reservation) => {
+                    known = Some(reservation);
+                    Err(Error::new(Code::InternalError, "the client token is known"))
+                }
+            }
+        });
+        let (work, about, reservation) = match (begun, known) {
+            (_, Some(reservation)) => {
+                if let Some((_, hold)) = session {
+                    hold.release();
+                }
+                return Ok(Reply::new(self.describe_reservation(&reservation)?));
+            }
+            (Ok((work, (about, reservation))), None) => (work, about, reservation),
+            (Err(error), None) => {
+                if let Some((_, hold)) = session {
+                    hold.release();
+                }
+                return Err(error);
+            }
+        };
+        if let Some((_, hold)) = session
+            && let Ok(mut sessions) = self.sessions.lock()
+        {
+            sessions.push(hold);
+        }
+        crash_point!("run_instances.after_reservation");
+        if let Err(error) = carry_out(self, &request, &about) {
+            undo(work, &about, &ending::server_error(&error))?;
+            return Err(error);
+        }
+        work.finish(|tx| settle(tx, &about))?;
+        crash_point!("run_instances.after_running");
+        Ok(Reply::new(self.describe_reservation(&reservation)?))
+    }
+
+    fn open_session(&self) -> Result<(OperationId, Hold)> {
+        let id = OperationId::mint()?;
+        let hold = Hold::take(self, &id)?
+            .ok_or_else(|| Error::new(Code::InternalError, format!("{id} is taken already")))?;
+        Ok((id, hold))
+    }
+}
+
+/// Checks what can be checked without looking anything up.
+fn check(request: &RunInstances) -> Result<()> {
+    let refuse = |code, text: String| Err(Error::new(code, text));
+    tag::check_set(&request.tags)?;
+    if request.count == 0 || request.count > MOST {
+        return refuse(
+            Code::InvalidParameterValue,
+            format!("a launch is of 1 to {MOST} instances, not {}", request.count),
+        );
+    }
+    if request.kernel.is_some() && request.append.is_some() {
+        return refuse(
+            Code::InvalidParameterCombination,
+            "a kernel comes with its whole command line: words cannot be added to it".to_owned(),
+        );
+    }
+    let lines = [
+        request.append.as_deref(),
+        request.kernel.as_ref().map(|files| files.cmdline.as_str()),
+    ];
+    if lines
+        .into_iter()
+        .flatten()
+        .any(|line| line.contains(['\0', '\n']))
+    {
+        return refuse(
+            Code::InvalidParameterValue,
+            "a command line is one line".to_owned(),
+        );
+    }
+    if request.volumes.len() > MOST_VOLUMES {
+        return refuse(
+            Code::InvalidParameterValue,
+            format!("{} volumes: at most {MOST_VOLUMES} fit", request.volumes.len()),
+        );
+    }
+    if request
+        .client_token
+        .as_ref()
+        .is_some_and(|token| token.is_empty() || token.len() > 64)
+    {
+        return refuse(
+            Code::InvalidParameterValue,
+            "a client token has 1 to 64 characters".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn reserve(
+    cloud: &Cloud,
+    db: &Connection,
+    operation: &OperationId,
+    request: &RunInstances,
+    kind: &InstanceType,
+    session: Option<&OperationId>,
+) -> Result<Reserved> {
+    let fingerprint = fingerprint(request);
+    if let Some(token) = &request.client_token
+        && let Some(before) = instances::by_token(db, cloud.region.as_str(), &cloud.account, token)?
+    {
+        if before.parameters != fingerprint {
+            return Err(Error::new(
+                Code::IdempotentParameterMismatch,
+                format!("the client token '{token}' was used before, with other parameters"),
+            ));
+        }
+        return Ok(Reserved::Known(before.id));
+    }
+    let image = available_image(cloud, db, &request.image)?;
+    let plans = plan(cloud, db, &image, request)?;
+    capacity::check(cloud, db, kind.name, kind.memory(), request.count)?;
+
+    let reservation = ReservationRow {
+        id: ReservationId::mint()?,
+        owner: cloud.account.clone(),
+        client_token: request.client_token.clone(),
+        parameters: fingerprint,
+    };
+    instances::insert_reservation(db, &reservation, cloud.region.as_str())?;
+    let mut launched = Vec::new();
+    for launch_index in 0..request.count {
+        let row = InstanceRow {
+            id: InstanceId::mint()?,
+            region: cloud.region.to_string(),
+            host: cloud.host.clone(),
+            owner: cloud.account.clone(),
+            reservation: reservation.id.clone(),
+            launch_index,
+            image: image.id.clone(),
+            instance_type: kind.name.to_owned(),
+            vcpus: kind.vcpus,
+            memory: kind.memory(),
+            state: InstanceState::Pending,
+            reason: None,
+            transition: String::new(),
+            virtualization: image.virtualization,
+            root_device: image.root_device.clone(),
+            boot: launch::boot(request.kernel.as_ref(), request.append.clone()),
+            on_shutdown: request.on_shutdown,
+            operation: Some(operation.clone()),
+            launched: Moment::now(),
+        };
+        instances::insert(db, &row)?;
+        tags::set(db, row.id.as_str(), &request.tags)?;
+        launch::reserve_volumes(cloud, db, operation, &row.id, &plans)?;
+        launched.push(row.id);
+    }
+    if let Some(id) = session {
+        let about = About {
+            instances: launched.clone(),
+            session: None,
+        };
+        let new = Operation {
+            id: id.clone(),
+            kind: SESSION.to_owned(),
+            region: cloud.region.to_string(),
+            host: cloud.host.clone(),
+            owner: cloud.account.clone(),
+            step: "intent".to_owned(),
+            payload: to_json(&about)?,
+        };
+        operations::insert(db, &new)?;
+    }
+    Ok(Reserved::New(
+        About {
+            instances: launched,
+            session: session.cloned(),
+        },
+        reservation.id,
+    ))
+}
+
+/// What a client token stands for.
+fn fingerprint(request: &RunInstances) -> String {
+    format!(
+        "{:?}",
+        (
+            &request.image,
+            &request.instance_type,
+            request.count,
+            &request.tags,
+            request.root_size,
+            &request.volumes,
+            request
+                .kernel
+                .as_ref()
+                .map(|files| (&files.cmdline, files.initrd.is_some())),
+            &request.append,
+            request.on_shutdown,
+        )
+    )
+}
+
+fn available_image(cloud: &Cloud, db: &Connection, text: &str) -> Result<ImageRow> {
+    let id = resolve::image(cloud, db, text)?;
+    let row = images::find(db, &id)?
+        .ok_or_else(|| Error::new(Code::InvalidAmiIdNotFound, format!("there is no image {id}")))?;
+    if row.state != ImageState::Available {
+        return Err(Error::new(
+            Code::InvalidAmiIdUnavailable,
+            format!("the image {id} cannot be launched: it is {}", row.state),
+        ));
+    }
+    Ok(row)
+}
+
+/// The disks of the instances: those that the image names, then those that were asked for.
+fn plan(cloud: &Cloud, db: &Connection, image: &ImageRow, request: &RunInstances) -> Result<Vec<Plan>> {
+    let mut plans = Vec::new();
+    for device in images::devices(db, &image.id)? {
+        let (layer, size) = completed(db, device.snapshot.as_str())?;
+        let wanted = match request.root_size {
+            Some(wanted) if device.position == 0 => wanted,
+            _ => size,
+        };
+        if wanted < size {
+            return Err(Error::new(
+                Code::InvalidBlockDeviceMapping,
+                format!(
+                    "the root volume cannot have {wanted}: the image {} has {size}",
+                    image.id
+                ),
+            ));
+        }
+        check_size(wanted)?;
+        plans.push(Plan {
+            device: device.device,
+            base: Some((device.snapshot.to_string(), layer)),
+            size: wanted,
+            delete_on_termination: device.delete_on_termination,
+        });
+    }
+    for volume in &request.volumes {
+        let device = free_device(&plans)?;
+        plans.push(plan_volume(cloud, db, volume, device)?);
+    }
+    Ok(plans)
+}
+
+fn plan_volume(cloud: &Cloud, db: &Connection, volume: &NewVolume, device: String) -> Result<Plan> {
+    let (base, size) = match &volume.from {
+        VolumeSource::Empty(size) => {
+            check_size(*size)?;
+            (None, *size)
+        }
+        VolumeSource::Snapshot(text) => {
+            let id = resolve::snapshot(cloud, db, text)?;
+            let (layer, size) = completed(db, id.as_str())?;
+            (Some((id.to_string(), layer)), size)
+        }
+    };
+    Ok(Plan {
+        device,
+        base,
+        size,
+        delete_on_termination: volume.on_termination == OnTermination::Delete,
+    })
+}
+
+fn completed(db: &Connection, snapshot: &str) -> Result<(crate::id::LayerId, Bytes)> {
+    let id = crate::SnapshotId::parse(snapshot)?;
+    let row = snapshots::find(db, &id)?.ok_or_else(|| {
+        Error::new(
+            Code::InvalidSnapshotNotFound,
+            format!("there is no snapshot {id}"),
+        )
+    })?;
+    match (row.state, row.layer) {
+        (SnapshotState::Completed, Some(layer)) => Ok((layer, row.size)),
+        (state, _) => Err(Error::new(
+            Code::IncorrectState,
+            format!("snapshot {id} cannot be used: it is {state}"),
+        )),
+    }
+}
+
+fn check_size(size: Bytes) -> Result<()> {
+    if size.0 == 0 || !size.0.is_multiple_of(512) || size > Bytes::LARGEST_VOLUME {
+        return Err(Error::new(
+            Code::InvalidParameterValue,
+            format!(
+                "a volume cannot have {size}: whole sectors of 512 bytes, at most {}",
+                Bytes::LARGEST_VOLUME
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The first of `/dev/sdb` to `/dev/sdz` that no disk has, under either of its two names.
+fn free_device(taken: &[Plan]) -> Result<String> {
+    let is_taken = |letter: char| {
+        [format!("/dev/sd{letter}"), format!("/dev/xvd{letter}")]
+            .iter()
+            .any(|name| taken.iter().any(|plan| &plan.device == name))
+    };
+    let letter = ('b'..='z').find(|&letter| !is_taken(letter));
+    letter.map(|letter| format!("/dev/sd{letter}")).ok_or_else(|| {
+        Error::new(
+            Code::InvalidBlockDeviceMapping,
+            "all device names from /dev/sdb to /dev/sdz are taken",
+        )
+    })
+}
+
+/// The steps outside the catalogue.
+fn carry_out(cloud: &Cloud, request: &RunInstances, about: &About) -> Result<()> {
+    for instance in &about.instances {
+        launch::make_folder(cloud, instance, request.kernel.as_ref())?;
+    }
+    crash_point!("run_instances.after_folder");
+    for instance in &about.instances {
+        launch::make_layers(cloud, instance)?;
+    }
+    crash_point!("run_instances.after_overlays");
+    cloud.catalog.write(|tx| {
+        about
+            .instances
+            .iter()
+            .try_for_each(|instance| launch::attach_volumes(tx, instance))
+    })?;
+    crash_point!("run_instances.after_attach");
+    for instance in &about.instances {
+        launch::spawn(cloud, instance)?;
+        crash_point!("run_instances.after_spawn");
+    }
+    Ok(())
+}
+
+fn settle(db: &Connection, about: &About) -> Result<()> {
+    for instance in &about.instances {
+        instances::change(
+            db,
+            instance,
+            &[InstanceState::Pending],
+            InstanceState::Running,
+            None,
+        )?;
+    }
+    Ok(())
+}
+
+/// Ends what runs of a launch and forgets the rest.
+fn undo(work: Work<'_>, about: &About, reason: &crate::image::StateReason) -> Result<()> {
+    let cloud = work.cloud;
+    for instance in &about.instances {
+        cloud.machines.kill(&cloud.instance_directory(instance))?;
+    }
+    work.finish(|tx| {
+        for instance in &about.instances {
+            let row = instances::get(tx, instance)?;
+            launch::undo(cloud, tx, &row, reason)?;
+        }
+        match &about.session {
+            Some(session) => operations::finish(tx, session),
+            None => Ok(()),
+        }
+    })?;
+    for instance in &about.instances {
+        launch::remove_folder(cloud, instance)?;
+    }
+    super::collect::sweep(cloud)
+}
+
+/// Finishes a launch that was cut short if all its machines run, and undoes it otherwise.
+pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<String>> {
+    let about: About = super::payload(operation)?;
+    let cloud = work.cloud;
+    let mut all_run = true;
+    for instance in &about.instances {
+        all_run &= cloud.machines.is_running(&cloud.instance_directory(instance))?;
+    }
+    let names: Vec<String> = about.instances.iter().map(ToString::to_string).collect();
+    if all_run {
+        work.finish(|tx| settle(tx, &about))?;
+        return Ok(None);
+    }
+    undo(work, &about, &ending::server_error("the launch was cut short"))?;
+    Ok(Some(format!(
+        "the launch of {} was cut short and has been undone",
+        names.join(", ")
+    )))
+}
