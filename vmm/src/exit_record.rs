@@ -10,13 +10,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::instance_dir::{DirError, InstanceDir, Occupant};
+use crate::instance_dir::{DirError, InstanceDir, Occupant, Reserved};
 
 /// The file's name in the instance's folder.
 pub const FILE_NAME: &str = "exit.json";
 
 /// A record longer than this is none of ours: it bounds what a reader loads.
 const MAX_BYTES: u64 = 64 * 1024;
+/// Room that is taken in advance: a record with the longest detail, whatever is escaped in it.
+const ROOM: u64 = 32 * 1024;
 
 /// What ended the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,14 +83,24 @@ impl ExitRecord {
             .map(|occupant| Self::of_the_vanished(&occupant)))
     }
 
-    /// Writes the record to `dir`: complete and on disk, or not at all.
+    /// Takes room for a record in `dir`, and removes the one of a machine before.
+    ///
+    /// # Errors
+    /// The folder cannot be written to, or is full.
+    pub(crate) fn reserve(dir: &InstanceDir) -> Result<Reserved, DirError> {
+        let room = dir.reserve(FILE_NAME, ROOM)?;
+        dir.remove(FILE_NAME)?;
+        Ok(room)
+    }
+
+    /// Writes the record to the room taken for it: complete and on disk, or not at all.
     ///
     /// # Errors
     /// The file cannot be written, synced or renamed.
-    pub(crate) fn write(&self, dir: &InstanceDir) -> Result<(), DirError> {
+    pub(crate) fn write(&self, dir: &InstanceDir, room: Reserved) -> Result<(), DirError> {
         let mut text = serde_json::to_vec(self).map_err(|error| dir.malformed(FILE_NAME, &error))?;
         text.push(b'\n');
-        dir.replace_file(FILE_NAME, &text)
+        dir.fill(room, &text)
     }
 
     fn of_the_vanished(occupant: &Occupant) -> Self {
@@ -129,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = InstanceDir::open(folder.path()).unwrap();
         let record = ExitRecord::now(ExitReason::GuestCrash, "pvpanic", 3);
-        record.write(&dir).unwrap();
+        record.write(&dir, ExitRecord::reserve(&dir).unwrap()).unwrap();
         assert_eq!(ExitRecord::read(folder.path()).unwrap(), Some(record));
     }
 
@@ -143,7 +155,10 @@ mod tests {
     fn a_machine_that_runs_has_no_record_even_if_an_old_one_lies_there() {
         let folder = tempfile::tempdir().unwrap();
         let dir = InstanceDir::open(folder.path()).unwrap();
-        ExitRecord::now(ExitReason::Shutdown, "", 0).write(&dir).unwrap();
+        let room = ExitRecord::reserve(&dir).unwrap();
+        ExitRecord::now(ExitReason::Shutdown, "", 0)
+            .write(&dir, room)
+            .unwrap();
         let _lock = dir.lock().unwrap();
         assert_eq!(ExitRecord::read(folder.path()).unwrap(), None);
     }

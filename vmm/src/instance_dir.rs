@@ -8,10 +8,11 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 /// The lock's file: held by the parent and the VMM, freed when both are gone.
@@ -106,6 +107,14 @@ fn boot_id() -> String {
 pub struct InstanceDir {
     fd: OwnedFd,
     path: PathBuf,
+}
+
+/// Room in the folder for a file that is still to be written.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    name: &'static str,
+    new: String,
+    file: File,
 }
 
 /// The lock, held until this (and every copy that a child process inherited) is gone.
@@ -208,19 +217,40 @@ impl InstanceDir {
         }
     }
 
-    /// Puts `bytes` at `name`: synced, then renamed into place, then the folder synced.
+    /// Takes room for a file that will be put at `name` later, so that a disk that is full by then
+    /// does not matter. Nothing is at `name` yet.
     ///
     /// # Errors
-    /// Any step fails; `name` is then what it was.
-    pub(crate) fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), DirError> {
+    /// The file cannot be made, or there is no room.
+    pub(crate) fn reserve(&self, name: &'static str, room: u64) -> Result<Reserved, DirError> {
         let new = format!("{name}.new");
         self.remove(&new)?;
         // EXCL: what appears there in between is not ours to write to, link or not.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, &*new, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| self.refused(&new, errno))?;
-        let mut file = File::from(fd);
+        match rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, room) {
+            // Where files cannot be given room in advance they are written as any other.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+            Err(errno) => return Err(self.io("take room for", &new, errno.into())),
+        }
+        Ok(Reserved {
+            name,
+            new,
+            file: File::from(fd),
+        })
+    }
+
+    /// Puts `bytes` at the place of `reserved`: synced, then renamed into place, then the folder
+    /// synced.
+    ///
+    /// # Errors
+    /// Any step fails; what was there before still is.
+    pub(crate) fn fill(&self, reserved: Reserved, bytes: &[u8]) -> Result<(), DirError> {
+        let Reserved { name, new, mut file } = reserved;
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         file.write_all(bytes)
+            .and_then(|()| file.set_len(length))
             .map_err(|source| self.io("write", &new, source))?;
         file.sync_all().map_err(|source| self.io("sync", &new, source))?;
         rustix::fs::renameat(&self.fd, &*new, &self.fd, name)
@@ -237,6 +267,16 @@ impl InstanceDir {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(errno) => Err(self.io("remove", name, errno.into())),
         }
+    }
+
+    /// Makes a listening socket at `name`, in place of what was left there, for this user only
+    /// (whoever connects is asked for his identity, too).
+    ///
+    /// # Errors
+    /// `name` is a folder, or no socket is to be had.
+    pub fn listen(&self, name: &str) -> Result<UnixListener, DirError> {
+        self.remove(name)?;
+        UnixListener::bind(self.short_path(name)).map_err(|source| self.io("listen on", name, source))
     }
 
     /// Takes the lock. Others who only look hold it for an instant, so it is tried for a while.
@@ -388,7 +428,8 @@ mod tests {
         }
         assert!(dir.lock().is_err());
         // Files that are replaced take the link's place; what it points to stays.
-        dir.replace_file("exit.json", b"{}").unwrap();
+        let room = dir.reserve("exit.json", 100).unwrap();
+        dir.fill(room, b"{}").unwrap();
         assert_eq!(std::fs::read(folder.path().join("exit.json")).unwrap(), b"{}");
         assert_eq!(std::fs::read(&canary).unwrap(), b"alive");
     }
@@ -399,6 +440,18 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(folder.path(), &link).unwrap();
         assert!(InstanceDir::open(&link).is_err());
+    }
+
+    #[test]
+    fn hazard_a_socket_takes_the_place_of_a_link_and_not_what_it_points_to() {
+        let (folder, dir) = folder();
+        let canary = tempfile::NamedTempFile::new().unwrap();
+        std::os::unix::fs::symlink(canary.path(), folder.path().join(CONTROL_SOCKET)).unwrap();
+        let _listener = dir.listen(CONTROL_SOCKET).unwrap();
+        assert!(canary.path().is_file());
+        std::os::unix::net::UnixStream::connect(folder.path().join(CONTROL_SOCKET)).unwrap();
+        let again = dir.listen(CONTROL_SOCKET).unwrap();
+        drop(again);
     }
 
     #[test]

@@ -16,11 +16,13 @@
 //! the machine's own are turned away. They bound what a client can make the VMM hold, and keep one
 //! client from waiting for another.
 
+mod chain_disk;
 mod connection;
 mod freeze;
 mod kill;
 mod lease;
 pub(crate) mod lines;
+mod mux_agent;
 mod pause;
 mod powerdown;
 mod reset;
@@ -37,6 +39,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use chain_disk::ChainDisk;
+pub use mux_agent::MuxAgent;
 pub use server::{Orders, Server};
 pub use wire::{ControlError, ErrorKind, FileId, RunState};
 

@@ -28,14 +28,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 
+use rustix::fs::Mode;
 use rustix::process::Signal;
 
 pub use inherited::{forget_environment, take_ready_fd};
 pub use link::ToParent;
 pub use ready::{BootInfo, ReadySender, StartError};
 
-use crate::exit_record::{self, ExitReason, ExitRecord};
-use crate::instance_dir::{DirError, InstanceDir, Lock};
+use crate::exit_record::{ExitReason, ExitRecord};
+use crate::instance_dir::{DirError, InstanceDir, Lock, Reserved};
 
 /// What the VMM's process starts with.
 #[derive(Debug)]
@@ -75,6 +76,7 @@ pub fn run(
 struct Place {
     dir: InstanceDir,
     lock: Lock,
+    record: Reserved,
     signals: signals::Signals,
     in_background: bool,
 }
@@ -91,8 +93,10 @@ fn start(dir: &Path, in_background: bool, ready: &ReadySender) -> Result<Option<
         // A session of its own: no terminal's hang-up, no shell's job control reaches it.
         rustix::process::setsid().map_err(|errno| host(errno.into()))?;
     }
+    // What is made in the folder from here on is this user's alone, the sockets first of all.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let lock = dir.lock().map_err(start_error)?;
-    dir.remove(exit_record::FILE_NAME).map_err(start_error)?;
+    let record = ExitRecord::reserve(&dir).map_err(start_error)?;
     let log = dir.open_log(crate::instance_dir::VMM_LOG).map_err(start_error)?;
     if in_background {
         inherited::redirect_stdio(&log).map_err(host)?;
@@ -102,6 +106,7 @@ fn start(dir: &Path, in_background: bool, ready: &ReadySender) -> Result<Option<
     Ok(Some(Place {
         dir,
         lock,
+        record,
         signals,
         in_background,
     }))
@@ -132,12 +137,13 @@ impl Place {
                 drop(others);
                 drop(ready);
                 let watch = watch::Watch::new(child, own, self.signals, self.in_background);
-                watch.until_the_end(&self.dir)
+                watch.until_the_end(&self.dir, self.record)
                 // The lock goes with `self.lock`, after the record was written.
             }
             Ok((None, (others, own))) => {
                 drop(others);
                 drop(self.signals);
+                drop(self.record);
                 let status = child(parent, self.dir, self.lock, own, ready, vmm);
                 // SAFETY: ends the process; nothing is left to be flushed or destroyed, and threads
                 // that still run must not see destructors run under them.
@@ -146,7 +152,7 @@ impl Place {
             Err(error) => {
                 ready.error(&error);
                 let record = ExitRecord::now(ExitReason::VmmError, error.message, 0);
-                watch::write_record(&record, &self.dir);
+                watch::write_record(&record, &self.dir, self.record);
                 ExitCode::FAILURE
             }
         }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus};
 use super::link::{Order, Report};
 use super::signals::{self, Signals};
 use crate::exit_record::{ExitReason, ExitRecord};
-use crate::instance_dir::InstanceDir;
+use crate::instance_dir::{InstanceDir, Reserved};
 use crate::sandbox::{self, ThreadKind};
 
 /// The longest line that the VMM may send. It stops one that was taken over from filling us.
@@ -51,15 +51,16 @@ impl Watch {
     }
 
     /// Waits, then writes the record. The exit status is 0 if the guest powered off.
-    pub(super) fn until_the_end(mut self, dir: &InstanceDir) -> ExitCode {
-        // Nothing that follows needs a privilege, and no dump of this process is worth anything.
-        if let Err(error) = sandbox::give_up_privileges() {
-            tracing::warn!("the parent keeps its privileges: {error}");
+    pub(super) fn until_the_end(mut self, dir: &InstanceDir, room: Reserved) -> ExitCode {
+        // What the VMM tells is not to be trusted: should it take over this process, too, it finds
+        // nothing to do with it.
+        if let Err(error) = sandbox::confine_parent() {
+            tracing::warn!("the parent is not confined: {error}");
         }
         let status = self.wait();
         self.reports.read_all(&self.link);
         let record = self.reports.record(status);
-        write_record(&record, dir);
+        write_record(&record, dir, room);
         if record.reason == ExitReason::Shutdown {
             ExitCode::SUCCESS
         } else {
@@ -206,9 +207,9 @@ fn of_status(status: Option<WaitStatus>) -> (ExitReason, String) {
 }
 
 /// Writes the record; what cannot be written is at least in the log.
-pub(super) fn write_record(record: &ExitRecord, dir: &InstanceDir) {
+pub(super) fn write_record(record: &ExitRecord, dir: &InstanceDir, room: Reserved) {
     tracing::info!(reason = ?record.reason, resets = record.resets, "ended: {}", record.detail);
-    if let Err(error) = record.write(dir) {
+    if let Err(error) = record.write(dir, room) {
         tracing::error!("the exit record could not be written: {error}");
     }
 }

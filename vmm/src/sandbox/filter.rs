@@ -62,7 +62,7 @@ fn program(kind: ThreadKind) -> Result<BpfProgram, seccompiler::BackendError> {
 }
 
 fn add_conditions(kind: ThreadKind, rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
-    use ThreadKind::{Console, Control, Main, Process, Rng, Vcpu};
+    use ThreadKind::{Console, Control, Main, Parent, Process, Rng, Vcpu};
 
     // A signal to a thread of this process: kicks of vCPUs, abort.
     let own = u64::from(std::process::id());
@@ -87,7 +87,7 @@ fn add_conditions(kind: ThreadKind, rules: &mut Rules) -> Result<(), seccompiler
         allow(rules, libc::SYS_statx, masked(2, empty_path, empty_path)?)?;
         allow(rules, libc::SYS_newfstatat, masked(3, empty_path, empty_path)?)?;
     }
-    if matches!(kind, Console | Control | Process) {
+    if matches!(kind, Console | Control | Process | Parent) {
         allow(rules, libc::SYS_ioctl, equal(1, libc::FIONBIO)?)?;
     }
     if matches!(kind, Process | Main | Control) {

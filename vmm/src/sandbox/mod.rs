@@ -15,9 +15,11 @@
 //! * [`confine`] narrows the calling thread to what its [`ThreadKind`] needs. Filters add up: no
 //!   thread can get back what the process gave away.
 //!
-//! No filter allows to open a file, to make a socket or to run a program. A forbidden call ends
+//! No filter of a VMM's threads allows to open a file, to make a socket or to run a program; the
+//! parent's allows to open and rename, which its one folder needs. A forbidden call ends
 //! the process at once and is named in the exit record ([`violation`]).
 
+mod devices;
 mod filter;
 mod namespaces;
 mod privileges;
@@ -26,6 +28,7 @@ pub(crate) mod violation;
 
 use std::io;
 
+pub use devices::{ConfinedPort, DeviceThreads};
 pub use syscalls::name as syscall_name;
 
 /// What a thread does, and so which system calls it needs.
@@ -46,11 +49,13 @@ pub enum ThreadKind {
     Rng,
     /// Serves the control socket.
     Control,
+    /// The parent process: waits for the others and writes the exit record.
+    Parent,
 }
 
 impl ThreadKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Process,
         Self::Main,
         Self::Vcpu,
@@ -58,6 +63,7 @@ impl ThreadKind {
         Self::Console,
         Self::Rng,
         Self::Control,
+        Self::Parent,
     ];
 
     /// The word in messages.
@@ -70,6 +76,7 @@ impl ThreadKind {
             Self::Console => "console",
             Self::Rng => "rng",
             Self::Control => "control",
+            Self::Parent => "parent",
         }
     }
 }
@@ -124,13 +131,15 @@ pub fn enter() -> Result<Notes, SandboxError> {
     Ok(notes)
 }
 
-/// What a process that waits for a sandboxed one gives up: capabilities, new privileges, dumps.
+/// Leaves a process that waits for a sandboxed one the right to write its record, and no other.
 ///
 /// # Errors
 /// A step failed; those before it hold.
-pub(crate) fn give_up_privileges() -> Result<(), SandboxError> {
+pub(crate) fn confine_parent() -> Result<(), SandboxError> {
+    violation::install()?;
     privileges::limit_resources()?;
-    privileges::drop_all()
+    privileges::drop_all()?;
+    filter::install(ThreadKind::Parent)
 }
 
 /// Narrows the calling thread to what `kind` needs. Outside the sandbox (a device in a unit test)

@@ -48,6 +48,15 @@ impl BlockGate {
         }
     }
 
+    /// As [`drained`](Self::drained), at most for `patience`; false if something still is in flight.
+    pub fn is_drained_within(&self, patience: Duration) -> bool {
+        let state = self.state.lock();
+        let waited = self
+            .changed
+            .wait_timeout_while(state, patience, |state| state.in_flight > 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.in_flight == 0
+    }
+
     /// Opens the gate.
     pub fn open(&self) {
         let mut state = self.state.lock();

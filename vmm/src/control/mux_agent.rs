@@ -1,0 +1,43 @@
+//! The guest's agent behind the multiplexer of its port.
+
+use std::time::Duration;
+
+use kiln_agent::message::Request;
+use kiln_agent::mux::{CallError, MuxHandle};
+
+use super::{ControlError, ErrorKind, GuestAgent};
+
+/// How long a thaw may take to be confirmed. File systems thaw in no time; the agent may be slow
+/// on an emulated CPU.
+const THAW_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The agent, reached through a mux of this process.
+#[derive(Debug, Clone)]
+pub struct MuxAgent(MuxHandle);
+
+impl MuxAgent {
+    /// The agent behind `handle`.
+    pub fn new(handle: MuxHandle) -> Self {
+        Self(handle)
+    }
+
+    fn call(&self, request: &Request, patience: Duration) -> Result<(), ControlError> {
+        let failed = |error: CallError| ControlError::new(ErrorKind::Agent, error.to_string());
+        self.0.call(request, patience).map(drop).map_err(failed)
+    }
+}
+
+impl GuestAgent for MuxAgent {
+    fn is_heard(&self) -> bool {
+        self.0.is_agent_there()
+    }
+
+    fn freeze(&self, lease: Duration) -> Result<(), ControlError> {
+        let deadline_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        self.call(&Request::Freeze { deadline_ms }, lease)
+    }
+
+    fn thaw(&self) -> Result<(), ControlError> {
+        self.call(&Request::Thaw, THAW_PATIENCE)
+    }
+}
