@@ -191,6 +191,14 @@ impl InstanceDir {
         self.open_or_create(name, OFlags::RDWR | OFlags::APPEND)
     }
 
+    /// Opens a plain file for reading and writing anywhere, made (0600) if it is not there.
+    ///
+    /// # Errors
+    /// As [`Self::open_existing`].
+    pub fn open_writable(&self, name: &str) -> Result<File, DirError> {
+        self.open_or_create(name, OFlags::RDWR)
+    }
+
     fn open_or_create(&self, name: &str, access: OFlags) -> Result<File, DirError> {
         let flags = access | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
@@ -284,7 +292,7 @@ impl InstanceDir {
     /// # Errors
     /// [`DirError::Locked`] if a machine runs here.
     pub(crate) fn lock(&self) -> Result<Lock, DirError> {
-        let file = self.open_or_create(LOCK, OFlags::RDWR)?;
+        let file = self.open_writable(LOCK)?;
         let started = Instant::now();
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

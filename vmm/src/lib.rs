@@ -23,6 +23,7 @@ pub mod arch;
 pub mod boot;
 pub mod bus;
 pub mod client;
+pub mod console_log;
 pub mod control;
 pub mod exit_record;
 pub mod instance_dir;

@@ -68,19 +68,26 @@ pub fn run() -> Result<Verdict, ProbeError> {
 
     for what in ["cmpxchg16b", "xsave or xrstor"] {
         if let Some(why) = until_port(&mut vcpu)? {
-            return Ok(Verdict::Unusable(format!("its KVM cannot do {what} in ring 0: {why}")));
+            return Ok(Verdict::Unusable(format!(
+                "its KVM cannot do {what} in ring 0: {why}"
+            )));
         }
     }
     let mut best = Duration::MAX;
     for _ in 0..TRIES {
         let began = Instant::now();
         if let Some(why) = until_port(&mut vcpu)? {
-            return Ok(Verdict::Unusable(format!("its KVM cannot run a loop in ring 0: {why}")));
+            return Ok(Verdict::Unusable(format!(
+                "its KVM cannot run a loop in ring 0: {why}"
+            )));
         }
         best = best.min(began.elapsed());
     }
     Ok(if best > SLOW {
-        Verdict::Unusable(format!("its KVM interprets ring 0 ({ROUNDS} rounds took {} ms)", best.as_millis()))
+        Verdict::Unusable(format!(
+            "its KVM interprets ring 0 ({ROUNDS} rounds took {} ms)",
+            best.as_millis()
+        ))
     } else {
         Verdict::Usable
     })
@@ -99,7 +106,10 @@ fn until_port(vcpu: &mut Vcpu) -> Result<Option<String>, KvmError> {
 }
 
 fn has_xsave(cpuid: &CpuId) -> bool {
-    cpuid.as_slice().iter().any(|leaf| leaf.function == 1 && leaf.ecx & 1 << 26 != 0)
+    cpuid
+        .as_slice()
+        .iter()
+        .any(|leaf| leaf.function == 1 && leaf.ecx & 1 << 26 != 0)
 }
 
 /// Writes page tables and code.
@@ -156,11 +166,29 @@ fn enter_64_bit(vcpu: &Vcpu, cpuid: &CpuId) -> Result<(), KvmError> {
         g: 1,
         ..Default::default()
     };
-    sregs.cs = kvm_segment { selector: 0x8, type_: 0b1011, db: 0, l: 1, ..flat };
+    sregs.cs = kvm_segment {
+        selector: 0x8,
+        type_: 0b1011,
+        db: 0,
+        l: 1,
+        ..flat
+    };
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (flat, flat, flat, flat, flat);
     // Required by VMX: a busy 64-bit TSS, an unusable LDT.
-    sregs.tr = kvm_segment { type_: 0b1011, s: 0, db: 0, g: 0, limit: 0x67, selector: 0x18, ..flat };
-    sregs.ldt = kvm_segment { unusable: 1, present: 0, ..Default::default() };
+    sregs.tr = kvm_segment {
+        type_: 0b1011,
+        s: 0,
+        db: 0,
+        g: 0,
+        limit: 0x67,
+        selector: 0x18,
+        ..flat
+    };
+    sregs.ldt = kvm_segment {
+        unusable: 1,
+        present: 0,
+        ..Default::default()
+    };
     sregs.cr0 = PE_MP_ET_NE_WP_PG;
     sregs.cr3 = PML4;
     sregs.cr4 = PAE_OSFXSR_OSXMMEXCPT | if has_xsave(cpuid) { OSXSAVE } else { 0 };
@@ -193,7 +221,9 @@ mod tests {
         let verdict = run().expect("this host has a /dev/kvm");
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         let flags = std::fs::read_to_string("/proc/cpuinfo").expect("procfs");
-        let hardware = flags.split_whitespace().any(|flag| flag == "svm" || flag == "vmx");
+        let hardware = flags
+            .split_whitespace()
+            .any(|flag| flag == "svm" || flag == "vmx");
         assert_eq!(verdict == Verdict::Usable, hardware, "{verdict:?}");
     }
 }
