@@ -152,13 +152,12 @@ impl InstanceDir {
             path: path.to_owned(),
             source: errno.into(),
         })?;
-        Ok(Self {
-            fd,
-            path: path.to_owned(),
-        })
+        // It is to mean the same after a change of the working folder.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { fd, path })
     }
 
-    /// The path it was opened by.
+    /// The path it was opened by, made absolute.
     pub fn path(&self) -> &Path {
         &self.path
     }

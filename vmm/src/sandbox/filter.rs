@@ -37,15 +37,25 @@ pub(super) fn install(kind: ThreadKind) -> Result<(), SandboxError> {
         seccompiler::apply_filter(&program).map_err(|error| failed(error.to_string()))
     };
     if kind == ThreadKind::Process {
-        apply(without_clone3())?;
+        apply(without_the_absent())?;
     }
     apply(program(kind))
 }
 
-/// clone3's flags lie in memory, where no filter sees them. That there is no such call makes the C
-/// library use clone, whose flags are checked.
-fn without_clone3() -> Result<BpfProgram, seccompiler::BackendError> {
-    let rules = Rules::from([(libc::SYS_clone3, Vec::new())]);
+/// Calls that are answered as if the kernel did not have them, since the caller has another way.
+///
+/// * clone3: its flags lie in memory, where no filter sees them; the C library then uses clone,
+///   whose flags are checked.
+/// * readlink of `/proc/self/fd`: how a file that came as a descriptor learns its name for messages.
+const ABSENT: [libc::c_long; 3] = [libc::SYS_clone3, libc::SYS_readlinkat, SYS_READLINK];
+
+#[cfg(target_arch = "x86_64")]
+const SYS_READLINK: libc::c_long = libc::SYS_readlink;
+#[cfg(not(target_arch = "x86_64"))]
+const SYS_READLINK: libc::c_long = libc::SYS_readlinkat;
+
+fn without_the_absent() -> Result<BpfProgram, seccompiler::BackendError> {
+    let rules: Rules = ABSENT.into_iter().map(|call| (call, Vec::new())).collect();
     let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;
     SeccompFilter::new(rules, SeccompAction::Allow, absent, arch)?.try_into()
@@ -90,9 +100,11 @@ fn add_conditions(kind: ThreadKind, rules: &mut Rules) -> Result<(), seccompiler
     if matches!(kind, Console | Control | Process | Parent) {
         allow(rules, libc::SYS_ioctl, equal(1, libc::FIONBIO)?)?;
     }
+    if kind != Parent {
+        // Let through to `without_the_absent`, which outweighs this.
+        rules.extend(ABSENT.map(|call| (call, Vec::new())));
+    }
     if matches!(kind, Process | Main | Control) {
-        // Let through to `without_clone3`, which outweighs this.
-        rules.insert(libc::SYS_clone3, Vec::new());
         allow(
             rules,
             libc::SYS_clone,

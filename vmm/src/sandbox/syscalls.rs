@@ -67,6 +67,7 @@ const CONDITIONAL: Group = &[
     (libc::SYS_tgkill, "SYS_tgkill"),
     (libc::SYS_clone, "SYS_clone"),
     (libc::SYS_clone3, "SYS_clone3"),
+    (libc::SYS_readlinkat, "SYS_readlinkat"),
 ];
 
 group! {
@@ -74,7 +75,7 @@ group! {
     FORBIDDEN: SYS_openat SYS_openat2 SYS_socket SYS_socketpair SYS_connect SYS_bind SYS_listen
         SYS_execve SYS_execveat SYS_kill SYS_tkill SYS_ptrace SYS_process_vm_readv
         SYS_process_vm_writev SYS_unlinkat SYS_renameat SYS_renameat2 SYS_linkat SYS_symlinkat
-        SYS_mkdirat SYS_mknodat SYS_fchmodat SYS_fchownat SYS_fchmod SYS_fchown SYS_readlinkat
+        SYS_mkdirat SYS_mknodat SYS_fchmodat SYS_fchownat SYS_fchmod SYS_fchown
         SYS_faccessat SYS_faccessat2 SYS_getdents64 SYS_mount SYS_umount2 SYS_pivot_root
         SYS_chroot SYS_unshare SYS_setns SYS_setuid SYS_setgid SYS_setresuid SYS_setresgid
         SYS_capset SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_io_uring_setup
@@ -132,7 +133,6 @@ const OLD: Group = &[
     (libc::SYS_stat, "SYS_stat"),
     (libc::SYS_lstat, "SYS_lstat"),
     (libc::SYS_access, "SYS_access"),
-    (libc::SYS_readlink, "SYS_readlink"),
     (libc::SYS_unlink, "SYS_unlink"),
     (libc::SYS_rename, "SYS_rename"),
     (libc::SYS_fork, "SYS_fork"),

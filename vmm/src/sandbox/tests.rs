@@ -146,6 +146,7 @@ fn what_was_opened_before_can_be_used_by_those_who_need_it() {
         file.write_all_at(b"inside", 0).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 6);
         file.sync_data().unwrap();
+        assert!(std::fs::read_link("/proc/self/fd/0").is_err());
         file.set_len(3).unwrap();
     });
     assert_eq!((report.as_str(), exit_status(status)), ("", Some(0)));
