@@ -13,9 +13,6 @@ use super::{GuestMemory, QueueError};
 /// A slice of guest memory that other threads and the guest may write at the same time.
 pub type Slice<'m> = VolatileSlice<'m, BS<'m, ()>>;
 
-/// The most bytes that one chain may describe; the specification's own limit (2.7.4.2).
-const MAX_CHAIN_BYTES: u64 = 1 << 32;
-
 /// One piece of guest memory that the driver lent to the device. Where it lies is the driver's word; it
 /// is checked against guest memory when it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +26,8 @@ pub struct Buffer {
 /// What the driver made available by one entry of the ring.
 ///
 /// Every descriptor was copied out of guest memory exactly once, so a driver that rewrites it meanwhile
-/// changes nothing. There are at most as many buffers as the queue has entries.
+/// changes nothing. There are at most as many buffers as the queue has entries; their lengths may add up to
+/// any sum, so each device bounds what one request makes it do.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     head: u16,
@@ -80,7 +78,6 @@ impl Chain {
         };
         let mut nested = false;
         let mut index = head;
-        let mut bytes: u64 = 0;
         let mut steps: u16 = 0;
         loop {
             let descriptor = table.descriptor(memory, index)?;
@@ -108,10 +105,6 @@ impl Chain {
             steps = steps.saturating_add(1);
             if steps > size {
                 return Err(QueueError::ChainTooLong { size });
-            }
-            bytes = bytes.saturating_add(descriptor.len().into());
-            if bytes > MAX_CHAIN_BYTES {
-                return Err(QueueError::ChainTooLarge);
             }
             let buffer = Buffer {
                 address: descriptor.addr(),

@@ -52,9 +52,6 @@ pub enum QueueError {
         /// Size of the queue.
         size: u16,
     },
-    /// The buffers of a chain sum up to more than 4 GiB.
-    #[error("a chain of more than 4 GiB")]
-    ChainTooLarge,
     /// An indirect table without negotiation, within another, or within a chain.
     #[error("indirect descriptor where none is allowed")]
     IndirectMisused,
@@ -274,3 +271,6 @@ impl VirtQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,3 +253,6 @@ fn fill(bytes: &mut [u8]) -> usize {
     }
     done
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,13 @@ impl Block {
     }
 }
 
+impl Drop for Block {
+    /// All threads are asked to stop before one is waited for: they wait for each other's turn.
+    fn drop(&mut self) {
+        self.reset();
+    }
+}
+
 impl VirtioDevice for Block {
     fn device_type(&self) -> DeviceType {
         DeviceType::Block

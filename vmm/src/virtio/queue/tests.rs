@@ -1,0 +1,344 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::virtio::VERSION_1;
+use crate::virtio::ring::{ALL, DATA, END, INDIRECT, NEXT, Recorder, Ring, SEAM, WRITE, memory};
+
+const SIZE: u16 = 8;
+
+fn ring() -> (Ring, VirtQueue, Arc<Recorder>) {
+    let memory = memory();
+    let ring = Ring::new(&memory, 0x4000, SIZE);
+    let interrupt = Arc::new(Recorder::default());
+    let queue = ring.queue(0, &interrupt, ALL);
+    (ring, queue, interrupt)
+}
+
+fn popped(queue: &mut VirtQueue) -> Chain {
+    queue.pop().expect("a good chain").expect("available")
+}
+
+#[test]
+fn a_chain_gives_its_bytes_in_order_and_takes_them_likewise() {
+    let (mut ring, mut queue, _) = ring();
+    ring.write(DATA, b"hello, ");
+    ring.write(DATA + 0x100, b"world");
+    ring.chain(&[
+        (DATA, 7, false),
+        (DATA + 0x100, 5, false),
+        (DATA + 0x200, 3, true),
+        (DATA + 0x300, 9, true),
+    ]);
+    let chain = popped(&mut queue);
+    assert_eq!((chain.readable_len(), chain.writable_len()), (12, 12));
+    let mut text = [0; 8];
+    chain.read_at(&ring.memory, 3, &mut text).expect("inside");
+    assert_eq!(&text, b"lo, worl");
+    chain.write_at(&ring.memory, 1, b"abcdef").expect("inside");
+    assert_eq!(ring.read(DATA + 0x200, 3), b"\0ab");
+    assert_eq!(ring.read(DATA + 0x300, 5), b"cdef\0");
+    queue.complete(&chain, 7).expect("used ring");
+    assert_eq!(ring.used(), [(0, 7)]);
+    assert!(queue.pop().expect("empty").is_none());
+}
+
+#[test]
+fn a_buffer_may_cross_from_one_region_into_the_next() {
+    let (mut ring, mut queue, _) = ring();
+    ring.chain(&[(SEAM - 3, 6, true)]);
+    let chain = popped(&mut queue);
+    chain
+        .write_at(&ring.memory, 0, b"abcdef")
+        .expect("both regions are memory");
+    assert_eq!(ring.read(SEAM - 3, 6), b"abcdef");
+    assert_eq!(chain.writable(&ring.memory, 0, 6).expect("inside").len(), 2);
+}
+
+#[test]
+fn hazard_buffers_at_the_edges_of_memory_are_refused_before_a_byte_is_touched() {
+    let edges = [
+        (END - 4, 8),
+        (END, 1),
+        (END - 1, u32::MAX),
+        (DATA, u32::MAX),
+        (u64::MAX - 3, 8),
+        (u64::MAX, 1),
+        (1 << 63, 1),
+    ];
+    for (address, len) in edges {
+        let (mut ring, mut queue, interrupt) = ring();
+        ring.write(END - 4, &[7; 4]);
+        ring.chain(&[(address, len, true)]);
+        let chain = popped(&mut queue);
+        let error = chain.write_at(&ring.memory, 0, &vec![0xee; (len as usize).min(8 << 20)]);
+        assert!(
+            matches!(error, Err(QueueError::BufferOutsideMemory { .. })),
+            "{address:#x}+{len:#x}: {error:?}"
+        );
+        assert_eq!(ring.read(END - 4, 4), [7; 4], "{address:#x}+{len:#x}");
+        queue.complete(&chain, 0).expect("the queue lives");
+        assert!(interrupt.broken().is_empty());
+    }
+}
+
+#[test]
+fn hazard_empty_buffers_are_skipped() {
+    let (mut ring, mut queue, _) = ring();
+    ring.write(DATA, b"ab");
+    ring.chain(&[
+        (u64::MAX, 0, false),
+        (DATA, 1, false),
+        (0, 0, false),
+        (DATA + 1, 1, false),
+    ]);
+    let chain = popped(&mut queue);
+    let mut text = [0; 2];
+    chain
+        .read_at(&ring.memory, 0, &mut text)
+        .expect("two bytes in all");
+    assert_eq!(&text, b"ab");
+    let mut text = [0; 3];
+    assert!(matches!(
+        chain.read_at(&ring.memory, 0, &mut text),
+        Err(QueueError::ChainTooShort { wanted: 3 })
+    ));
+}
+
+/// Offers what `prepare` made at descriptor 0 and returns the error that it is.
+fn broken_by(prepare: impl FnOnce(&mut Ring)) -> String {
+    let (mut ring, mut queue, interrupt) = ring();
+    prepare(&mut ring);
+    let error = queue.pop().expect_err("the driver broke the ring");
+    assert_eq!(interrupt.broken(), [error.to_string()], "told once");
+    // An entry that is broken is looked at once: nothing comes any more, and nothing is told again.
+    for _ in 0..1000 {
+        assert!(queue.pop().expect("empty now").is_none());
+        assert!(!queue.rearm().expect("no more"));
+    }
+    assert_eq!(interrupt.broken().len(), 1);
+    error.to_string()
+}
+
+#[test]
+fn hazard_a_chain_that_loops_ends_after_as_many_steps_as_the_queue_has_entries() {
+    let itself = broken_by(|ring| {
+        ring.descriptor(0, (DATA, 4, NEXT, 0));
+        ring.offer(0);
+    });
+    assert_eq!(itself, "a chain of more than 8 descriptors");
+    let all = broken_by(|ring| {
+        for index in 0..SIZE {
+            ring.descriptor(index, (DATA, 4, NEXT, (index + 1) % SIZE));
+        }
+        ring.offer(3);
+    });
+    assert_eq!(all, "a chain of more than 8 descriptors");
+}
+
+#[test]
+fn hazard_an_index_beyond_the_table_is_no_descriptor() {
+    for index in [SIZE, SIZE + 1, 0x7fff, 0xffff] {
+        let head = broken_by(|ring| ring.offer(index));
+        assert_eq!(head, format!("descriptor {index} of a table of 8"));
+        let next = broken_by(|ring| {
+            ring.descriptor(0, (DATA, 4, NEXT, index));
+            ring.offer(0);
+        });
+        assert_eq!(next, format!("descriptor {index} of a table of 8"));
+    }
+}
+
+#[test]
+fn hazard_more_available_than_the_queue_holds() {
+    for index in [SIZE + 1, 0x7fff, 0xffff] {
+        let overflow = broken_by(|ring| {
+            ring.descriptor(0, (DATA, 4, 0, 0));
+            ring.set_available(index);
+        });
+        assert_eq!(
+            overflow,
+            "more requests made available than the queue's 8 entries"
+        );
+    }
+}
+
+#[test]
+fn hazard_an_entry_offered_again_while_it_is_in_flight() {
+    let (mut ring, mut queue, interrupt) = ring();
+    ring.descriptor(0, (DATA, 4, WRITE, 0));
+    let mut in_flight = Vec::new();
+    for _ in 0..SIZE {
+        ring.offer(0);
+        in_flight.push(popped(&mut queue));
+    }
+    ring.offer(0);
+    assert!(queue.pop().is_err());
+    assert_eq!(interrupt.broken().len(), 1);
+    for chain in &in_flight {
+        queue.complete(chain, 4).expect("still counted");
+    }
+    assert!(ring.used().is_empty(), "a broken ring is not written to");
+}
+
+#[test]
+fn hazard_indirect_tables_that_are_none() {
+    let cases: [(&str, fn(&Ring)); 7] = [
+        ("indirect table of 0 bytes", |ring| {
+            ring.descriptor(0, (DATA, 0, INDIRECT, 0))
+        }),
+        ("indirect table of 17 bytes", |ring| {
+            ring.descriptor(0, (DATA, 17, INDIRECT, 0))
+        }),
+        ("indirect table of 144 bytes", |ring| {
+            ring.descriptor(0, (DATA, 9 * 16, INDIRECT, 0))
+        }),
+        ("indirect table of 4294967280 bytes", |ring| {
+            ring.descriptor(0, (DATA, 0xffff_fff0, INDIRECT, 0))
+        }),
+        ("indirect descriptor where none is allowed", |ring| {
+            ring.descriptor(0, (DATA, 16, INDIRECT | NEXT, 1));
+        }),
+        ("indirect descriptor where none is allowed", |ring| {
+            ring.descriptor_at(DATA, 0, (DATA, 16, INDIRECT, 0));
+            ring.descriptor(0, (DATA, 16, INDIRECT, 0));
+        }),
+        ("descriptor table at 0x400000 outside guest memory", |ring| {
+            ring.descriptor(0, (END, 16, INDIRECT, 0));
+        }),
+    ];
+    for (name, prepare) in cases {
+        let error = broken_by(|ring| {
+            prepare(ring);
+            ring.offer(0);
+        });
+        assert_eq!(error, name);
+    }
+}
+
+#[test]
+fn hazard_a_loop_in_an_indirect_table_ends_too() {
+    let error = broken_by(|ring| {
+        ring.descriptor_at(DATA, 0, (DATA, 1, NEXT, 1));
+        ring.descriptor_at(DATA, 1, (DATA, 1, NEXT, 0));
+        ring.descriptor(0, (DATA, 32, INDIRECT, 0));
+        ring.offer(0);
+    });
+    assert_eq!(error, "a chain of more than 8 descriptors");
+}
+
+#[test]
+fn an_indirect_table_is_refused_unless_negotiated() {
+    let memory = memory();
+    let mut ring = Ring::new(&memory, 0x4000, SIZE);
+    let interrupt = Arc::new(Recorder::default());
+    let mut queue = ring.queue(0, &interrupt, VERSION_1);
+    ring.descriptor_at(DATA, 0, (DATA, 1, 0, 0));
+    ring.descriptor(0, (DATA, 16, INDIRECT, 0));
+    ring.offer(0);
+    assert!(matches!(queue.pop(), Err(QueueError::IndirectMisused)));
+}
+
+#[test]
+fn hazard_readable_after_writable_is_no_chain() {
+    let order = broken_by(|ring| {
+        ring.chain(&[(DATA, 4, true), (DATA, 4, false)]);
+    });
+    assert_eq!(order, "readable buffer after a writable one");
+}
+
+#[test]
+fn hazard_rings_outside_memory_or_misaligned_make_no_queue() {
+    let memory = memory();
+    let good = Ring::new(&memory, 0x4000, SIZE).state();
+    let edges = |f: fn(&mut QueueState, u64)| {
+        [END, END - 16, u64::MAX - 15, 1, 0xffff_ffff_0000].map(|value| {
+            let mut state = good;
+            f(&mut state, value);
+            state
+        })
+    };
+    let mut bad: Vec<QueueState> = Vec::new();
+    bad.extend(edges(|state, value| state.descriptors = value));
+    bad.extend(edges(|state, value| state.available = value));
+    bad.extend(edges(|state, value| state.used = value));
+    bad.extend([0, 3, 16, 0xffff].map(|size| QueueState { size, ..good }));
+    for state in bad {
+        let interrupt = Arc::new(Recorder::default()) as Arc<dyn Interrupt>;
+        let queue = VirtQueue::new(0, SIZE, &state, memory.clone(), interrupt, ALL);
+        assert!(
+            matches!(queue, Err(QueueError::RingsUnusable { queue: 0 })),
+            "{state:?}"
+        );
+    }
+}
+
+#[test]
+fn hazard_each_descriptor_is_read_once() {
+    let (mut ring, mut queue, _) = ring();
+    ring.write(DATA, b"good");
+    ring.chain(&[(DATA, 4, false), (DATA + 0x100, 4, true)]);
+    let chain = popped(&mut queue);
+    // The driver changes its mind after the check.
+    ring.descriptor(0, (END, u32::MAX, NEXT, 0));
+    ring.descriptor(1, (0x4000, 0x4000, WRITE, 0));
+    let mut text = [0; 4];
+    chain.read_at(&ring.memory, 0, &mut text).expect("as it was");
+    assert_eq!(&text, b"good");
+    assert_eq!(chain.writable_len(), 4);
+    chain.write_at(&ring.memory, 0, b"back").expect("as it was");
+    assert_eq!(ring.read(DATA + 0x100, 4), b"back");
+}
+
+#[test]
+fn a_driver_that_asked_for_no_interrupt_gets_none() {
+    let (mut ring, mut queue, interrupt) = ring();
+    // used_event: interrupt after the third completion.
+    ring.write(0x4000 + 0x2000 + 4 + u64::from(SIZE) * 2, &2_u16.to_le_bytes());
+    for expected in [0, 0, 1, 1] {
+        ring.chain(&[(DATA, 4, true)]);
+        let chain = popped(&mut queue);
+        queue.complete(&chain, 4).expect("used ring");
+        queue.notify().expect("rings");
+        let mut used = 0;
+        interrupt.wait(|state| {
+            used = state.used;
+            true
+        });
+        assert_eq!(used, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Any bytes in the rings: an error or a bounded chain, and never more chains than entries.
+    #[test]
+    fn hazard_random_rings_end_in_chains_or_one_error(
+        descriptors in prop::collection::vec((any::<u64>(), any::<u32>(), 0u16..8, 0u16..10), 8),
+        small in any::<bool>(),
+        heads in prop::collection::vec(0u16..10, 8),
+        available in 0u16..12,
+    ) {
+        let (mut ring, mut queue, interrupt) = ring();
+        for (index, (address, len, flags, next)) in (0..).zip(descriptors) {
+            let (address, len) = if small { (DATA + address % 0x1000 * 16, len % 256) } else { (address, len) };
+            ring.descriptor(index, (address, len, flags, next));
+        }
+        for head in heads {
+            ring.offer(head);
+        }
+        ring.set_available(available);
+        let mut chains = 0;
+        while let Ok(Some(chain)) = queue.pop() {
+            chains += 1;
+            prop_assert!(chains <= SIZE);
+            prop_assert!(chain.readable_len() + chain.writable_len() <= u64::from(SIZE) << 32);
+            let _ = chain.readable(&ring.memory, 0, chain.readable_len());
+            let _ = chain.write_at(&ring.memory, 0, &[0; 16]);
+            let _ = queue.complete(&chain, 0);
+        }
+        prop_assert!(interrupt.broken().len() <= 1);
+    }
+}
