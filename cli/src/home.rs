@@ -9,7 +9,13 @@ pub(crate) fn store(named: Option<&Path>) -> PathBuf {
         // A forwarded command: `--home` chose the machine, in which there is one store.
         return PathBuf::from(crate::software_machine::STORE_INSIDE);
     }
-    let chosen = named.map(Path::to_path_buf).unwrap_or_else(default_store);
+    let variable = std::env::var_os("KILN_HOME")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
+    let chosen = named
+        .map(Path::to_path_buf)
+        .or(variable)
+        .unwrap_or_else(default_store);
     std::path::absolute(&chosen).unwrap_or(chosen)
 }
 

@@ -20,6 +20,7 @@ mod output;
 mod progress;
 mod size;
 mod software_machine;
+mod usage;
 mod user_file;
 
 use clap::Parser;
@@ -42,7 +43,11 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let cli = args::Cli::parse_from(&argv);
+    let cli = match args::Cli::try_parse_from(&argv) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error, &argv),
+    };
+    trace(cli.global.verbose);
     let context = commands::Context::new(&cli.global);
     match commands::run(&context, cli.command, argv) {
         Ok(status) => ExitCode::from(status),
@@ -50,5 +55,42 @@ fn main() -> ExitCode {
             eprintln!("{}", failure.render(context.format));
             ExitCode::from(failure.status)
         }
+    }
+}
+
+/// Help, or what was wrong with the arguments.
+fn explain(error: &clap::Error, argv: &[OsString]) -> ExitCode {
+    match usage::of(error) {
+        // clap knows best whether the terminal takes colours.
+        usage::Usage::Help => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        usage::Usage::Wrong(failure) if failure.code.is_none() => {
+            eprint!("{}", failure.message);
+            ExitCode::from(failure.status)
+        }
+        usage::Usage::Wrong(failure) => {
+            eprintln!("{}", failure.render(usage::format_of(argv)));
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// `-v`: what happens inside, on stderr. `RUST_LOG` says it more finely.
+fn trace(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let chosen = match verbose {
+        0 => EnvFilter::try_from_default_env().ok(),
+        1 => Some(EnvFilter::new("info")),
+        2 => Some(EnvFilter::new("debug")),
+        _ => Some(EnvFilter::new("trace")),
+    };
+    if let Some(filter) = chosen {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .init();
     }
 }

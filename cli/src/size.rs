@@ -92,7 +92,7 @@ impl fmt::Display for Size {
             return write!(f, "{} B", self.0);
         };
         let tenths = u128::from(self.0) * 10 / (1_u128 << shift);
-        if tenths % 10 == 0 {
+        if tenths.is_multiple_of(10) {
             write!(f, "{} {unit}iB", tenths / 10)
         } else {
             write!(f, "{}.{} {unit}iB", tenths / 10, tenths % 10)

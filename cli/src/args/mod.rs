@@ -1,5 +1,6 @@
 //! The command line: what can be asked for. What it means is in [`crate::commands`].
 
+mod examples;
 pub(crate) mod image;
 pub(crate) mod instance;
 pub(crate) mod machine;
@@ -16,7 +17,8 @@ use std::path::PathBuf;
     version,
     max_term_width = 100,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = examples::FIRST_STEPS
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -28,26 +30,15 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// The folder of the store [default: /var/lib/kiln for root, $XDG_DATA_HOME/kiln otherwise]
-    #[arg(
-        long,
-        global = true,
-        env = "KILN_HOME",
-        value_name = "DIR",
-        help_heading = "Global options"
-    )]
+    /// The folder of the store [default: KILN_HOME, else /var/lib/kiln for root and
+    /// $XDG_DATA_HOME/kiln for others]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub(crate) home: Option<PathBuf>,
     /// The region [default: KILN_REGION, AWS_REGION, AWS_DEFAULT_REGION, else us-east-1]
     #[arg(long, global = true, value_name = "REGION", help_heading = "Global options")]
     pub(crate) region: Option<String>,
-    /// Whose account acts: id or name
-    #[arg(
-        long,
-        global = true,
-        env = "KILN_ACCOUNT",
-        value_name = "ACCOUNT",
-        help_heading = "Global options"
-    )]
+    /// Whose account acts: id or name [default: KILN_ACCOUNT, else the first]
+    #[arg(long, global = true, value_name = "ACCOUNT", help_heading = "Global options")]
     pub(crate) account: Option<String>,
     /// How results are printed: a table, EC2's JSON documents, or ids only
     #[arg(
@@ -90,12 +81,15 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(image::Image),
     /// Launch instances of an image
+    #[command(after_help = examples::RUN)]
     Run(Box<instance::Run>),
     /// The instances
+    #[command(after_help = examples::LIST)]
     List(instance::List),
     /// All about instances
     Show(instance::Instances),
     /// Run a command in a guest, through its agent
+    #[command(after_help = examples::EXEC)]
     Exec(instance::Exec),
     /// What a guest printed on its console
     Log(instance::Log),
@@ -108,8 +102,10 @@ pub(crate) enum Command {
     /// End instances for good, and delete their volumes
     Terminate(instance::Instances),
     /// Wait until an instance is in a state
+    #[command(after_help = examples::WAIT)]
     Wait(instance::WaitFor),
     /// Put tags on anything: KEY=VALUE
+    #[command(after_help = examples::TAG)]
     Tag(instance::TagResources),
     /// Snapshots of volumes
     #[command(subcommand)]
@@ -128,6 +124,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Machine(machine::Machine),
     /// A completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(Completions),
     /// The steps at which a test can have this program killed
     #[command(hide = true)]

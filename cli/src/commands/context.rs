@@ -29,7 +29,7 @@ impl Context {
             home: crate::home::store(global.home.as_deref()),
             format: global.format(),
             region: global.region.clone(),
-            account: global.account.clone(),
+            account: global.account.clone().or_else(|| set("KILN_ACCOUNT")),
             quiet: global.quiet,
         }
     }
@@ -82,7 +82,6 @@ impl Context {
 
     fn region(&self) -> String {
         let variables = ["KILN_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"];
-        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         self.region
             .clone()
             .or_else(|| variables.into_iter().find_map(set))
@@ -149,4 +148,9 @@ impl Context {
         }
         Ok(lease)
     }
+}
+
+/// A variable that is set to something.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -150,7 +150,7 @@ fn show(context: &Context, show: Show) -> Result<u8, Failure> {
         if let Some(text) = &image.description {
             field("description", text.clone());
         }
-        field("boot", image.virtualization_type.to_owned());
+        field("boot", image.virtualization_type.to_string());
         field(
             "owner",
             image

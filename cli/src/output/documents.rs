@@ -47,7 +47,7 @@ impl Shown for Images {
                 image.name.clone(),
                 image.state.to_string(),
                 size,
-                image.virtualization_type.to_owned(),
+                image.virtualization_type.to_string(),
                 image
                     .image_owner_alias
                     .clone()

@@ -99,7 +99,8 @@ fn until_port(vcpu: &mut Vcpu) -> Result<Option<String>, KvmError> {
         match vcpu.run()? {
             Exit::PortWrite { port, .. } if port == u16::from(PORT) => return Ok(None),
             Exit::Interrupted => {}
-            Exit::Failed(why) => return Ok(Some(why)),
+            // The registers that follow the reason are of no interest here.
+            Exit::Failed(why) => return Ok(why.split(';').next().map(str::to_owned)),
             other => return Ok(Some(format!("{other:?}"))),
         }
     }

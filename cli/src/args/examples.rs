@@ -1,0 +1,47 @@
+//! Examples below the help of those commands that need one.
+
+pub(super) const FIRST_STEPS: &str = "\
+An image is *imported* (a disk file), *built* (a recipe: a bootable base) or *created* (from an instance).
+
+First steps:
+  kiln doctor                                       can guests run here?
+  kiln image build debian-12-pv                     make a base image (about a minute)
+  kiln run debian-12-pv --name web --wait agent     launch it
+  kiln exec web -- sh -c 'echo hello > /etc/motd'   change it
+  kiln image create web --name web-1                bake the change into a new image
+  kiln run web-1                                    launch that
+
+Exit status: 0 done, 1 failed, 2 wrong usage. exec and run -- CMD hand on the command's own status
+(128+n for signal n), or 125: Kiln failed, 126: CMD cannot be executed, 127: CMD is not there.";
+
+pub(super) const RUN: &str = "\
+Examples:
+  kiln run debian-12-pv --type t3.small --name web --volume 20G,keep
+  kiln run --rm tiny -- uname -a          run a command in a new guest and leave nothing
+  make | kiln run --rm debian-12-pv -- sh -c 'cat > /dev/null'";
+
+pub(super) const EXEC: &str = "\
+Examples:
+  kiln exec web -- bash                   a shell, on a terminal of its own
+  kiln exec web -- tar -c /etc > etc.tar  streams are handed on as they are";
+
+pub(super) const TAG: &str = "\
+Examples:
+  kiln tag web role=frontend zone=a
+  kiln tag ami-0123 Name=golden";
+
+pub(super) const WAIT: &str = "\
+Examples:
+  kiln wait web agent && kiln exec web -- uptime";
+
+pub(super) const LIST: &str = "\
+Examples:
+  kiln list --filter instance-state-name=running --filter tag:role=web
+  kiln -q list | xargs kiln stop
+  kiln --output json list | jq '.Reservations[].Instances[].InstanceId'";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  kiln completions bash > ~/.local/share/bash-completion/completions/kiln
+  kiln completions zsh > ~/.zfunc/_kiln
+  kiln completions fish > ~/.config/fish/completions/kiln.fish";

@@ -1,0 +1,130 @@
+//! Wrong usage: the parser's complaint as one line, with status 2.
+
+use crate::failure::Failure;
+use crate::output::Format;
+use clap::error::ErrorKind;
+use std::ffi::OsString;
+
+/// What is to be done about a parser's error: help and version are results, the rest are failures.
+pub(crate) enum Usage {
+    /// To be printed as it is, to stdout; status 0.
+    Help,
+    /// One line.
+    Wrong(Failure),
+}
+
+/// Sorts a parser's error.
+pub(crate) fn of(error: &clap::Error) -> Usage {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Usage::Help,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Usage::Wrong(Failure {
+            status: 2,
+            code: None,
+            message: error.render().to_string(),
+        }),
+        _ => Usage::Wrong(Failure {
+            status: 2,
+            code: Some("InvalidParameter".to_owned()),
+            message: one_line(&error.render().to_string()),
+        }),
+    }
+}
+
+/// `error: …` and its tips; not the usage, which `--help` shows better.
+fn one_line(text: &str) -> String {
+    let mut parts = Vec::new();
+    let mut usage = None;
+    for paragraph in text.split("\n\n") {
+        let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(rest) = line.strip_prefix("Usage: ") {
+            let command: Vec<&str> = rest
+                .split(' ')
+                .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+                .collect();
+            usage = Some(command.join(" "));
+        } else if !line.starts_with("For more information") && !line.is_empty() {
+            parts.push(line.strip_prefix("error: ").unwrap_or(&line).to_owned());
+        }
+    }
+    let command = usage
+        .filter(|u| !u.is_empty())
+        .unwrap_or_else(|| "kiln".to_owned());
+    format!("{} ({command} --help says more)", parts.join("; "))
+}
+
+/// The form of errors, when the arguments could not be parsed: JSON if it was asked for in so many words.
+pub(crate) fn format_of(argv: &[OsString]) -> Format {
+    let words: Vec<&str> = argv
+        .iter()
+        .take_while(|word| *word != "--")
+        .filter_map(|word| word.to_str())
+        .collect();
+    let asked = words.contains(&"--output=json") || words.windows(2).any(|pair| pair == ["--output", "json"]);
+    if asked { Format::Json } else { Format::Table }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Cli;
+    use clap::Parser;
+
+    fn wrong(argv: &[&str]) -> String {
+        let error = Cli::try_parse_from(argv).expect_err("wrong usage");
+        match of(&error) {
+            Usage::Wrong(failure) => {
+                assert_eq!(failure.status, 2);
+                failure.message
+            }
+            Usage::Help => panic!("help"),
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_one_line_that_names_the_word_and_the_way_to_help() {
+        for (argv, words) in [
+            (
+                &["kiln", "run"] as &[&str],
+                &["<IMAGE>", "kiln run --help"] as &[&str],
+            ),
+            (&["kiln", "run", "x", "--cout", "2"], &["--cout", "--count"]),
+            (&["kiln", "run", "x", "--count", "0"], &["0", "--count"]),
+            (&["kiln", "run", "x", "--kernel", "k"], &["--cmdline"]),
+            (
+                &["kiln", "image", "create", "i"],
+                &["--name", "kiln image create --help"],
+            ),
+            (&["kiln", "exec", "i"], &["<CMD>"]),
+            (&["kiln", "lst"], &["lst", "list"]),
+            (
+                &["kiln", "stop", "i", "--force", "--timeout", "3"],
+                &["--force", "--timeout"],
+            ),
+            (
+                &["kiln", "-q", "--output", "json", "list"],
+                &["--quiet", "--output"],
+            ),
+        ] {
+            let line = wrong(argv);
+            assert!(!line.contains('\n'), "{line}");
+            assert!(words.iter().all(|word| line.contains(word)), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_a_result() {
+        let error = Cli::try_parse_from(["kiln", "run", "--help"]).expect_err("help");
+        assert!(matches!(of(&error), Usage::Help));
+    }
+
+    #[test]
+    fn json_errors_are_recognised_before_the_arguments_are_parsed() {
+        let of = |words: &[&str]| format_of(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(of(&["kiln", "--output", "json", "x"]), Format::Json);
+        assert_eq!(of(&["kiln", "x", "--output=json"]), Format::Json);
+        assert_eq!(
+            of(&["kiln", "exec", "i", "--", "aws", "--output", "json"]),
+            Format::Table
+        );
+    }
+}

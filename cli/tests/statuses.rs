@@ -1,0 +1,202 @@
+//! The program as others call it: exit statuses, streams, documents. No guest is needed.
+
+use std::process::{Command, Output, Stdio};
+
+struct Kiln {
+    home: tempfile::TempDir,
+}
+
+impl Kiln {
+    fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.home.path())
+            .env("KILN_HOME", self.home.path().join("store"))
+            .env("KILN_ACCEL", "kvm")
+            .current_dir(self.home.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::from(self.command(arguments).output().expect("it starts"))
+    }
+}
+
+#[derive(Debug)]
+struct Ended {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().expect("it was not killed"),
+            out: String::from_utf8(output.stdout).expect("UTF-8"),
+            err: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_status_2_for_every_command() {
+    let kiln = Kiln::new();
+    for arguments in [
+        &["lst"] as &[&str],
+        &["run"],
+        &["run", "x", "--count", "0"],
+        &["exec", "x"],
+        &["image", "create", "x"],
+        &["image", "export", "x", "disk.unknown"],
+        &["run", "x", "--count", "2", "--", "true"],
+        &["tag", "x"],
+        &["machine", "delete"],
+    ] {
+        let ended = kiln.run(arguments);
+        assert_eq!(ended.status, 2, "{arguments:?}: {ended:?}");
+        assert_eq!(ended.err.lines().count(), 1, "{arguments:?}: {ended:?}");
+        assert!(ended.err.starts_with("error: "), "{ended:?}");
+        assert_eq!(ended.out, "");
+    }
+}
+
+#[test]
+fn without_arguments_the_help_is_shown_and_the_status_is_2() {
+    let ended = Kiln::new().run(&[]);
+    assert_eq!(ended.status, 2);
+    assert!(ended.err.contains("First steps"), "{ended:?}");
+}
+
+#[test]
+fn what_does_not_exist_is_named_with_ec2s_code() {
+    let kiln = Kiln::new();
+    for (arguments, code) in [
+        (&["image", "show", "nothing"] as &[&str], "InvalidAMIID.NotFound"),
+        (&["stop", "nothing"], "InvalidInstanceID.NotFound"),
+        (
+            &["snapshot", "delete", "snap-0123456789abcdef0"],
+            "InvalidSnapshot.NotFound",
+        ),
+    ] {
+        let ended = kiln.run(arguments);
+        assert_eq!(ended.status, 1, "{ended:?}");
+        assert!(
+            ended.err.starts_with("error: ") && ended.err.ends_with(&format!("[{code}]\n")),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_of_ours_is_125_where_a_status_is_handed_on() {
+    let kiln = Kiln::new();
+    assert_eq!(kiln.run(&["exec", "nothing", "--", "true"]).status, 125);
+    assert_eq!(kiln.run(&["run", "--rm", "nothing", "--", "true"]).status, 125);
+}
+
+#[test]
+fn in_json_mode_an_error_is_the_only_thing_on_stderr() {
+    let kiln = Kiln::new();
+    for arguments in [
+        &["--output", "json", "stop", "nothing"] as &[&str],
+        &["--output", "json", "lst"],
+    ] {
+        let ended = kiln.run(arguments);
+        let document: serde_json::Value = serde_json::from_str(&ended.err).expect("one JSON document");
+        assert!(document["Error"]["Code"].is_string() && document["Error"]["Message"].is_string());
+        assert_eq!(ended.out, "");
+    }
+}
+
+#[test]
+fn an_empty_store_is_an_empty_document_and_no_ids() {
+    let kiln = Kiln::new();
+    for (noun, key) in [
+        (&["list"] as &[&str], "Reservations"),
+        (&["image", "list"], "Images"),
+        (&["volume", "list"], "Volumes"),
+        (&["snapshot", "list"], "Snapshots"),
+    ] {
+        let json = kiln.run(&[&["--output", "json"], noun].concat());
+        let document: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+        assert_eq!(document[key].as_array().map(Vec::len), Some(0), "{json:?}");
+        assert_eq!(kiln.run(&[&["-q"], noun].concat()).out, "");
+        assert_eq!(kiln.run(noun).out.lines().count(), 1, "only the head");
+    }
+}
+
+#[test]
+fn types_and_completions_need_no_store() {
+    let kiln = Kiln::new();
+    assert!(kiln.run(&["type", "list", "t3.micro"]).out.contains("1 GiB"));
+    assert_eq!(kiln.run(&["-q", "type", "list", "c5.large"]).out, "c5.large\n");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = kiln.run(&["completions", shell]);
+        assert_eq!(script.status, 0);
+        assert!(script.out.contains("deregister") && !script.out.contains("machine-supervisor"));
+    }
+    assert!(!kiln.home.path().join("store").exists(), "nothing was made");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let kiln = Kiln::new();
+    let mut child = kiln
+        .command(&["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(ended.stderr.is_empty());
+}
+
+#[test]
+fn the_doctor_says_in_both_forms_what_is_to_be_done() {
+    let kiln = Kiln::new();
+    let json = kiln.run(&["--output", "json", "doctor"]);
+    let document: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    let findings = document["Findings"].as_array().expect("a list");
+    let errors = findings.iter().filter(|f| f["Severity"] == "error").count();
+    assert_eq!(json.status, i32::from(errors > 0));
+    assert!(
+        findings
+            .iter()
+            .all(|f| f["Code"].is_string() && f["Message"].is_string())
+    );
+    assert_eq!(kiln.run(&["doctor"]).status, json.status);
+}
+
+#[test]
+fn a_wrong_acceleration_is_wrong_usage() {
+    let kiln = Kiln::new();
+    let ended = Ended::from(
+        kiln.command(&["list"])
+            .env("KILN_ACCEL", "xen")
+            .output()
+            .expect("it starts"),
+    );
+    assert_eq!(ended.status, 2);
+    assert!(ended.err.contains("KILN_ACCEL=xen"));
+}
+
+#[test]
+fn the_software_machine_that_does_not_run_says_so() {
+    let kiln = Kiln::new();
+    assert_eq!(kiln.run(&["machine", "status"]).out, "stopped\n");
+    assert_eq!(kiln.run(&["machine", "stop"]).status, 0);
+    assert_eq!(kiln.run(&["machine", "delete", "-f"]).status, 0);
+}
