@@ -29,6 +29,7 @@ pub mod exit_record;
 pub mod instance_dir;
 pub mod kvm;
 pub mod legacy;
+pub mod machine;
 pub mod memory;
 pub mod parent;
 pub mod pci;

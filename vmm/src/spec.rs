@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::virtio::block::BlockSpec;
+use crate::virtio::console::ConsoleSpec;
+use crate::virtio::rng::RngSpec;
+
 /// The most vCPUs a machine can have: local APIC ids are 8 bits wide and 255 addresses all of them.
 pub const MAX_CPUS: u8 = 254;
 
@@ -29,6 +33,9 @@ pub struct MachineSpec {
     pub memory: u64,
     /// Where kernel, initrd and command line come from.
     pub boot: Boot,
+    /// Its devices. The first [`Device::Block`] is the disk that it boots from.
+    #[serde(default)]
+    pub devices: Vec<Device>,
     /// What a reset of the guest does.
     #[serde(default)]
     pub on_reset: OnReset,
@@ -36,6 +43,18 @@ pub struct MachineSpec {
     /// by hand: its serial port is the terminal, and it has no sockets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Device {
+    /// A disk.
+    Block(BlockSpec),
+    /// Entropy.
+    Rng(RngSpec),
+    /// A console with its ports.
+    Console(ConsoleSpec),
 }
 
 /// Where kernel, initrd and command line come from.
@@ -152,6 +171,7 @@ mod tests {
                 initrd: None,
                 cmdline: "quiet".into(),
             },
+            devices: vec![Device::Rng(RngSpec::default()), Device::Console(ConsoleSpec::default())],
             on_reset: OnReset::Restart,
             directory: None,
         }

@@ -5,6 +5,7 @@
 //! pin 2 of the I/O APIC. The others are messages, one each.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvm_bindings::{
@@ -16,6 +17,7 @@ use kvm_ioctls::{Cap, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{KvmError, ioctl};
+use crate::pci::{MsiMessage, MsiRouter, MsiVector};
 
 /// Number of legacy interrupt lines: the pins of the I/O APIC.
 pub const LINES: u32 = 24;
@@ -24,75 +26,65 @@ pub const LINES: u32 = 24;
 /// the legacy lines take two each.
 const MAX_MESSAGES: usize = 4096 - 2 * LINES as usize;
 
-/// A message-signalled interrupt, as its requester writes it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Message {
-    /// Where it is written.
-    pub address: u64,
-    /// What is written.
-    pub data: u32,
-    /// Who writes it: bus, device and function.
-    pub requester: u16,
-}
+/// The routing table of one machine; clones are the same table.
+#[derive(Clone)]
+pub struct Router(Arc<Table>);
 
-/// The routing table of one machine.
-pub struct Router {
+struct Table {
     vm: Arc<VmFd>,
     /// Whether the interrupt controller tells requesters apart (arm64's ITS).
     wants_requester: bool,
     /// Guards the messages by GSI, and the order in which tables reach KVM.
-    messages: Mutex<BTreeMap<u32, Message>>,
+    messages: Mutex<BTreeMap<u32, MsiMessage>>,
 }
 
 impl Router {
     pub(super) fn new(vm: Arc<VmFd>) -> Result<Self, KvmError> {
         let wants_requester = vm.check_extension(Cap::MsiDevid);
-        let router = Self {
-            vm,
-            wants_requester,
-            messages: Mutex::new(BTreeMap::new()),
-        };
-        router.commit(&router.lock())?;
-        Ok(router)
+        let table = Table { vm, wants_requester, messages: Mutex::new(BTreeMap::new()) };
+        table.commit(&table.lock())?;
+        Ok(Self(Arc::new(table)))
     }
 
     /// Makes an interrupt that sends `message`.
-    pub fn add(self: &Arc<Self>, message: Message) -> Result<Route, KvmError> {
+    pub fn route(&self, message: MsiMessage) -> Result<Route, KvmError> {
         let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(KvmError::EventFd)?;
-        let gsi = {
-            let mut messages = self.lock();
-            let full = messages.len() >= MAX_MESSAGES;
-            let Some(gsi) = (LINES..)
-                .find(|gsi| !messages.contains_key(gsi))
-                .filter(|_| !full)
-            else {
-                return Err(ioctl("more messages than KVM_SET_GSI_ROUTING takes")(
-                    vmm_sys_util::errno::Error::new(libc::ENOSPC),
-                ));
-            };
-            messages.insert(gsi, message);
-            if let Err(refusal) = self.commit(&messages) {
-                messages.remove(&gsi);
-                return Err(refusal);
-            }
-            gsi
-        };
-        let route = Route {
-            router: Arc::clone(self),
-            gsi,
-            event,
-            armed: Mutex::new(false),
-        };
-        route.unmask()?;
+        let gsi = self.0.insert(message)?;
+        let route = Route { table: Arc::clone(&self.0), gsi, event };
+        self.0.vm.register_irqfd(&route.event, gsi).map_err(ioctl("KVM_IRQFD"))?;
         Ok(route)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Message>> {
+impl MsiRouter for Router {
+    fn add(&self, message: MsiMessage) -> io::Result<Arc<dyn MsiVector>> {
+        Ok(Arc::new(self.route(message).map_err(io::Error::other)?))
+    }
+}
+
+impl Table {
+    /// Gives `message` a free number.
+    fn insert(&self, message: MsiMessage) -> Result<u32, KvmError> {
+        let mut messages = self.lock();
+        let full = messages.len() >= MAX_MESSAGES;
+        let Some(gsi) = (LINES..).find(|gsi| !messages.contains_key(gsi)).filter(|_| !full) else {
+            let source = vmm_sys_util::errno::Error::new(libc::ENOSPC);
+            return Err(KvmError::Ioctl { call: "more messages than KVM_SET_GSI_ROUTING takes", source });
+        };
+        messages.insert(gsi, message);
+        if let Err(refusal) = self.commit(&messages) {
+            messages.remove(&gsi);
+            return Err(refusal);
+        }
+        Ok(gsi)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, MsiMessage>> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands KVM the whole table.
-    fn commit(&self, messages: &BTreeMap<u32, Message>) -> Result<(), KvmError> {
+    fn commit(&self, messages: &BTreeMap<u32, MsiMessage>) -> Result<(), KvmError> {
         let mut entries = legacy_lines();
         entries.extend(messages.iter().map(|(&gsi, message)| self.entry(gsi, message)));
         let table = KvmIrqRouting::from_entries(&entries).map_err(|_| {
@@ -103,7 +95,7 @@ impl Router {
             .map_err(ioctl("KVM_SET_GSI_ROUTING"))
     }
 
-    fn entry(&self, gsi: u32, message: &Message) -> kvm_irq_routing_entry {
+    fn entry(&self, gsi: u32, message: &MsiMessage) -> kvm_irq_routing_entry {
         let mut msi = kvm_irq_routing_msi {
             address_lo: message.address as u32,
             address_hi: (message.address >> 32) as u32,
@@ -148,11 +140,9 @@ fn legacy_lines() -> Vec<kvm_irq_routing_entry> {
 
 /// One message-signalled interrupt. It goes with this value.
 pub struct Route {
-    router: Arc<Router>,
+    table: Arc<Table>,
     gsi: u32,
     event: EventFd,
-    /// Guards whether KVM listens to the event.
-    armed: Mutex<bool>,
 }
 
 impl Route {
@@ -161,73 +151,37 @@ impl Route {
         &self.event
     }
 
-    /// Raises the interrupt; while it is masked, it stays pending.
-    pub fn signal(&self) {
-        // The only failure is a counter at its end, and then the interrupt is pending already.
-        let _ = self.event.write(1);
-    }
-
     /// Sends `message` from now on.
-    pub fn update(&self, message: Message) -> Result<(), KvmError> {
-        let mut messages = self.router.lock();
-        if messages.get(&self.gsi) == Some(&message) {
-            return Ok(());
+    pub fn change(&self, message: MsiMessage) -> Result<(), KvmError> {
+        let mut messages = self.table.lock();
+        match messages.insert(self.gsi, message) {
+            Some(before) if before == message => Ok(()),
+            before => self.table.commit(&messages).inspect_err(|_| {
+                if let Some(before) = before {
+                    messages.insert(self.gsi, before);
+                }
+            }),
         }
-        messages.insert(self.gsi, message);
-        self.router.commit(&messages)
+    }
+}
+
+impl MsiVector for Route {
+    fn signal(&self) -> io::Result<()> {
+        self.event.write(1)
     }
 
-    /// Keeps signals back until [`Self::unmask`].
-    pub fn mask(&self) -> Result<(), KvmError> {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *armed, false) {
-            self.router
-                .vm
-                .unregister_irqfd(&self.event, self.gsi)
-                .map_err(ioctl("KVM_IRQFD (deassign)"))?;
-        }
-        Ok(())
-    }
-
-    /// Lets signals through; one that was kept back is delivered at once.
-    pub fn unmask(&self) -> Result<(), KvmError> {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*armed {
-            self.router
-                .vm
-                .register_irqfd(&self.event, self.gsi)
-                .map_err(ioctl("KVM_IRQFD"))?;
-            *armed = true;
-        }
-        Ok(())
-    }
-
-    /// Whether a signal is being kept back.
-    pub fn is_pending(&self) -> bool {
-        use std::os::fd::AsRawFd;
-        let mut poll = libc::pollfd {
-            fd: self.event.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one valid pollfd, whose descriptor lives as long as `self`; no time is spent waiting.
-        unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
-    }
-
-    /// Forgets a signal that is being kept back.
-    pub fn clear_pending(&self) {
-        // Fails if nothing is pending, which is what was asked for.
-        let _ = self.event.read();
+    fn update(&self, message: MsiMessage) -> io::Result<()> {
+        self.change(message).map_err(io::Error::other)
     }
 }
 
 impl Drop for Route {
     fn drop(&mut self) {
-        // Neither failure leaves more than an unused entry in a table that goes with the machine.
-        let _ = self.mask();
-        let mut messages = self.router.lock();
+        // No failure leaves more than an unused entry in a table that goes with the machine.
+        let _ = self.table.vm.unregister_irqfd(&self.event, self.gsi);
+        let mut messages = self.table.lock();
         messages.remove(&self.gsi);
-        let _ = self.router.commit(&messages);
+        let _ = self.table.commit(&messages);
     }
 }
 

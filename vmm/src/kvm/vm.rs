@@ -1,18 +1,20 @@
 //! A virtual machine: its interrupt controllers and timer in the kernel, its doorbells.
 
+use std::io;
 use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip,
     kvm_pit_config, kvm_pit_state2,
 };
-use kvm_ioctls::VmFd;
+use kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::irq::Router;
 use super::vcpu::Vcpu;
 use super::{Hypervisor, KvmError, ioctl, memory_slots};
 use crate::memory::GuestMemory;
+use crate::pci::Doorbells;
 
 /// Where in guest memory KVM may put the pages that it needs on Intel hosts without unrestricted
 /// guests: one page of an identity map, then three of a task state segment. RAM is never there.
@@ -24,7 +26,7 @@ pub const TSS: u64 = 0xfeff_d000;
 #[derive(Clone)]
 pub struct Vm {
     fd: Arc<VmFd>,
-    router: Arc<Router>,
+    router: Router,
     /// Interrupt controllers and timer as KVM made them.
     pristine: Arc<Chips>,
 }
@@ -49,7 +51,7 @@ impl Vm {
         };
         fd.create_pit2(pit).map_err(ioctl("KVM_CREATE_PIT2"))?;
         memory_slots::add_all(&fd, memory)?;
-        let router = Arc::new(Router::new(Arc::clone(&fd))?);
+        let router = Router::new(Arc::clone(&fd))?;
         let pristine = Arc::new(Chips::read(&fd)?);
         Ok(Self { fd, router, pristine })
     }
@@ -71,7 +73,7 @@ impl Vm {
     }
 
     /// The table of interrupts.
-    pub fn router(&self) -> &Arc<Router> {
+    pub fn router(&self) -> &Router {
         &self.router
     }
 
@@ -89,29 +91,6 @@ impl Vm {
         Ok(event)
     }
 
-    /// From now on a guest's write of any value and length at the guest physical `address` writes
-    /// `event` instead of leaving the kernel.
-    pub fn register_doorbell(&self, address: u64, event: &EventFd) -> Result<(), KvmError> {
-        self.fd
-            .register_ioevent(
-                event,
-                &kvm_ioctls::IoEventAddress::Mmio(address),
-                kvm_ioctls::NoDatamatch,
-            )
-            .map_err(ioctl("KVM_IOEVENTFD"))
-    }
-
-    /// Undoes [`Self::register_doorbell`] with the same arguments.
-    pub fn unregister_doorbell(&self, address: u64, event: &EventFd) -> Result<(), KvmError> {
-        self.fd
-            .unregister_ioevent(
-                event,
-                &kvm_ioctls::IoEventAddress::Mmio(address),
-                kvm_ioctls::NoDatamatch,
-            )
-            .map_err(ioctl("KVM_IOEVENTFD (deassign)"))
-    }
-
     /// Puts interrupt controllers and timer back into the state of power-on. No vCPU may be running.
     pub fn reset_chips(&self) -> Result<(), KvmError> {
         for chip in &self.pristine.irqchips {
@@ -120,6 +99,16 @@ impl Vm {
         self.fd
             .set_pit2(&self.pristine.pit)
             .map_err(ioctl("KVM_SET_PIT2"))
+    }
+}
+
+impl Doorbells for Vm {
+    fn register(&self, address: u64, event: &EventFd) -> io::Result<()> {
+        Ok(self.fd.register_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)?)
+    }
+
+    fn unregister(&self, address: u64, event: &EventFd) -> io::Result<()> {
+        Ok(self.fd.unregister_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The devices of a PC that are older than PCI, each at its fixed ports.
 
+pub mod board;
 pub mod i8042;
 pub mod power_management;
 pub mod pvpanic;

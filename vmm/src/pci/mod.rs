@@ -21,7 +21,6 @@ mod access;
 mod bus;
 mod config;
 mod host_bridge;
-mod irqchip;
 mod msix;
 
 pub use access::{BarWindow, ConfigPorts, Ecam};

@@ -102,12 +102,21 @@ impl Entry {
         Ok(())
     }
 
-    /// Puts `vcpu`, fresh from its creation or reset, into the state.
+    /// Puts `vcpu`, the first one, fresh from its creation or reset, where it enters.
     pub fn enter(&self, vcpu: &Vcpu) -> Result<(), EntryError> {
         let mut sregs = vcpu.fd().get_sregs().map_err(ioctl("KVM_GET_SREGS"))?;
         let regs = self.state(&mut sregs);
         vcpu.fd().set_sregs(&sregs).map_err(ioctl("KVM_SET_SREGS"))?;
         vcpu.fd().set_regs(&regs).map_err(ioctl("KVM_SET_REGS"))?;
+        Ok(())
+    }
+
+    /// Puts any vCPU, fresh from its creation or reset, into the state in which firmware would leave
+    /// it for a kernel.
+    pub fn prepare(&self, vcpu: &Vcpu) -> Result<(), EntryError> {
+        if matches!(self, Self::RealMode { .. }) {
+            return Ok(());
+        }
         let msrs = kvm_bindings::Msrs::from_entries(&[MTRR_DEFAULT_TYPE])
             .map_err(|_| ioctl("list of registers")(vmm_sys_util::errno::Error::new(libc::E2BIG)))?;
         vcpu.fd().set_msrs(&msrs).map_err(ioctl("KVM_SET_MSRS"))?;

@@ -1,0 +1,72 @@
+//! All of these devices together, at their ports.
+
+use std::sync::Arc;
+
+use super::i8042::I8042;
+use super::power_management::{self, PowerManagement};
+use super::pvpanic::PvPanic;
+use super::reset_control::ResetControl;
+use super::rtc::{self, MemorySizes, Rtc};
+use super::serial::{self, Serial, Sink};
+use super::PowerSink;
+use crate::arch::x86_64::layout::{
+    COM1, COM1_LINE, I8042_COMMAND, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE, SCI_LINE,
+};
+use crate::bus::{Bus, BusError};
+use crate::kvm::KvmError;
+use crate::kvm::vm::Vm;
+use crate::pci::{CONFIG_PORTS_LEN, ConfigPorts, PciBus};
+
+/// The devices that others need to reach.
+#[derive(Clone)]
+pub struct Board {
+    /// The serial port.
+    pub serial: Arc<Serial>,
+    /// The clock.
+    pub rtc: Arc<Rtc>,
+    /// Power button and timer.
+    pub power_management: Arc<PowerManagement>,
+    reset_control: Arc<ResetControl>,
+}
+
+impl Board {
+    /// Makes the devices, their interrupts wired to `vm`.
+    pub fn new(
+        vm: &Vm,
+        power: PowerSink,
+        serial: Sink,
+        memory: MemorySizes,
+        cpus: u8,
+    ) -> Result<Self, KvmError> {
+        let system_control = vm.clone();
+        let interrupt = Arc::new(move |level| {
+            // KVM takes any level on a line that exists; there is nobody to tell otherwise.
+            let _ = system_control.set_line(SCI_LINE, level);
+        });
+        Ok(Self {
+            serial: Arc::new(Serial::new(vm.edge(COM1_LINE)?, serial)),
+            rtc: Arc::new(Rtc::new(vm.edge(RTC_LINE)?, memory, cpus)),
+            power_management: Arc::new(PowerManagement::new(interrupt, Arc::clone(&power))),
+            reset_control: Arc::new(ResetControl::new(power)),
+        })
+    }
+
+    /// Puts all of them on the bus of ports, with those of PCI's configuration mechanism.
+    pub fn plug(&self, ports: &Bus, pci: &Arc<PciBus>, power: PowerSink) -> Result<(), BusError> {
+        let config = ConfigPorts::new(Arc::clone(pci), Arc::clone(&self.reset_control) as _);
+        ports.insert(COM1.into(), serial::LEN, Arc::clone(&self.serial) as _)?;
+        ports.insert(RTC.into(), rtc::LEN, Arc::clone(&self.rtc) as _)?;
+        ports.insert(PM.into(), power_management::LEN, Arc::clone(&self.power_management) as _)?;
+        ports.insert(I8042_COMMAND.into(), 1, Arc::new(I8042::new(Arc::clone(&power))))?;
+        ports.insert(PVPANIC.into(), 1, Arc::new(PvPanic::new(power)))?;
+        ports.insert(PCI_CONFIG.into(), CONFIG_PORTS_LEN.into(), Arc::new(config))
+    }
+
+    /// As at power-on.
+    pub fn reset(&self) {
+        self.serial.reset();
+        self.rtc.reset();
+        self.power_management.reset();
+        self.reset_control.reset();
+    }
+}

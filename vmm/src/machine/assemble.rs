@@ -1,0 +1,108 @@
+//! Putting the machine together, in order: memory, KVM, legacy devices, PCI and its devices, vCPUs.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use super::plug::Plugs;
+use super::remote::{Event, Remote};
+use super::vcpus::{Crew, Outside};
+use super::{HostSide, MachineError, slots};
+use crate::arch::x86_64::acpi;
+use crate::arch::x86_64::cpuid::Template;
+use crate::arch::x86_64::layout::{BARS, BARS_LEN, ECAM, ECAM_LEN};
+use crate::arch::x86_64::memory_map::MemoryMap;
+use crate::boot::source::BootSource;
+use crate::bus::Bus;
+use crate::kvm::kick;
+use crate::kvm::vcpu_state::VcpuState;
+use crate::kvm::vm::Vm;
+use crate::legacy::board::Board;
+use crate::legacy::rtc::MemorySizes;
+use crate::memory::{self, GuestMemory};
+use crate::pci::{BarWindow, Ecam, PciBus};
+use crate::spec::{MachineSpec, OnReset};
+use crate::virtio::transport::{VirtioPci, Wiring};
+
+/// A machine, assembled and not yet booted.
+pub struct Machine {
+    pub(super) on_reset: OnReset,
+    pub(super) memory: GuestMemory,
+    pub(super) map: MemoryMap,
+    pub(super) acpi: Vec<acpi::blob::Blob>,
+    pub(super) boot: BootSource,
+    pub(super) vm: Vm,
+    pub(super) crew: Crew,
+    pub(super) board: Board,
+    pub(super) pci: Arc<PciBus>,
+    pub(super) functions: Vec<Arc<VirtioPci>>,
+    pub(super) events: Receiver<Event>,
+    pub(super) remote: Arc<Remote>,
+}
+
+impl Machine {
+    /// Makes the machine of `spec` with what `host` opened for it.
+    pub fn assemble(spec: &MachineSpec, host: HostSide) -> Result<Self, MachineError> {
+        let HostSide { hypervisor, disks, boot, serial, mut ports, exits } = host;
+        kick::install()?;
+        let map = MemoryMap::new(spec.memory);
+        let memory = memory::map(&map.ram())?;
+        let vm = Vm::new(&hypervisor, &memory)?;
+
+        let mut crew = Crew::default();
+        let (sender, events) = channel();
+        let remote = Remote::new(sender, crew.brake());
+        let (port_bus, memory_bus) = (Arc::new(Bus::new()), Arc::new(Bus::new()));
+        let pci = Arc::new(PciBus::new());
+        let sizes = MemorySizes { low: map.low_end(), high: map.high_len() };
+        let board = Board::new(&vm, remote.power_sink(), serial, sizes, spec.cpus)?;
+        board.plug(&port_bus, &pci, remote.power_sink())?;
+        memory_bus.insert(ECAM, ECAM_LEN, Arc::new(Ecam::new(Arc::clone(&pci))))?;
+        memory_bus.insert(BARS, BARS_LEN, Arc::new(BarWindow::new(Arc::clone(&pci))))?;
+
+        let wiring = Wiring {
+            memory: memory.clone(),
+            router: Arc::new(vm.router().clone()),
+            doorbells: Arc::new(vm.clone()),
+        };
+        let mut plugs = Plugs::new(&pci, wiring, disks);
+        for (slot, device) in slots::assign(&spec.devices)? {
+            plugs.plug(slot, device, ports.as_mut())?;
+        }
+        let Plugs { functions, disks, .. } = plugs;
+
+        let outside =
+            Outside { ports: port_bus, memory: memory_bus, exits, events: remote.vcpu_events() };
+        let template = Template::new(&hypervisor, spec.cpus)?;
+        for id in 0..spec.cpus {
+            let vcpu = vm.create_vcpu(&hypervisor, id)?;
+            template.show(&vcpu, id)?;
+            let fresh = VcpuState::read(&hypervisor, &vcpu)?;
+            crew.start(vcpu, fresh, outside.clone())?;
+        }
+        remote.attach(Arc::clone(&board.power_management), disks);
+        Ok(Self {
+            on_reset: spec.on_reset,
+            acpi: acpi::tables(&acpi::Description { cpus: spec.cpus }),
+            memory,
+            map,
+            boot,
+            vm,
+            crew,
+            board,
+            pci,
+            functions,
+            events,
+            remote,
+        })
+    }
+
+    /// The handle by which others control the machine.
+    pub fn remote(&self) -> Arc<Remote> {
+        Arc::clone(&self.remote)
+    }
+
+    /// The legacy devices: the serial port's input is there.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+}

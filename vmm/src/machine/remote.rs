@@ -1,0 +1,174 @@
+//! The machine as others see it: the control socket, signals, and the devices and vCPUs that have
+//! something to say about the machine as a whole. All of it becomes an [`Event`] for
+//! [`super::run`].
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::disks::MachineDisk;
+use super::vcpus::{Brake, VcpuEvent};
+use crate::control::{
+    ControlError, ControlledDisk, ErrorKind, GuestAgent, MachineControl, MachineStatus, RunState,
+};
+use crate::legacy::power_management::PowerManagement;
+use crate::legacy::{PowerEvent, PowerSink, ResetCause};
+
+/// Whoever asked waits here for the answer.
+pub(super) type Reply = SyncSender<Result<(), ControlError>>;
+
+/// What the machine's thread is told.
+pub(super) enum Event {
+    /// The guest, or the host for it, asks for a reset, for the end, or has panicked.
+    Power(PowerEvent),
+    /// A vCPU cannot go on, and it is the guest's doing.
+    Stuck(String),
+    /// KVM failed.
+    Failed(String),
+    /// Hold vCPUs and devices.
+    Pause(Reply),
+    /// Let them go on.
+    Resume(Reply),
+    /// End, and say this.
+    Kill(String),
+}
+
+/// A handle to a machine.
+pub struct Remote {
+    events: Sender<Event>,
+    brake: Brake,
+    /// Power events that were sent and not yet acted upon: until they are, nothing runs.
+    pending: AtomicU64,
+    pub(super) paused: AtomicBool,
+    pub(super) resets: AtomicU64,
+    /// When the first vCPU first entered the guest.
+    pub(super) started: OnceLock<Instant>,
+    parts: OnceLock<Parts>,
+    agent: OnceLock<Arc<dyn GuestAgent>>,
+}
+
+struct Parts {
+    button: Arc<PowerManagement>,
+    disks: Vec<Arc<MachineDisk>>,
+}
+
+impl Remote {
+    pub(super) fn new(events: Sender<Event>, brake: Brake) -> Arc<Self> {
+        Arc::new(Self {
+            events,
+            brake,
+            pending: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+            resets: AtomicU64::new(0),
+            started: OnceLock::new(),
+            parts: OnceLock::new(),
+            agent: OnceLock::new(),
+        })
+    }
+
+    /// Makes known what was assembled after the handle.
+    pub(super) fn attach(&self, button: Arc<PowerManagement>, disks: Vec<Arc<MachineDisk>>) {
+        // Called once, by `assemble`; a second call would change nothing.
+        let _ = self.parts.set(Parts { button, disks });
+    }
+
+    /// Makes the guest's agent known, if the machine has a port for one.
+    pub fn attach_agent(&self, agent: Arc<dyn GuestAgent>) {
+        // The first stays: there is one port.
+        let _ = self.agent.set(agent);
+    }
+
+    /// Where devices send power events. The guest is stopped before the sink returns: it runs no
+    /// further than the access that asked.
+    pub(super) fn power_sink(self: &Arc<Self>) -> PowerSink {
+        let remote = Arc::clone(self);
+        Arc::new(move |event| remote.power(event))
+    }
+
+    fn power(&self, event: PowerEvent) {
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        self.brake.pull();
+        self.send(Event::Power(event));
+    }
+
+    /// Where vCPUs say that they cannot go on.
+    pub(super) fn vcpu_events(self: &Arc<Self>) -> Arc<dyn Fn(VcpuEvent) + Send + Sync> {
+        let remote = Arc::clone(self);
+        Arc::new(move |event| match event {
+            VcpuEvent::TripleFault => remote.power(PowerEvent::Reset(ResetCause::TripleFault)),
+            VcpuEvent::Stuck(why) => remote.send(Event::Stuck(why)),
+            VcpuEvent::Failed(why) => remote.send(Event::Failed(why)),
+        })
+    }
+
+    /// Whether a power event waits to be acted upon.
+    pub(super) fn is_power_pending(&self) -> bool {
+        self.pending.load(Ordering::SeqCst) > 0
+    }
+
+    /// A power event was acted upon.
+    pub(super) fn power_done(&self) {
+        self.pending.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn send(&self, event: Event) {
+        // The machine has ended: what happens now is of no interest.
+        let _ = self.events.send(event);
+    }
+
+    fn ask(&self, event: impl FnOnce(Reply) -> Event) -> Result<(), ControlError> {
+        let (reply, answer) = sync_channel(1);
+        let ended = || ControlError::new(ErrorKind::State, "the machine has ended");
+        self.events.send(event(reply)).map_err(|_| ended())?;
+        answer.recv().map_err(|_| ended())?
+    }
+}
+
+impl MachineControl for Remote {
+    fn status(&self) -> MachineStatus {
+        let paused = self.paused.load(Ordering::SeqCst);
+        MachineStatus {
+            state: if paused { RunState::Paused } else { RunState::Running },
+            uptime: self.started.get().map(Instant::elapsed).unwrap_or_default(),
+            resets: self.resets.load(Ordering::SeqCst),
+        }
+    }
+
+    fn pause(&self) -> Result<(), ControlError> {
+        self.ask(Event::Pause)
+    }
+
+    fn resume(&self) -> Result<(), ControlError> {
+        self.ask(Event::Resume)
+    }
+
+    fn powerdown(&self) -> Result<(), ControlError> {
+        match self.parts.get() {
+            Some(parts) => {
+                parts.button.press_power_button();
+                Ok(())
+            }
+            None => Err(ControlError::new(ErrorKind::State, "the machine is not assembled yet")),
+        }
+    }
+
+    fn reset(&self) -> Result<(), ControlError> {
+        self.power(PowerEvent::Reset(ResetCause::Host));
+        Ok(())
+    }
+
+    fn kill(&self, detail: &str) {
+        self.brake.pull();
+        self.send(Event::Kill(detail.to_owned()));
+    }
+
+    fn disks(&self) -> Vec<Arc<dyn ControlledDisk>> {
+        let disks = self.parts.get().map(|parts| parts.disks.as_slice()).unwrap_or_default();
+        disks.iter().map(|disk| Arc::clone(disk) as _).collect()
+    }
+
+    fn agent(&self) -> Option<Arc<dyn GuestAgent>> {
+        self.agent.get().cloned()
+    }
+}

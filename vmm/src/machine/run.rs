@@ -1,0 +1,193 @@
+//! The life of a machine, on one thread: boot, what devices and the control socket ask for, the end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use vm_memory::{Bytes, GuestAddress};
+
+use super::remote::{Event, Reply};
+use super::{Machine, MachineError};
+use crate::arch::x86_64::acpi;
+use crate::arch::x86_64::layout::ACPI;
+use crate::boot::kernel::{self, KernelSet, Platform};
+use crate::boot::pvgrub::Found;
+use crate::control::{ControlError, ErrorKind};
+use crate::exit_record::{ExitReason, ExitRecord};
+use crate::legacy::{PowerEvent, ResetCause};
+use crate::memory;
+use crate::sandbox::{self, ThreadKind};
+use crate::spec::OnReset;
+
+/// What is being booted, and how.
+#[derive(Debug, Clone)]
+pub struct BootReport {
+    /// Where on the disk it was found, if it was.
+    pub found: Option<Found>,
+    /// The command line.
+    pub cmdline: String,
+    /// How the kernel is entered, in words.
+    pub entry: String,
+}
+
+/// What [`Machine::run`] tells on the way.
+#[derive(Debug, Clone, Copy)]
+pub enum Milestone<'a> {
+    /// The first vCPU is about to enter the guest, for the first time.
+    Ready(&'a BootReport),
+    /// The guest was reset: how often so far, and the kernel that it enters now.
+    Reset(u64, &'a BootReport),
+}
+
+/// Whether the machine goes on.
+enum Next {
+    GoOn,
+    End(ExitReason, String),
+}
+
+impl Machine {
+    /// Boots the machine and runs it to its end. An error means that it never ran.
+    pub fn run(mut self, mut tell: impl FnMut(Milestone<'_>)) -> Result<ExitRecord, MachineError> {
+        let clock = Arc::clone(&self.board.rtc);
+        let interrupts = std::thread::Builder::new()
+            .name("rtc".into())
+            .spawn(move || match sandbox::confine(ThreadKind::Console) {
+                Ok(()) => clock.raise_interrupts(),
+                Err(refusal) => tracing::error!("the clock has no interrupts: {refusal}"),
+            })
+            .map_err(|source| MachineError::Thread { what: "the clock", source })?;
+        let booted = self.boot();
+        let result = booted.map(|report| {
+            tell(Milestone::Ready(&report));
+            // Set once: the machine runs once.
+            let _ = self.remote.started.set(Instant::now());
+            self.crew.go();
+            self.live(&mut tell)
+        });
+        self.crew.end();
+        for function in &self.functions {
+            function.pause();
+        }
+        self.board.rtc.end();
+        // It returns after the call above, whatever became of it.
+        let _ = interrupts.join();
+        result
+    }
+
+    /// Reads, loads and readies the kernel; no vCPU runs.
+    fn boot(&mut self) -> Result<BootReport, MachineError> {
+        let files = self.boot.read()?;
+        let tables = acpi::blob::place(&self.acpi, ACPI)?;
+        self.memory.write_slice(&tables.bytes, GuestAddress(tables.base))?;
+        let rsdp = tables.address_of(acpi::RSDP).unwrap_or(ACPI);
+        let set = KernelSet { kernel: &files.kernel, initrd: &files.initrd, cmdline: &files.cmdline };
+        let platform = Platform { memory: &self.memory, map: &self.map, rsdp };
+        let loaded = kernel::load(&set, &platform)?;
+        loaded.entry.write_tables(&self.memory)?;
+        self.crew.restart_at(loaded.entry);
+        tracing::info!(cmdline = files.cmdline, entry = loaded.how, "booting");
+        Ok(BootReport { found: files.found, cmdline: files.cmdline, entry: loaded.how })
+    }
+
+    /// Does what events ask for, until one is the end.
+    fn live(&mut self, tell: &mut impl FnMut(Milestone<'_>)) -> ExitRecord {
+        loop {
+            let next = match self.events.recv() {
+                Ok(Event::Power(event)) => self.power(event, tell),
+                Ok(Event::Stuck(why)) => Next::End(ExitReason::GuestCrash, why),
+                Ok(Event::Failed(why)) => Next::End(ExitReason::VmmError, why),
+                Ok(Event::Kill(detail)) => Next::End(ExitReason::Killed, detail),
+                Ok(Event::Pause(reply)) => self.answer(&reply, Self::pause),
+                Ok(Event::Resume(reply)) => self.answer(&reply, Self::resume),
+                Err(_) => Next::End(ExitReason::VmmError, "all handles to the machine are gone".into()),
+            };
+            if let Next::End(reason, detail) = next {
+                return ExitRecord::now(reason, detail, self.remote.resets.load(Ordering::SeqCst));
+            }
+        }
+    }
+
+    fn power(&mut self, event: PowerEvent, tell: &mut impl FnMut(Milestone<'_>)) -> Next {
+        match event {
+            PowerEvent::Off => Next::End(ExitReason::Shutdown, "the guest powered off".into()),
+            PowerEvent::Panicked => Next::End(ExitReason::GuestCrash, "the guest's kernel panicked".into()),
+            PowerEvent::Reset(_) if self.on_reset == OnReset::Exit => {
+                Next::End(ExitReason::Shutdown, "the guest reset".into())
+            }
+            PowerEvent::Reset(cause) => match self.restart() {
+                Ok(report) => {
+                    let resets = self.remote.resets.fetch_add(1, Ordering::SeqCst) + 1;
+                    tracing::info!(resets, cause = why(cause), "the guest was reset");
+                    tell(Milestone::Reset(resets, &report));
+                    self.remote.power_done();
+                    if !self.remote.paused.load(Ordering::SeqCst) {
+                        self.go();
+                    }
+                    Next::GoOn
+                }
+                Err(refusal) => {
+                    let detail = format!("the machine could not start again after a reset: {refusal}");
+                    Next::End(ExitReason::VmmError, detail)
+                }
+            },
+        }
+    }
+
+    /// Everything as at power-on, and the kernel read anew.
+    fn restart(&mut self) -> Result<BootReport, MachineError> {
+        self.crew.hold()?;
+        self.pci.reset()?;
+        self.board.reset();
+        self.vm.reset_chips()?;
+        memory::discard_all(&self.memory)?;
+        self.boot()
+    }
+
+    fn answer(
+        &mut self,
+        reply: &Reply,
+        what: impl FnOnce(&mut Self) -> Result<(), MachineError>,
+    ) -> Next {
+        let done = what(self).map_err(|refusal| ControlError::new(ErrorKind::Internal, refusal.to_string()));
+        // Whoever asked may have gone.
+        let _ = reply.send(done);
+        Next::GoOn
+    }
+
+    fn pause(&mut self) -> Result<(), MachineError> {
+        if !self.remote.paused.swap(true, Ordering::SeqCst) {
+            self.crew.hold()?;
+            for function in &self.functions {
+                function.pause();
+            }
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), MachineError> {
+        if self.remote.paused.swap(false, Ordering::SeqCst) {
+            for function in &self.functions {
+                function.resume();
+            }
+            self.go();
+        }
+        Ok(())
+    }
+
+    /// Lets the vCPUs run, unless a power event is on its way: then the guest has ended, and what comes
+    /// next is for that event to say.
+    fn go(&self) {
+        if !self.remote.is_power_pending() {
+            self.crew.go();
+        }
+    }
+}
+
+fn why(cause: ResetCause) -> &'static str {
+    match cause {
+        ResetCause::ResetControl => "reset control register",
+        ResetCause::KeyboardController => "keyboard controller",
+        ResetCause::TripleFault => "triple fault",
+        ResetCause::Host => "asked for by the host",
+    }
+}
