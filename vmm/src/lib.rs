@@ -22,6 +22,7 @@
 pub mod arch;
 pub mod boot;
 pub mod bus;
+pub mod by_hand;
 pub mod client;
 pub mod console_log;
 pub mod control;

@@ -171,7 +171,10 @@ mod tests {
                 initrd: None,
                 cmdline: "quiet".into(),
             },
-            devices: vec![Device::Rng(RngSpec::default()), Device::Console(ConsoleSpec::default())],
+            devices: vec![
+                Device::Rng(RngSpec::default()),
+                Device::Console(ConsoleSpec::default()),
+            ],
             on_reset: OnReset::Restart,
             directory: None,
         }

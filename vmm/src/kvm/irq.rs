@@ -41,7 +41,11 @@ struct Table {
 impl Router {
     pub(super) fn new(vm: Arc<VmFd>) -> Result<Self, KvmError> {
         let wants_requester = vm.check_extension(Cap::MsiDevid);
-        let table = Table { vm, wants_requester, messages: Mutex::new(BTreeMap::new()) };
+        let table = Table {
+            vm,
+            wants_requester,
+            messages: Mutex::new(BTreeMap::new()),
+        };
         table.commit(&table.lock())?;
         Ok(Self(Arc::new(table)))
     }
@@ -50,8 +54,15 @@ impl Router {
     pub fn route(&self, message: MsiMessage) -> Result<Route, KvmError> {
         let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(KvmError::EventFd)?;
         let gsi = self.0.insert(message)?;
-        let route = Route { table: Arc::clone(&self.0), gsi, event };
-        self.0.vm.register_irqfd(&route.event, gsi).map_err(ioctl("KVM_IRQFD"))?;
+        let route = Route {
+            table: Arc::clone(&self.0),
+            gsi,
+            event,
+        };
+        self.0
+            .vm
+            .register_irqfd(&route.event, gsi)
+            .map_err(ioctl("KVM_IRQFD"))?;
         Ok(route)
     }
 }
@@ -67,9 +78,15 @@ impl Table {
     fn insert(&self, message: MsiMessage) -> Result<u32, KvmError> {
         let mut messages = self.lock();
         let full = messages.len() >= MAX_MESSAGES;
-        let Some(gsi) = (LINES..).find(|gsi| !messages.contains_key(gsi)).filter(|_| !full) else {
+        let Some(gsi) = (LINES..)
+            .find(|gsi| !messages.contains_key(gsi))
+            .filter(|_| !full)
+        else {
             let source = vmm_sys_util::errno::Error::new(libc::ENOSPC);
-            return Err(KvmError::Ioctl { call: "more messages than KVM_SET_GSI_ROUTING takes", source });
+            return Err(KvmError::Ioctl {
+                call: "more messages than KVM_SET_GSI_ROUTING takes",
+                source,
+            });
         };
         messages.insert(gsi, message);
         if let Err(refusal) = self.commit(&messages) {

@@ -104,11 +104,15 @@ impl Vm {
 
 impl Doorbells for Vm {
     fn register(&self, address: u64, event: &EventFd) -> io::Result<()> {
-        Ok(self.fd.register_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)?)
+        Ok(self
+            .fd
+            .register_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)?)
     }
 
     fn unregister(&self, address: u64, event: &EventFd) -> io::Result<()> {
-        Ok(self.fd.unregister_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)?)
+        Ok(self
+            .fd
+            .unregister_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)?)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::PowerSink;
 use super::i8042::I8042;
 use super::power_management::{self, PowerManagement};
 use super::pvpanic::PvPanic;
 use super::reset_control::ResetControl;
 use super::rtc::{self, MemorySizes, Rtc};
 use super::serial::{self, Serial, Sink};
-use super::PowerSink;
 use crate::arch::x86_64::layout::{
     COM1, COM1_LINE, I8042_COMMAND, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE, SCI_LINE,
 };
@@ -56,7 +56,11 @@ impl Board {
         let config = ConfigPorts::new(Arc::clone(pci), Arc::clone(&self.reset_control) as _);
         ports.insert(COM1.into(), serial::LEN, Arc::clone(&self.serial) as _)?;
         ports.insert(RTC.into(), rtc::LEN, Arc::clone(&self.rtc) as _)?;
-        ports.insert(PM.into(), power_management::LEN, Arc::clone(&self.power_management) as _)?;
+        ports.insert(
+            PM.into(),
+            power_management::LEN,
+            Arc::clone(&self.power_management) as _,
+        )?;
         ports.insert(I8042_COMMAND.into(), 1, Arc::new(I8042::new(Arc::clone(&power))))?;
         ports.insert(PVPANIC.into(), 1, Arc::new(PvPanic::new(power)))?;
         ports.insert(PCI_CONFIG.into(), CONFIG_PORTS_LEN.into(), Arc::new(config))

@@ -21,7 +21,10 @@ pub struct ResetControl {
 impl ResetControl {
     /// A register that sends resets to `power`.
     pub fn new(power: PowerSink) -> Self {
-        Self { register: AtomicU8::new(0), power }
+        Self {
+            register: AtomicU8::new(0),
+            power,
+        }
     }
 
     /// As at power-on.
@@ -63,6 +66,9 @@ mod tests {
         register.read(0, &mut byte);
         assert_eq!(byte, [0x02]);
         register.write(0, &[0x06]);
-        assert_eq!(*events.lock().expect("not poisoned"), [PowerEvent::Reset(ResetCause::ResetControl)]);
+        assert_eq!(
+            *events.lock().expect("not poisoned"),
+            [PowerEvent::Reset(ResetCause::ResetControl)]
+        );
     }
 }

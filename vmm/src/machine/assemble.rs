@@ -42,7 +42,14 @@ pub struct Machine {
 impl Machine {
     /// Makes the machine of `spec` with what `host` opened for it.
     pub fn assemble(spec: &MachineSpec, host: HostSide) -> Result<Self, MachineError> {
-        let HostSide { hypervisor, disks, boot, serial, mut ports, exits } = host;
+        let HostSide {
+            hypervisor,
+            disks,
+            boot,
+            serial,
+            mut ports,
+            exits,
+        } = host;
         kick::install()?;
         let map = MemoryMap::new(spec.memory);
         let memory = memory::map(&map.ram())?;
@@ -53,7 +60,10 @@ impl Machine {
         let remote = Remote::new(sender, crew.brake());
         let (port_bus, memory_bus) = (Arc::new(Bus::new()), Arc::new(Bus::new()));
         let pci = Arc::new(PciBus::new());
-        let sizes = MemorySizes { low: map.low_end(), high: map.high_len() };
+        let sizes = MemorySizes {
+            low: map.low_end(),
+            high: map.high_len(),
+        };
         let board = Board::new(&vm, remote.power_sink(), serial, sizes, spec.cpus)?;
         board.plug(&port_bus, &pci, remote.power_sink())?;
         memory_bus.insert(ECAM, ECAM_LEN, Arc::new(Ecam::new(Arc::clone(&pci))))?;
@@ -70,8 +80,12 @@ impl Machine {
         }
         let Plugs { functions, disks, .. } = plugs;
 
-        let outside =
-            Outside { ports: port_bus, memory: memory_bus, exits, events: remote.vcpu_events() };
+        let outside = Outside {
+            ports: port_bus,
+            memory: memory_bus,
+            exits,
+            events: remote.vcpu_events(),
+        };
         let template = Template::new(&hypervisor, spec.cpus)?;
         for id in 0..spec.cpus {
             let vcpu = vm.create_vcpu(&hypervisor, id)?;

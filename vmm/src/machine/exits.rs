@@ -43,7 +43,12 @@ impl Counting {
                 Place::Write(address) => Place::Write(address & !0xfff),
                 other => other,
             };
-            *counts.0.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default() += 1;
+            *counts
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(place)
+                .or_default() += 1;
         }
     }
 }

@@ -4,7 +4,7 @@
 //! * [`assemble`]: in which order everything is made and where it is plugged in.
 //! * [`vcpus`]: the threads of the vCPUs, held and let go together.
 //! * [`run`]: the life of the machine: boot, resets, pauses, the end.
-//! * [`disks`] and [`remote`]: what the control socket can do with it.
+//! * [`remote`]: what the control socket can do with it.
 //!
 //! ```text
 //!  vCPU threads --- exits ---> buses --> devices --- PowerEvent ---+
@@ -16,7 +16,6 @@
 //! [`Machine::run`] reads the kernel, starts the vCPUs and returns when the guest has ended.
 
 pub mod assemble;
-pub mod disks;
 pub mod exits;
 mod plug;
 pub mod remote;
@@ -30,6 +29,7 @@ use thiserror::Error;
 
 use crate::boot::source::{BootSource, SourceError};
 use crate::bus::BusError;
+use crate::control::FileId;
 use crate::kvm::{Hypervisor, KvmError};
 use crate::legacy::serial::Sink;
 use crate::memory::MemoryError;
@@ -47,7 +47,7 @@ pub struct HostSide {
     /// KVM.
     pub hypervisor: Hypervisor,
     /// The spec's disks, in its order.
-    pub disks: Vec<Backing>,
+    pub disks: Vec<OpenDisk>,
     /// Where the kernel comes from.
     pub boot: BootSource,
     /// Where the bytes of the guest's serial port go.
@@ -56,6 +56,14 @@ pub struct HostSide {
     pub ports: Box<dyn Ports>,
     /// Whether exits are counted by kind and place, for the curious.
     pub exits: exits::Counting,
+}
+
+/// A disk of the spec, open.
+pub struct OpenDisk {
+    /// The disk.
+    pub backing: Backing,
+    /// The file that takes its writes, where that matters to somebody.
+    pub top: Option<FileId>,
 }
 
 /// Gives every port of a console its other side.

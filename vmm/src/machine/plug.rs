@@ -3,56 +3,37 @@
 use std::sync::Arc;
 use std::vec;
 
-use super::disks::MachineDisk;
-use super::{MachineError, Ports};
+use super::{MachineError, OpenDisk, Ports};
+use crate::control::ChainDisk;
 use crate::pci::{PciBus, Slot};
-use crate::sandbox::{self, ThreadKind};
+use crate::sandbox::DeviceThreads;
 use crate::spec::Device;
-use crate::virtio::block::{Backing, Block};
+use crate::virtio::block::Block;
 use crate::virtio::console::{Console, ConsoleSpec, Port, PortInput};
 use crate::virtio::rng::Rng;
 use crate::virtio::transport::{VirtioPci, Wiring};
-use crate::virtio::{self, DeviceError, ThreadSetup, VirtioDevice};
+use crate::virtio::{DeviceError, ThreadSetup, VirtioDevice};
 
 /// What devices are made of, and what was made.
 pub(super) struct Plugs<'a> {
     pci: &'a PciBus,
     wiring: Wiring,
     /// The open disks that no device has taken yet.
-    backings: vec::IntoIter<Backing>,
+    backings: vec::IntoIter<OpenDisk>,
     setup: Arc<dyn ThreadSetup>,
     /// The functions on the bus.
     pub(super) functions: Vec<Arc<VirtioPci>>,
     /// The disks among them.
-    pub(super) disks: Vec<Arc<MachineDisk>>,
-}
-
-/// Confines each device's thread to what it needs.
-struct Confine;
-
-impl ThreadSetup for Confine {
-    fn enter(&self, kind: virtio::ThreadKind) {
-        let kind = match kind {
-            virtio::ThreadKind::Block => ThreadKind::Block,
-            virtio::ThreadKind::Console => ThreadKind::Console,
-            virtio::ThreadKind::Rng => ThreadKind::Rng,
-        };
-        if let Err(refusal) = sandbox::confine(kind) {
-            // A thread that is not confined must not see a byte of the guest's, and nobody waits for
-            // its answer.
-            tracing::error!("{refusal}");
-            std::process::abort();
-        }
-    }
+    pub(super) disks: Vec<Arc<ChainDisk>>,
 }
 
 impl<'a> Plugs<'a> {
-    pub(super) fn new(pci: &'a PciBus, wiring: Wiring, backings: Vec<Backing>) -> Self {
+    pub(super) fn new(pci: &'a PciBus, wiring: Wiring, backings: Vec<OpenDisk>) -> Self {
         Self {
             pci,
             wiring,
             backings: backings.into_iter(),
-            setup: Arc::new(Confine),
+            setup: Arc::new(DeviceThreads),
             functions: Vec::new(),
             disks: Vec::new(),
         }
@@ -67,23 +48,31 @@ impl<'a> Plugs<'a> {
     ) -> Result<(), MachineError> {
         let device: Box<dyn VirtioDevice> = match device {
             Device::Block(spec) => {
-                let backing = self.backings.next().ok_or_else(|| MachineError::DiskNotOpen(spec.id.clone()))?;
-                let block = Block::new(&spec.id, backing.disk(), spec.serial(), &self.setup)?;
-                self.disks.push(Arc::new(MachineDisk::new(spec.id.clone(), backing, block.gate())));
+                let open = self
+                    .backings
+                    .next()
+                    .ok_or_else(|| MachineError::DiskNotOpen(spec.id.clone()))?;
+                let block = Block::new(&spec.id, open.backing.disk(), spec.serial(), &self.setup)?;
+                let chain = open.backing.chain().cloned();
+                let disk = ChainDisk::new(spec.id.clone(), block.gate(), chain, open.top);
+                self.disks.push(Arc::new(disk));
                 Box::new(block)
             }
             Device::Rng(spec) => Box::new(Rng::new(spec, Arc::clone(&self.setup))?),
             Device::Console(spec) => Box::new(self.console(spec, ports)?),
         };
-        self.functions.push(VirtioPci::attach(device, slot, self.pci, self.wiring.clone())?);
+        self.functions
+            .push(VirtioPci::attach(device, slot, self.pci, self.wiring.clone())?);
         Ok(())
     }
 
     fn console(&self, spec: &ConsoleSpec, ports: &mut dyn Ports) -> Result<Console, DeviceError> {
         let mut made = Vec::with_capacity(spec.ports.len());
         for port in &spec.ports {
-            let input =
-                PortInput::new().map_err(|source| DeviceError::Host { what: "console port", source })?;
+            let input = PortInput::new().map_err(|source| DeviceError::Host {
+                what: "console port",
+                source,
+            })?;
             let backend = ports.connect(port, &input);
             made.push(Port::new(port.clone(), input, backend));
         }

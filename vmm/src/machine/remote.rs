@@ -7,10 +7,10 @@ use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::disks::MachineDisk;
 use super::vcpus::{Brake, VcpuEvent};
+
 use crate::control::{
-    ControlError, ControlledDisk, ErrorKind, GuestAgent, MachineControl, MachineStatus, RunState,
+    ChainDisk, ControlError, ControlledDisk, ErrorKind, GuestAgent, MachineControl, MachineStatus, RunState,
 };
 use crate::legacy::power_management::PowerManagement;
 use crate::legacy::{PowerEvent, PowerSink, ResetCause};
@@ -50,7 +50,7 @@ pub struct Remote {
 
 struct Parts {
     button: Arc<PowerManagement>,
-    disks: Vec<Arc<MachineDisk>>,
+    disks: Vec<Arc<ChainDisk>>,
 }
 
 impl Remote {
@@ -68,7 +68,7 @@ impl Remote {
     }
 
     /// Makes known what was assembled after the handle.
-    pub(super) fn attach(&self, button: Arc<PowerManagement>, disks: Vec<Arc<MachineDisk>>) {
+    pub(super) fn attach(&self, button: Arc<PowerManagement>, disks: Vec<Arc<ChainDisk>>) {
         // Called once, by `assemble`; a second call would change nothing.
         let _ = self.parts.set(Parts { button, disks });
     }
@@ -129,7 +129,11 @@ impl MachineControl for Remote {
     fn status(&self) -> MachineStatus {
         let paused = self.paused.load(Ordering::SeqCst);
         MachineStatus {
-            state: if paused { RunState::Paused } else { RunState::Running },
+            state: if paused {
+                RunState::Paused
+            } else {
+                RunState::Running
+            },
             uptime: self.started.get().map(Instant::elapsed).unwrap_or_default(),
             resets: self.resets.load(Ordering::SeqCst),
         }
@@ -149,7 +153,10 @@ impl MachineControl for Remote {
                 parts.button.press_power_button();
                 Ok(())
             }
-            None => Err(ControlError::new(ErrorKind::State, "the machine is not assembled yet")),
+            None => Err(ControlError::new(
+                ErrorKind::State,
+                "the machine is not assembled yet",
+            )),
         }
     }
 
@@ -164,7 +171,11 @@ impl MachineControl for Remote {
     }
 
     fn disks(&self) -> Vec<Arc<dyn ControlledDisk>> {
-        let disks = self.parts.get().map(|parts| parts.disks.as_slice()).unwrap_or_default();
+        let disks = self
+            .parts
+            .get()
+            .map(|parts| parts.disks.as_slice())
+            .unwrap_or_default();
         disks.iter().map(|disk| Arc::clone(disk) as _).collect()
     }
 

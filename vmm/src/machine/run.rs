@@ -55,7 +55,10 @@ impl Machine {
                 Ok(()) => clock.raise_interrupts(),
                 Err(refusal) => tracing::error!("the clock has no interrupts: {refusal}"),
             })
-            .map_err(|source| MachineError::Thread { what: "the clock", source })?;
+            .map_err(|source| MachineError::Thread {
+                what: "the clock",
+                source,
+            })?;
         let booted = self.boot();
         let result = booted.map(|report| {
             tell(Milestone::Ready(&report));
@@ -78,15 +81,28 @@ impl Machine {
     fn boot(&mut self) -> Result<BootReport, MachineError> {
         let files = self.boot.read()?;
         let tables = acpi::blob::place(&self.acpi, ACPI)?;
-        self.memory.write_slice(&tables.bytes, GuestAddress(tables.base))?;
+        self.memory
+            .write_slice(&tables.bytes, GuestAddress(tables.base))?;
         let rsdp = tables.address_of(acpi::RSDP).unwrap_or(ACPI);
-        let set = KernelSet { kernel: &files.kernel, initrd: &files.initrd, cmdline: &files.cmdline };
-        let platform = Platform { memory: &self.memory, map: &self.map, rsdp };
+        let set = KernelSet {
+            kernel: &files.kernel,
+            initrd: &files.initrd,
+            cmdline: &files.cmdline,
+        };
+        let platform = Platform {
+            memory: &self.memory,
+            map: &self.map,
+            rsdp,
+        };
         let loaded = kernel::load(&set, &platform)?;
         loaded.entry.write_tables(&self.memory)?;
         self.crew.restart_at(loaded.entry);
         tracing::info!(cmdline = files.cmdline, entry = loaded.how, "booting");
-        Ok(BootReport { found: files.found, cmdline: files.cmdline, entry: loaded.how })
+        Ok(BootReport {
+            found: files.found,
+            cmdline: files.cmdline,
+            entry: loaded.how,
+        })
     }
 
     /// Does what events ask for, until one is the end.
@@ -143,11 +159,7 @@ impl Machine {
         self.boot()
     }
 
-    fn answer(
-        &mut self,
-        reply: &Reply,
-        what: impl FnOnce(&mut Self) -> Result<(), MachineError>,
-    ) -> Next {
+    fn answer(&mut self, reply: &Reply, what: impl FnOnce(&mut Self) -> Result<(), MachineError>) -> Next {
         let done = what(self).map_err(|refusal| ControlError::new(ErrorKind::Internal, refusal.to_string()));
         // Whoever asked may have gone.
         let _ = reply.send(done);

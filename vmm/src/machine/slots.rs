@@ -9,11 +9,17 @@ const LAST: u8 = 30;
 
 /// Each device with its slot. The host bridge has slot 0.
 pub fn assign(devices: &[Device]) -> Result<Vec<(Slot, &Device)>, PciError> {
-    (1..).zip(devices).map(|(number, device)| slot(number).map(|slot| (slot, device))).collect()
+    (1..)
+        .zip(devices)
+        .map(|(number, device)| slot(number).map(|slot| (slot, device)))
+        .collect()
 }
 
 fn slot(number: u8) -> Result<Slot, PciError> {
-    Some(number).filter(|&number| number <= LAST).and_then(Slot::new).ok_or(PciError::NoSlot)
+    Some(number)
+        .filter(|&number| number <= LAST)
+        .and_then(Slot::new)
+        .ok_or(PciError::NoSlot)
 }
 
 #[cfg(test)]

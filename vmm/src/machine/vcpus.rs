@@ -115,7 +115,10 @@ impl Default for Crew {
             state: Mutex::new(state),
             changed: Condvar::new(),
         };
-        Self { orders: Arc::new(orders), threads: Vec::new() }
+        Self {
+            orders: Arc::new(orders),
+            threads: Vec::new(),
+        }
     }
 }
 
@@ -130,12 +133,22 @@ impl Crew {
     pub fn start(&mut self, vcpu: Vcpu, fresh: VcpuState, outside: Outside) -> Result<(), MachineError> {
         let first = self.threads.is_empty();
         let orders = Arc::clone(&self.orders);
-        let thread = Thread { orders, fresh, first, outside, restarts: 0, seen: 0 };
+        let thread = Thread {
+            orders,
+            fresh,
+            first,
+            outside,
+            restarts: 0,
+            seen: 0,
+        };
         let name = format!("vcpu{}", self.threads.len());
         let handle = std::thread::Builder::new()
             .name(name)
             .spawn(move || thread.live(vcpu))
-            .map_err(|source| MachineError::Thread { what: "a vCPU", source })?;
+            .map_err(|source| MachineError::Thread {
+                what: "a vCPU",
+                source,
+            })?;
         self.threads.push(handle);
         Ok(())
     }
@@ -148,7 +161,9 @@ impl Crew {
         while state.held < self.threads.len() {
             if start.elapsed() > PATIENCE {
                 let (held, all) = (state.held, self.threads.len());
-                return Err(MachineError::Vcpus(format!("{held} of {all} are, after {PATIENCE:?}")));
+                return Err(MachineError::Vcpus(format!(
+                    "{held} of {all} are, after {PATIENCE:?}"
+                )));
             }
             let waited = self.orders.changed.wait_timeout(state, KICK_AGAIN);
             let wait;
@@ -280,7 +295,11 @@ impl Thread {
         state.held += 1;
         self.orders.changed.notify_all();
         let held = |state: &mut State| state.order == Order::Hold;
-        state = self.orders.changed.wait_while(state, held).unwrap_or_else(PoisonError::into_inner);
+        state = self
+            .orders
+            .changed
+            .wait_while(state, held)
+            .unwrap_or_else(PoisonError::into_inner);
         state.held -= 1;
     }
 
@@ -298,7 +317,12 @@ impl Thread {
 
     /// Runs the guest to its next exit and handles that. `false`: the vCPU cannot go on.
     fn run(&self, vcpu: &mut Vcpu) -> bool {
-        let Outside { ports, memory, exits, events } = &self.outside;
+        let Outside {
+            ports,
+            memory,
+            exits,
+            events,
+        } = &self.outside;
         match vcpu.run() {
             Ok(Exit::PortRead { port, size, data }) => {
                 exits.count(Place::In(port));

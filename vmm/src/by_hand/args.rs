@@ -1,0 +1,285 @@
+//! The command line.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Parser};
+
+use crate::spec::{Boot, Device, MachineSpec, OnReset};
+use crate::virtio::block::{BlockSpec, DiskFormat};
+use crate::virtio::rng::RngSpec;
+
+/// Run a virtual machine on KVM: one process, one guest.
+///
+/// The guest's serial port (ttyS0: say console=ttyS0) is standard output and input; messages go to
+/// standard error. On a terminal, Ctrl-A X ends the machine. SIGTERM presses the power button.
+///
+/// Without --kernel, kernel and initramfs are found by the boot menu (menu.lst) of the first disk.
+///
+/// Exit status: 0 if the guest powered off, 1 if anything failed, 2 for wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "kiln-vmm", version, max_term_width = 100)]
+#[command(group(ArgGroup::new("source").required(true).multiple(true).args(["spec", "kernel", "disks"])))]
+pub struct Args {
+    /// Read the whole machine from a JSON file instead.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "memory", "cpus", "disks", "no_reboot"])]
+    pub spec: Option<PathBuf>,
+
+    /// With --spec: tell on this descriptor, in one line of JSON, how the start went; then go into the
+    /// background.
+    #[arg(long, value_name = "N", requires = "spec", conflicts_with_all = ["kernel", "disks"])]
+    pub ready_fd: Option<RawFd>,
+
+    /// The kernel: a bzImage (vmlinuz) or an ELF file (vmlinux).
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// The initramfs.
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub initrd: Option<PathBuf>,
+
+    /// The kernel's command line; without --kernel, words to add to the menu's.
+    #[arg(long, value_name = "WORDS")]
+    pub cmdline: Option<String>,
+
+    /// Memory in MiB, or with a unit: 512M, 4G.
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
+    pub memory: u64,
+
+    /// Number of virtual CPUs.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub cpus: u8,
+
+    /// A disk: path=FILE[,format=raw|qcow2][,readonly][,serial=TEXT]; may be given several times. The
+    /// format is never guessed: it is raw unless you say otherwise. A comma in a name is written twice.
+    #[arg(long = "disk", value_name = "path=FILE,…", value_parser = DiskArg::parse)]
+    pub disks: Vec<DiskArg>,
+
+    /// End when the guest resets, instead of starting it again.
+    #[arg(long)]
+    pub no_reboot: bool,
+
+    /// Count exits from the guest by kind and place, and print the table at the end.
+    #[arg(long)]
+    pub count_exits: bool,
+
+    /// Say more.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// A disk by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskArg {
+    path: PathBuf,
+    format: DiskFormat,
+    read_only: bool,
+    serial: Option<String>,
+}
+
+impl DiskArg {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (mut path, mut format, mut read_only, mut serial) = (None, DiskFormat::Raw, false, None);
+        for part in split(text) {
+            match part.split_once('=') {
+                Some(("path", value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
+                Some(("format", "raw")) => format = DiskFormat::Raw,
+                Some(("format", "qcow2")) => format = DiskFormat::Qcow2,
+                Some(("format", other)) => {
+                    return Err(format!("`{other}` is no format of a disk: raw or qcow2"));
+                }
+                Some(("serial", value)) => serial = Some(value.to_owned()),
+                None if part == "readonly" => read_only = true,
+                _ => {
+                    return Err(format!(
+                        "`{part}` is no part of a disk: path=, format=, serial=, readonly"
+                    ));
+                }
+            }
+        }
+        let path = path.ok_or("a disk needs path=FILE")?;
+        Ok(Self {
+            path,
+            format,
+            read_only,
+            serial,
+        })
+    }
+}
+
+/// Splits at single commas; two of them are one that belongs to the text.
+fn split(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut rest = text.chars().peekable();
+    while let Some(letter) = rest.next() {
+        match parts.last_mut() {
+            Some(part) if letter != ',' || rest.next_if_eq(&',').is_some() => part.push(letter),
+            _ => parts.push(String::new()),
+        }
+    }
+    parts
+}
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.strip_suffix(['M', 'm']) {
+        Some(digits) => (digits, 20),
+        None => match text.strip_suffix(['G', 'g']) {
+            Some(digits) => (digits, 30),
+            None => (text, 20),
+        },
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "a number of MiB, or one with M or G".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "that is more than any machine has".to_owned())
+}
+
+impl Args {
+    /// The machine that the options (not `--spec`) describe: its disks in their order, and entropy.
+    pub fn machine(self) -> MachineSpec {
+        let boot = match self.kernel {
+            Some(kernel) => Boot::Kernel {
+                kernel,
+                initrd: self.initrd,
+                cmdline: self.cmdline.unwrap_or_default(),
+            },
+            None => Boot::PvGrub { append: self.cmdline },
+        };
+        let disks = self.disks.into_iter().enumerate().map(|(index, disk)| {
+            Device::Block(BlockSpec {
+                id: format!("disk{index}"),
+                path: disk.path,
+                format: disk.format,
+                read_only: disk.read_only,
+                serial: disk.serial,
+            })
+        });
+        MachineSpec {
+            name: "by-hand".into(),
+            cpus: self.cpus,
+            memory: self.memory,
+            boot,
+            devices: disks.chain([Device::Rng(RngSpec::default())]).collect(),
+            on_reset: if self.no_reboot {
+                OnReset::Exit
+            } else {
+                OnReset::Restart
+            },
+            directory: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["kiln-vmm"], words].concat())
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_machine_by_hand_is_what_was_asked_for() {
+        let words = [
+            "--kernel",
+            "k",
+            "--initrd",
+            "i",
+            "--cmdline",
+            "a b",
+            "--memory",
+            "2G",
+            "--cpus",
+            "4",
+        ];
+        let disk = [
+            "--disk",
+            "path=d.qcow2,format=qcow2,readonly,serial=x",
+            "--no-reboot",
+        ];
+        let spec = parse(&[&words[..], &disk].concat())
+            .expect("it is good usage")
+            .machine();
+        assert_eq!(
+            (spec.cpus, spec.memory, spec.on_reset),
+            (4, 2 << 30, OnReset::Exit)
+        );
+        let boot = Boot::Kernel {
+            kernel: "k".into(),
+            initrd: Some("i".into()),
+            cmdline: "a b".into(),
+        };
+        assert_eq!(spec.boot, boot);
+        let [Device::Block(disk), Device::Rng(_)] = &spec.devices[..] else {
+            panic!("{:?}", spec.devices);
+        };
+        assert_eq!(
+            (disk.format, disk.read_only, disk.serial.as_deref()),
+            (DiskFormat::Qcow2, true, Some("x"))
+        );
+    }
+
+    #[test]
+    fn without_a_kernel_the_first_disk_s_menu_counts() {
+        let spec = parse(&["--disk", "path=a,,b", "--cmdline", "quiet"])
+            .expect("it is good usage")
+            .machine();
+        assert_eq!(
+            spec.boot,
+            Boot::PvGrub {
+                append: Some("quiet".into())
+            }
+        );
+        let Device::Block(disk) = &spec.devices[0] else {
+            panic!("{:?}", spec.devices)
+        };
+        assert_eq!(
+            (disk.path.as_path(), disk.format),
+            (std::path::Path::new("a,b"), DiskFormat::Raw)
+        );
+    }
+
+    #[test]
+    fn memory_has_units() {
+        for (text, bytes) in [("64", 64 << 20), ("64M", 64 << 20), ("3g", 3u64 << 30)] {
+            assert_eq!(parse_memory(text), Ok(bytes));
+        }
+        for text in [
+            "",
+            "M",
+            "1T",
+            "-1",
+            "1.5G",
+            "99999999999999999999",
+            "9999999999999999G",
+        ] {
+            assert!(parse_memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for words in [
+            &[][..],
+            &["--memory", "1G"],
+            &["--kernel", "k", "--cpus", "0"],
+            &["--kernel", "k", "--cpus", "255"],
+            &["--disk", "format=raw"],
+            &["--disk", "path=x,format=vmdk"],
+            &["--disk", "path=x,colour=red"],
+            &["--spec", "f", "--kernel", "k"],
+            &["--kernel", "k", "--ready-fd", "3"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+}
