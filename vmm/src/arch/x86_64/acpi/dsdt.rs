@@ -14,7 +14,7 @@ use acpi_tables::{Aml, aml};
 use super::super::layout::{
     BARS, BARS_LEN, COM1, COM1_LINE, ECAM, ECAM_LEN, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE,
 };
-use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID};
+use super::{LAST_BUS, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 use crate::legacy::power_management::S5;
 
 /// The table.
@@ -46,7 +46,7 @@ fn pci_root() -> Vec<u8> {
                 &Name::new(
                     Path::new("_CRS"),
                     &ResourceTemplate::new(vec![
-                        &AddressSpace::new_bus_number(0u16, 255u16),
+                        &AddressSpace::new_bus_number(0u16, LAST_BUS.into()),
                         &IO::new(PCI_CONFIG, PCI_CONFIG, 1, 8),
                         &AddressSpace::new_io(0u16, PCI_CONFIG - 1, None),
                         &AddressSpace::new_io(config_end, 0xffffu16, None),
