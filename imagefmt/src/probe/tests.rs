@@ -1,5 +1,6 @@
 //! File systems as e2fsprogs makes them, and as a hostile guest would.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,6 +70,30 @@ fn a_file_longer_than_its_cap_is_refused_before_anything_is_allocated() {
         error.to_string(),
         "/kernel is 68719476736 bytes long, more than the 1048576 that are allowed"
     );
+}
+
+#[test]
+fn hazard_a_folder_of_terabytes_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = ext_file(
+        folder.path(),
+        &["-t", "ext4", "-O", "^metadata_csum"],
+        &[("/boot/x", b"")],
+    );
+    tool(
+        "debugfs",
+        &[
+            "-w",
+            "-R",
+            "sif /boot size 17592186044416",
+            image.to_str().unwrap(),
+        ],
+    );
+    let started = std::time::Instant::now();
+    let tree = open(&std::fs::read(image).unwrap()).unwrap();
+    let _ = tree.list("/boot");
+    let _ = tree.exists("/boot/none");
+    assert!(started.elapsed().as_secs() < 30);
 }
 
 #[test]
@@ -203,6 +228,47 @@ fn hazard_dirty_journal_of_any_format_is_applied() {
     }
 }
 
+/// A file system that a kernel wrote and that was never unmounted (`testdata/dirty-journal.sh`).
+fn from_a_kernel(family: &str) -> Vec<u8> {
+    let path = format!("{}/testdata/dirty-{family}.img.gz", env!("CARGO_MANIFEST_DIR"));
+    let mut disk = Vec::new();
+    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
+        .read_to_end(&mut disk)
+        .unwrap();
+    disk
+}
+
+#[test]
+fn hazard_dirty_journal_of_a_kernel_is_applied_round_the_end_of_its_ring() {
+    for family in ["ext3", "ext4"] {
+        let mut disk = from_a_kernel(family);
+        let tree = open(&disk).unwrap();
+        assert_eq!(tree.family(), family);
+        assert!(
+            matches!(
+                tree.journal(),
+                Journal::Replayed {
+                    transactions: 2..,
+                    ..
+                }
+            ),
+            "{:?}",
+            tree.journal()
+        );
+        assert_eq!(tree.read("/boot/grub/menu.lst", 100).unwrap(), b"generation 92\n");
+        assert_eq!(tree.read("/data", 1 << 20).unwrap()[..8], *b"file 90\n");
+        assert!(!tree.exists("/gone").unwrap());
+        // Without the mark that it needs recovery, the file system shows what was home by then.
+        disk[1024 + 0x60] &= !4;
+        if family == "ext3" {
+            assert_ne!(
+                open(&disk).unwrap().read("/boot/grub/menu.lst", 100).ok(),
+                Some(b"generation 92\n".to_vec())
+            );
+        }
+    }
+}
+
 #[test]
 fn hazard_dirty_journal_that_is_damaged_does_not_stop_a_boot() {
     for options in [["-t", "ext3"], ["-t", "ext4"]] {
@@ -246,6 +312,29 @@ proptest! {
         if let Ok(tree) = FileTree::open(&Window::whole(Arc::clone(&disk))) {
             let _ = tree.read("/boot/grub/menu.lst", 1 << 16);
             let _ = tree.list("/");
+        }
+    }
+
+    /// Damage anywhere, a live journal included.
+    #[test]
+    fn hazard_a_damaged_journal_ends_in_an_error_or_in_bytes(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..60),
+        family in 0_usize..2,
+    ) {
+        // Bytes that are not zero are metadata, or the journal's.
+        static DISKS: std::sync::OnceLock<Vec<(Vec<u8>, Vec<usize>)>> = std::sync::OnceLock::new();
+        let disks = DISKS.get_or_init(|| {
+            let made = ["ext3", "ext4"].map(from_a_kernel).into_iter();
+            made.map(|disk| (disk.clone(), (1024..disk.len()).filter(|at| disk[*at] != 0).collect())).collect()
+        });
+        let (mut disk, used) = disks[family].clone();
+        for (at, byte) in damage {
+            disk[used[at.index(used.len())]] = byte;
+        }
+        if let Ok(tree) = open(&disk) {
+            let _ = tree.read("/boot/grub/menu.lst", 1 << 16);
+            let _ = tree.read("/data", 1 << 20);
+            let _ = tree.list("/boot/grub");
         }
     }
 

@@ -25,8 +25,8 @@ mod tables;
 mod write;
 mod writer;
 
-pub(crate) use create::{format, sync_folder};
 pub use create::{create_base, create_overlay};
+pub(crate) use create::{format, sync_folder};
 pub use fault::Fault;
 pub(crate) use header::Header;
 pub(crate) use layer::Layer;

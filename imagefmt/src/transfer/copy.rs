@@ -17,13 +17,16 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// Takes bytes of the disk and where they lie.
+pub(super) type Write<'a> = dyn FnMut(u64, &[u8]) -> Result<(), TransferError> + 'a;
+
 /// Hands all data of `from` to `write`, in order and in runs of whole granules (but for the disk's
 /// end); granules of nothing but zeroes are left out. Returns how many bytes were handed on.
 pub(super) fn copy(
     from: &dyn Disk,
     extents: &dyn Extents,
     granule: usize,
-    write: &mut dyn FnMut(u64, &[u8]) -> Result<(), TransferError>,
+    write: &mut Write<'_>,
     progress: &mut dyn FnMut(Progress),
     read_failed: &dyn Fn(DiskError) -> TransferError,
 ) -> Result<u64, TransferError> {

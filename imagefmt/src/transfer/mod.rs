@@ -22,6 +22,7 @@ mod extents;
 mod foreign;
 mod import;
 mod source;
+mod survey;
 
 pub use copy::Progress;
 pub use detect::{Detected, detect};

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::detect::{HEAD_LEN, TAIL_LEN};
+use super::survey::survey;
 use super::{Detected, Extents, Format, SparseFile, TransferError, detect};
 use crate::chain::Chain;
 use crate::disk::{Access, Disk, DiskError};
@@ -73,7 +74,7 @@ impl Source {
     }
 
     fn raw(file: File, name: &str, len: u64) -> Result<Source, TransferError> {
-        if len % 512 != 0 {
+        if !len.is_multiple_of(512) {
             return Err(TransferError::Length {
                 name: name.into(),
                 len,
@@ -108,8 +109,9 @@ impl Source {
         };
         // What the file names is looked at before anything is opened: nothing but this file ever is.
         let storage = FileStorage::new(file.try_clone().map_err(failed)?);
-        let header = Header::read(&Host::new(Arc::new(storage), name)).map_err(source)?;
-        if let Some(backing) = header.backing_name {
+        let host = Host::new(Arc::new(storage), name);
+        let header = Header::read(&host).map_err(source)?;
+        if let Some(backing) = &header.backing_name {
             let backing = backing.escape_debug().to_string();
             return Err(TransferError::Backing {
                 name: name.into(),
@@ -117,6 +119,7 @@ impl Source {
             });
         }
         let chain = Arc::new(Chain::open(vec![file], Access::ReadOnly).map_err(source)?);
+        survey(&host, &header, &chain).map_err(source)?;
         let extents = Holes::Chain(Arc::clone(&chain));
         Ok(Source {
             name: name.into(),

@@ -350,28 +350,22 @@ fn hazard_a_truncated_file_is_refused_and_leaves_no_layer() {
 fn hazard_tables_and_clusters_beyond_the_end_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let raw = sparse(&folder);
-    let (image, layer) = (
-        folder.path().join("image.qcow2"),
-        folder.path().join("layer.qcow2"),
-    );
+    let image = folder.path().join("image.qcow2");
     qemu_img(&["convert", "-U", "-O", "qcow2", text(&raw), text(&image)]);
     let whole = std::fs::read(&image).unwrap();
     let number =
         |at: usize| usize::try_from(u64::from_be_bytes(whole[at..at + 8].try_into().unwrap())).unwrap();
     let l1 = number(40);
     let l2 = number(l1) & 0x00ff_ffff_ffff_fe00;
-    for place in [40, 48, l1, l2] {
+    let refcounts = number(48);
+    for place in [40, 48, l1, l2, refcounts] {
         let mut damaged = whole.clone();
         let beyond = (damaged.len() as u64).next_multiple_of(65536) + (1 << 20);
-        let flags = if place >= 65536 { 1 << 63 } else { 0 };
+        let flags = if place == l1 || place == l2 { 1 << 63 } else { 0 };
         damaged[place..place + 8].copy_from_slice(&(beyond | flags).to_be_bytes());
         std::fs::write(&image, damaged).unwrap();
-        let error = open(&image)
-            .and_then(|source| import(&source, &layer, &mut |_| ()))
-            .unwrap_err()
-            .to_string();
+        let error = open(&image).unwrap_err().to_string();
         assert!(error.contains("beyond"), "{place}: {error}");
-        assert!(!layer.exists());
     }
 }
 
