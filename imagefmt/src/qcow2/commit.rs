@@ -5,7 +5,8 @@
 //!  refcounts  ──┴─ sync ─▶ L2 slices, L1 entries ── sync ─▶ forgotten clusters: hole, count − 1, free
 //! ```
 //! * No table entry is on disk before the data and the count of what it refers to: the first sync.
-//! * L1 and L2 need no order between them, since a new L2 table is durably *empty* by the first sync.
+//! * L1 and L2 need no order between them, since a new L2 table lies where the file was never written: it is
+//!   empty until its first slice is written.
 //! * A cluster that was forgotten is counted, and never handed out again, until the second sync has made
 //!   sure that no entry on disk refers to it.
 //! * A new refcount block is durable before the refcount table refers to it: one more sync, once in 2 GiB.

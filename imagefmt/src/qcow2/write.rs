@@ -135,26 +135,19 @@ impl Layer {
     }
 
     /// Makes sure that the L2 table for a cluster exists, in memory.
+    ///
+    /// A new table always lies at the file's end, where nothing has ever been written: it is empty on disk
+    /// whatever gets lost, so that L1 and L2 may reach the disk in either order.
     pub(super) fn ensure_table(&self, writer: &Writer, cluster: GuestCluster) -> Result<(), DiskError> {
         let geometry = self.geometry();
         let index = geometry.l1_index(cluster);
         if self.tables().l1_entry(index) != 0 {
             return Ok(());
         }
-        let new = writer.refcounts().allocate(1)?;
-        let place = geometry.host_start(new.start);
-        // The table is durably empty before the L1 entry is written (commit syncs in between), so that L1 and
-        // L2 may reach the disk in either order.
-        if !new.fresh {
-            let empty = vec![0; geometry.cluster_size() as usize];
-            if let Err(error) = self.host.write_bytes(place.0, &empty) {
-                writer.refcounts().give_back(new);
-                return Err(error);
-            }
-        }
+        let new = writer.refcounts().allocate_row(1)?;
         let mut tables = self.tables_mut();
         if tables.l1_entry(index) == 0 {
-            tables.set_l1_entry(index, L1Entry::encode(place));
+            tables.set_l1_entry(index, L1Entry::encode(geometry.host_start(new.start)));
         } else {
             drop(tables);
             writer.refcounts().give_back(new);
