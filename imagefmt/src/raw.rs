@@ -8,7 +8,7 @@ use crate::error::DiskError;
 use crate::io::{FileStorage, Host, Span};
 
 /// Zeroes written in one piece.
-const ZEROES: [u8; 65536] = [0; 65536];
+static ZEROES: [u8; 65536] = [0; 65536];
 
 /// A raw disk image. Its format is what the caller says, never what its bytes look like.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ impl RawDisk {
     pub fn open(file: File, access: Access) -> Result<Self, DiskError> {
         let name = crate::io::file_name(&file).unwrap_or_else(|| "raw disk".into());
         let host = Host::new(Arc::new(FileStorage::new(file)), &name);
-        let size = host.len()?;
-        if size % 512 != 0 || size == 0 {
+        let size = host.length()?;
+        if !size.is_multiple_of(512) || size == 0 {
             let reason = format!("{size} bytes are no disk: a raw image is a multiple of 512 bytes long");
             return Err(DiskError::Chain { path: name, reason });
         }

@@ -12,7 +12,7 @@ use super::{Span, Storage};
 const PIECES: usize = 64;
 
 /// Zeroes are written in pieces of this many bytes where holes cannot be punched.
-const ZEROES: [u8; 65536] = [0; 65536];
+static ZEROES: [u8; 65536] = [0; 65536];
 
 /// A file on the host.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl FileStorage {
 }
 
 impl Storage for FileStorage {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         self.file.metadata().map(|metadata| metadata.len())
     }
 

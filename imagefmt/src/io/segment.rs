@@ -217,7 +217,6 @@ mod tests {
         assert_eq!(seen, [1, 2, 2, 3, 3]);
         span.part(1, 3).copy_from(&[7, 8, 9, 10]);
         span.part(4, 9).fill_zero();
-        drop(list);
         assert_eq!((a, b, c), ([1, 1, 1], [7, 8], [9, 0, 3, 3]));
     }
 

@@ -14,7 +14,7 @@ use crate::error::DiskError;
 /// keep any part of it, in any order.
 pub trait Storage: Send + Sync + Debug {
     /// Length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 
     /// Reads until the span is full or the end is reached; the number of bytes read.
     fn read_at(&self, offset: u64, to: Span<'_, '_>) -> io::Result<usize>;
@@ -64,9 +64,9 @@ impl Host {
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> Result<u64, DiskError> {
+    pub fn length(&self) -> Result<u64, DiskError> {
         self.storage
-            .len()
+            .length()
             .map_err(|source| self.error("read the length", 0, source))
     }
 
@@ -80,6 +80,11 @@ impl Host {
             to.part(got, to.len() - got).fill_zero();
         }
         Ok(())
+    }
+
+    /// Fills the bytes; what lies beyond the end of the file reads as zeroes.
+    pub fn read_bytes_or_zero(&self, offset: u64, to: &mut [u8]) -> Result<(), DiskError> {
+        self.read_or_zero(offset, Span::new(&[Segment::from_mut(to)]))
     }
 
     /// Fills the bytes; the end of the file is an error.

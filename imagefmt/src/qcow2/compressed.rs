@@ -11,7 +11,6 @@ use super::geometry::HostOffset;
 use super::header::Compression;
 use super::layer::Layer;
 use crate::error::DiskError;
-use crate::io::{Segment, Span};
 
 /// How many inflated clusters a layer keeps (of at most 2 MiB each).
 const KEPT: usize = 4;
@@ -36,9 +35,7 @@ impl Layer {
         let size = self.geometry().cluster_size();
         // The descriptor counts whole sectors, at most about two clusters of them.
         let mut packed = vec![0; usize::try_from(len.min(size.saturating_mul(4))).unwrap_or(0)];
-        let list = [Segment::from_mut(&mut packed)];
-        self.host.read_or_zero(start.0, Span::new(&list))?;
-        drop(list);
+        self.host.read_bytes_or_zero(start.0, &mut packed)?;
         let bytes = inflate(self.header.compression, &packed, size as usize)
             .map_err(|reason| self.fault(Fault::Compressed { guest, reason }))?;
         let bytes: Arc<[u8]> = bytes.into();

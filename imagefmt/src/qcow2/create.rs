@@ -82,7 +82,7 @@ pub(crate) fn format(host: &Host, backing: Option<&str>, size: u64) -> Result<()
         path: host.name().to_string(),
         fault,
     };
-    if size % 512 != 0 || size == 0 || size > SIZE_LIMIT {
+    if !size.is_multiple_of(512) || size == 0 || size > SIZE_LIMIT {
         return Err(fault(Fault::VirtualSize(size)));
     }
     let geometry = Geometry::new(BITS).expect("16 is between 9 and 21");

@@ -11,7 +11,8 @@ use crate::error::DiskError;
 const SIZE_FIELDS: u64 = 24;
 
 impl Layer {
-    /// Makes the disk `size` bytes long, durably. The new bytes are unallocated.
+    /// Makes the disk `size` bytes long, durably. The new bytes are unallocated. After an error the disk has
+    /// its old size, or the new one and that is durable after the next commit.
     pub(crate) fn grow(&self, size: u64) -> Result<(), DiskError> {
         let Some(writer) = &self.writer else {
             return Err(DiskError::ReadOnly {
@@ -19,7 +20,7 @@ impl Layer {
             });
         };
         let limit = self.geometry().cluster_size() * self.geometry().l2_entries() * (4 << 20);
-        if size % 512 != 0 || size < self.size() || size > limit {
+        if !size.is_multiple_of(512) || size < self.size() || size > limit {
             return Err(self.fault(Fault::VirtualSize(size)));
         }
         self.between_commits(writer, || self.grow_alone(writer, size))
@@ -55,13 +56,13 @@ impl Layer {
         fields.extend_from_slice(&l1_size.to_be_bytes());
         fields.extend_from_slice(&place.0.to_be_bytes());
         self.host.write_bytes(SIZE_FIELDS, &fields)?;
-        self.host.sync()?;
+        // The file says so now; what is still uncertain is when that is durable.
         self.set_l1_place(place);
         self.tables_mut().grow_l1(needed as usize);
         self.set_size(size);
         if let Some((start, count)) = replaced {
             writer.refcounts().forget(start, count);
         }
-        Ok(())
+        self.host.sync()
     }
 }

@@ -122,7 +122,7 @@ impl Header {
             path: host.name().to_string(),
             fault,
         };
-        let len = host.len()?;
+        let len = host.length()?;
         let mut start = vec![0; usize::try_from(len.min(1 << 12)).unwrap_or(0)];
         host.read_exact(0, &mut start)?;
         let raw = RawHeader::read_from_prefix(&start).map(|(raw, _)| raw);
@@ -149,10 +149,9 @@ impl Header {
             2 => (72, None),
             3 => {
                 // A header of 104 bytes lacks the last eight; then they belong to what follows.
-                let mut extra = [0; size_of::<RawVersion3>()];
                 let there = rest.get(..32).ok_or(truncated.clone())?;
-                extra.get_mut(..32).map(|extra| extra.copy_from_slice(there));
-                let mut extra = RawVersion3::read_from_bytes(&extra).map_err(|_| truncated.clone())?;
+                let padded = [there, &[0; 8]].concat();
+                let mut extra = RawVersion3::read_from_bytes(&padded).map_err(|_| truncated.clone())?;
                 let length = extra.header_length.get();
                 if length < 104 || length % 8 != 0 || u64::from(length) > geometry.cluster_size() {
                     return Err(Fault::HeaderLength(length));
@@ -177,7 +176,7 @@ impl Header {
             return Err(Fault::RefcountOrder(refcount_order));
         }
         let size = raw.size.get();
-        if size % 512 != 0 || size > i64::MAX as u64 {
+        if !size.is_multiple_of(512) || size > i64::MAX as u64 {
             return Err(Fault::VirtualSize(size));
         }
         let backing_name = backing_name(raw, first, geometry)?;

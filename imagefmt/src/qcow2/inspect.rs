@@ -1,7 +1,7 @@
 //! Counting all references of a file and comparing them with its refcounts: what `qemu-img check` does.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{L1Entry, L2Entry};
 use super::extents::Extents;
@@ -9,10 +9,11 @@ use super::fault::Fault;
 use super::geometry::{ENTRY, Geometry, HostCluster, HostOffset};
 use super::layer::{Layer, read_table};
 use crate::error::DiskError;
-use crate::io::{Segment, Span};
 
 /// Corruptions that are described; beyond so many the inspection ends.
 const DESCRIBED: usize = 100;
+/// Clusters with too high a count that are remembered; the others stay as they are.
+const EXCESS: usize = 65536;
 /// Clusters in a page of counts.
 const PAGE: u64 = 4096;
 
@@ -48,6 +49,9 @@ pub(crate) struct Inspection {
     pub(crate) corruptions: Vec<String>,
     /// Clusters that are counted, but that nothing refers to.
     pub(crate) leaks: Extents,
+    /// Clusters that are counted more often than they are referred to, and how often that is.
+    pub(crate) excess: Vec<(u64, u16)>,
+    /// All clusters of both kinds.
     pub(crate) leaked: u64,
     /// Guest clusters that have data in this file.
     pub(crate) allocated: u64,
@@ -67,6 +71,8 @@ struct Inspector<'a> {
     referred: Counts,
     /// By the refcount blocks.
     counted: Counts,
+    /// Clusters whose entry does not say `copied`; it would have to if the count were corrected to one.
+    uncopied: BTreeSet<u64>,
 }
 
 impl Layer {
@@ -82,10 +88,11 @@ impl Layer {
         let mut inspector = Inspector {
             layer: self,
             geometry: self.geometry(),
-            len: self.host().len()?,
+            len: self.host().length()?,
             found: Inspection::default(),
             referred: Counts::default(),
             counted: Counts::default(),
+            uncopied: BTreeSet::new(),
         };
         inspector.run()?;
         Ok(inspector.found)
@@ -169,9 +176,7 @@ impl Inspector<'_> {
                 continue;
             }
             let mut bytes = vec![0; size as usize];
-            self.layer
-                .host()
-                .read_or_zero(place, Span::new(&[Segment::from_mut(&mut bytes)]))?;
+            self.layer.host().read_bytes_or_zero(place, &mut bytes)?;
             let first = index.saturating_mul(per_block);
             for (cluster, nth) in (first..).zip(0..per_block) {
                 let count = count_at(&bytes, nth, order);
@@ -184,7 +189,11 @@ impl Inspector<'_> {
     }
 
     fn check_copied(&mut self, what: &str, at: HostOffset, copied: bool) {
-        let count = self.counted.get(self.geometry.host_cluster(at).0);
+        let cluster = self.geometry.host_cluster(at).0;
+        let count = self.counted.get(cluster);
+        if !copied && self.uncopied.len() <= EXCESS {
+            self.uncopied.insert(cluster);
+        }
         if copied != (count == 1) {
             let word = if copied { "says" } else { "does not say" };
             let at = at.0;
@@ -228,7 +237,7 @@ impl Inspector<'_> {
 
     fn compare(&mut self) {
         self.found.end = self.geometry.clusters(self.len);
-        let pages: std::collections::BTreeSet<u64> = self
+        let pages: BTreeSet<u64> = self
             .referred
             .pages
             .keys()
@@ -246,8 +255,13 @@ impl Inspector<'_> {
                         "cluster at {at:#x}: {referred} references, count {counted}"
                     ));
                 } else if counted > referred {
-                    self.found.leaks.insert(cluster, 1);
                     self.found.leaked = self.found.leaked.saturating_add(1);
+                    match referred {
+                        0 => self.found.leaks.insert(cluster, 1),
+                        _ if self.uncopied.len() > EXCESS || self.uncopied.contains(&cluster) => {}
+                        _ if self.found.excess.len() >= EXCESS => {}
+                        _ => self.found.excess.push((cluster, referred)),
+                    }
                 }
                 if referred != 0 {
                     self.found

@@ -61,7 +61,7 @@ impl Layer {
     /// Opens a layer for reading: the header and the L1 table are read and checked.
     pub(crate) fn open(host: Host) -> Result<Self, DiskError> {
         let header = Header::read(&host)?;
-        let len = host.len()?;
+        let len = host.length()?;
         let l1 = read_table(&host, header.l1.at, header.geometry.l1_entries(header.size))?;
         let layer = Self {
             size: AtomicU64::new(header.size),
@@ -281,9 +281,7 @@ impl Layer {
 /// Reads big-endian table entries.
 pub(crate) fn read_table(host: &Host, at: HostOffset, entries: u64) -> Result<Vec<u64>, DiskError> {
     let mut bytes = vec![0; (entries * ENTRY) as usize];
-    let list = [crate::io::Segment::from_mut(&mut bytes)];
-    host.read_or_zero(at.0, crate::io::Span::new(&list))?;
-    drop(list);
+    host.read_bytes_or_zero(at.0, &mut bytes)?;
     Ok(bytes
         .as_chunks()
         .0

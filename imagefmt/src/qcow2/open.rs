@@ -45,7 +45,10 @@ impl Layer {
             found.end,
         );
         for (start, count) in found.leaks.iter() {
-            refcounts.clear(start, count)?;
+            refcounts.set(start, count, 0)?;
+        }
+        for (cluster, count) in found.excess {
+            refcounts.set(cluster, 1, count)?;
         }
         layer.tables_mut().set_limit(WRITABLE_SLICES);
         layer.writer = Some(Writer::new(refcounts));

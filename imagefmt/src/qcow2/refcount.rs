@@ -10,7 +10,7 @@ use super::extents::Extents;
 use super::fault::Fault;
 use super::geometry::{ENTRY, Geometry, HostCluster, HostOffset};
 use crate::error::DiskError;
-use crate::io::{Host, Segment, Span};
+use crate::io::Host;
 
 /// Counts in a page: 4 KiB of 16-bit numbers, for 128 MiB of file.
 const PAGE: u64 = 2048;
@@ -110,8 +110,7 @@ impl Refcounts {
             let mut bytes = vec![0; (PAGE * 2) as usize];
             let place = self.page_place(page);
             if place.0 >= self.geometry.cluster_size() {
-                self.host
-                    .read_or_zero(place.0, Span::new(&[Segment::from_mut(&mut bytes)]))?;
+                self.host.read_bytes_or_zero(place.0, &mut bytes)?;
             }
             let counts = bytes
                 .as_chunks()
@@ -275,9 +274,9 @@ impl Refcounts {
             .for_each(|(start, count)| self.free.insert(start, count));
     }
 
-    /// Sets counts to zero: those of leaks.
-    pub(crate) fn clear(&mut self, start: u64, count: u64) -> Result<(), DiskError> {
-        self.update(start, count, |_| 0)
+    /// Corrects counts: those of leaks.
+    pub(crate) fn set(&mut self, start: u64, clusters: u64, count: u16) -> Result<(), DiskError> {
+        self.update(start, clusters, |_| count)
     }
 
     /// Copies changed pages; they count as being written until [`Refcounts::written`].

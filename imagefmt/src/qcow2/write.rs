@@ -141,12 +141,17 @@ impl Layer {
     pub(super) fn ensure_table(&self, writer: &Writer, cluster: GuestCluster) -> Result<(), DiskError> {
         let geometry = self.geometry();
         let index = geometry.l1_index(cluster);
-        if self.tables().l1_entry(index) != 0 {
+        let exists = |raw| {
+            self.l2_table(raw)
+                .map(|entry| entry.is_some())
+                .map_err(|fault| self.fault(fault))
+        };
+        if exists(self.tables().l1_entry(index))? {
             return Ok(());
         }
         let new = writer.refcounts().allocate_row(1)?;
         let mut tables = self.tables_mut();
-        if tables.l1_entry(index) == 0 {
+        if !exists(tables.l1_entry(index))? {
             tables.set_l1_entry(index, L1Entry::encode(geometry.host_start(new.start)));
         } else {
             drop(tables);

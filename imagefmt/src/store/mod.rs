@@ -218,7 +218,8 @@ impl Store {
             .mode(0o644)
             .open(&path);
         let file = options.map_err(|source| failed(&path, "open", source))?;
-        file.lock().map_err(|source| failed(&path, "lock", source))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|errno| failed(&path, "lock", errno.into()))?;
         Ok(StoreLock { _file: file })
     }
 }

@@ -29,7 +29,7 @@ fn a_layer_is_made_sealed_listed_and_removed() {
         (store.size(&base).unwrap(), store.size(&top).unwrap()),
         (SIZE, 2 * SIZE)
     );
-    assert_eq!(store.ancestors(&top).unwrap(), [base.clone()]);
+    assert_eq!(store.ancestors(&top).unwrap(), std::slice::from_ref(&base));
     let sealed: Vec<_> = store
         .list()
         .unwrap()

@@ -2,8 +2,13 @@
 
 mod chains;
 mod differential;
+mod foreign;
+mod full_disk;
 mod harness;
+mod hazards;
+mod locks;
 mod operations;
 mod oracle;
 mod power_cut;
 mod simulated;
+mod threads;

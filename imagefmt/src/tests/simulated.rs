@@ -218,7 +218,7 @@ fn fails(state: &mut State) -> io::Result<()> {
 }
 
 impl Storage for SimulatedFile {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.world.state.lock().unwrap().files[self.nth].now.len() as u64)
     }
 

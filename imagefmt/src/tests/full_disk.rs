@@ -1,0 +1,141 @@
+//! The n-th operation on the host fails, for every n: a full disk, or an error once.
+
+use super::harness::content;
+use super::operations::{SIZE, Step};
+use super::power_cut::Machine;
+use super::simulated::Failure;
+use crate::disk::{Access, Disk, DiskErrorKind, write_all_at};
+use crate::{Chain, DiskError};
+
+const KIB: u64 = 1024;
+
+/// Everything that allocates, frees or moves something.
+fn script() -> Vec<Step> {
+    vec![
+        Step::Write {
+            at: 10 * KIB,
+            len: 200 * KIB,
+        },
+        Step::Flush,
+        Step::Discard {
+            at: 64 * KIB,
+            len: 64 * KIB,
+        },
+        Step::Write {
+            at: 900 * KIB,
+            len: 8 * KIB,
+        },
+        Step::Flush,
+        Step::Freeze { sync: true },
+        Step::Write {
+            at: 30 * KIB,
+            len: 4 * KIB,
+        },
+        Step::Zero {
+            at: 100 * KIB,
+            len: 100 * KIB,
+            unmap: false,
+        },
+        Step::Flush,
+        Step::Grow { by: 512 },
+        Step::Freeze { sync: false },
+        Step::Write {
+            at: 0,
+            len: 128 * KIB,
+        },
+        Step::Discard {
+            at: 0,
+            len: 128 * KIB,
+        },
+        Step::Flush,
+        Step::Write {
+            at: 64 * KIB,
+            len: 4 * KIB,
+        },
+        Step::Flush,
+    ]
+}
+
+/// Whether the failure came in time to matter.
+fn run(nth: u64, failure: Failure) -> bool {
+    let mut machine = Machine::new();
+    let before = machine.world.changes();
+    machine.world.fail(nth, failure);
+    let mut failures: Vec<DiskErrorKind> = Vec::new();
+    for step in script() {
+        if let Err(error) = machine.step(&step) {
+            failures.push(error.kind());
+            let seen = content(machine.disk());
+            machine.model.observe(&seen).unwrap();
+        }
+    }
+    let want = if failure == Failure::Full {
+        DiskErrorKind::NoSpace
+    } else {
+        DiskErrorKind::Io
+    };
+    assert!(failures.iter().all(|kind| *kind == want), "{failures:?}");
+    machine.world.heal();
+
+    // It goes on as if nothing had happened, to the last cluster.
+    let size = machine.disk().size();
+    let fill = |machine: &mut Machine, at: u64| -> Result<(), DiskError> {
+        machine.step(&Step::Write {
+            at,
+            len: (size - at).min(256 * KIB),
+        })
+    };
+    for at in (0..size).step_by(512 * KIB as usize) {
+        fill(&mut machine, at).unwrap();
+    }
+    machine.step(&Step::Flush).unwrap();
+    assert!(content(machine.disk()) == machine.model.bytes());
+    machine.disk = None;
+    machine.open();
+    for at in (256 * KIB..size).step_by(512 * KIB as usize) {
+        fill(&mut machine, at).unwrap();
+    }
+    machine.step(&Step::Flush).unwrap();
+    let changes = machine.world.changes();
+    machine.disk = None;
+    let disk = Chain::open_hosts(machine.hosts(), Access::ReadOnly).unwrap();
+    assert!(content(&disk) == machine.model.bytes());
+    for host in machine.hosts() {
+        let found = crate::qcow2::Layer::open(host).unwrap().inspect().unwrap();
+        assert_eq!(found.corruptions, Vec::<String>::new(), "operation {nth}");
+    }
+    nth < changes - before
+}
+
+#[test]
+fn hazard_full_disk_at_any_operation_leaves_the_disk_usable() {
+    for nth in 0.. {
+        if !run(nth, Failure::Full) || nth > 120 {
+            break;
+        }
+    }
+}
+
+#[test]
+fn hazard_host_error_at_any_operation_leaves_the_disk_usable() {
+    for nth in 0.. {
+        if !run(nth, Failure::Once) || nth > 120 {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_says_so_and_reads_go_on() {
+    let mut machine = Machine::new();
+    machine.step(&Step::Write { at: 0, len: 64 * KIB }).unwrap();
+    machine.world.fail(0, Failure::Full);
+    let error = write_all_at(machine.disk(), 512 * KIB, &[1; 4096]).unwrap_err();
+    assert_eq!(error.kind(), DiskErrorKind::NoSpace);
+    assert!(
+        error.to_string().starts_with("/simulated/0: cannot write at "),
+        "{error}"
+    );
+    assert!(content(machine.disk()) == machine.model.bytes());
+    assert_eq!(machine.disk().size(), SIZE);
+}
