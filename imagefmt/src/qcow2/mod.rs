@@ -32,6 +32,3 @@ pub(crate) use header::Header;
 pub(crate) use layer::Layer;
 pub(crate) use stack::{Source, Stack};
 pub(crate) use tables::SEALED_SLICES;
-
-#[cfg(test)]
-pub(crate) use create::format;

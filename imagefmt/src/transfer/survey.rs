@@ -24,7 +24,7 @@ pub(super) fn survey(host: &Host, header: &Header, chain: &Chain) -> Result<(), 
 }
 
 fn refcount_blocks(host: &Host, header: &Header) -> Result<(), DiskError> {
-    let len = host.len()?;
+    let len = host.length()?;
     let table = header.refcount_table;
     // The header was checked: the table lies within the file, and is no longer than QEMU allows.
     let end = table
