@@ -4,11 +4,10 @@ use crate::catalog::instances::{InstanceBoot, InstanceRow};
 use crate::catalog::volumes::VolumeRow;
 use crate::store::Layers;
 use crate::{Error, Result};
-use kiln_vmm::spec::{Boot, MachineSpec, OnReset};
+use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use kiln_vmm::virtio::console::{ConsoleSpec, PortRole, PortSpec};
 use kiln_vmm::virtio::rng::RngSpec;
-use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,8 +17,28 @@ use std::path::Path;
 const AGENT_PORT: &str = "org.kiln.agent.0";
 
 /// The machine of an instance: its disks in their order (the root first), entropy, a console and the agent's port.
-pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &Layers) -> Result<Value> {
-    let machine = MachineSpec {
+pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &Layers) -> MachineSpec {
+    let block = |disk: &VolumeRow| {
+        Device::Block(BlockSpec {
+            id: disk.id.to_string(),
+            path: layers.path(&disk.layer),
+            format: DiskFormat::Qcow2,
+            read_only: false,
+            serial: Some(disk.id.serial()),
+        })
+    };
+    let port = |name: Option<&str>, role| PortSpec {
+        name: name.map(str::to_owned),
+        role,
+    };
+    let ports = vec![
+        port(None, PortRole::Console),
+        port(Some(AGENT_PORT), PortRole::Agent),
+    ];
+    let mut devices: Vec<Device> = disks.iter().map(block).collect();
+    devices.push(Device::Rng(RngSpec::default()));
+    devices.push(Device::Console(ConsoleSpec { ports }));
+    MachineSpec {
         name: row.id.to_string(),
         cpus: row.vcpus,
         memory: row.memory.0,
@@ -33,54 +52,15 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
                 cmdline: cmdline.clone(),
             },
         },
+        devices,
         on_reset: OnReset::Restart,
         directory: Some(dir.to_owned()),
-    };
-    let mut devices = Vec::new();
-    for disk in disks {
-        let block = BlockSpec {
-            id: disk.id.to_string(),
-            path: layers.path(&disk.layer),
-            format: DiskFormat::Qcow2,
-            read_only: false,
-            serial: Some(disk.id.serial()),
-        };
-        devices.push(device("block", &block)?);
     }
-    devices.push(device("rng", &RngSpec::default())?);
-    let ports = vec![
-        PortSpec {
-            name: None,
-            role: PortRole::Console,
-        },
-        PortSpec {
-            name: Some(AGENT_PORT.to_owned()),
-            role: PortRole::Agent,
-        },
-    ];
-    devices.push(device("console", &ConsoleSpec { ports })?);
-    let mut value = to_value(&machine)?;
-    if let Value::Object(fields) = &mut value {
-        fields.insert("devices".to_owned(), Value::Array(devices));
-    }
-    Ok(value)
-}
-
-fn to_value<T: serde::Serialize>(thing: &T) -> Result<Value> {
-    serde_json::to_value(thing).map_err(|error| Error::internal("write the machine's specification", error))
-}
-
-fn device<T: serde::Serialize>(kind: &str, thing: &T) -> Result<Value> {
-    let mut value = to_value(thing)?;
-    if let Value::Object(fields) = &mut value {
-        fields.insert("kind".to_owned(), json!(kind));
-    }
-    Ok(value)
 }
 
 /// Writes the specification: whole, or not at all.
 pub(crate) fn write_spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &Layers) -> Result<()> {
-    let value = spec(dir, row, disks, layers)?;
+    let machine = spec(dir, row, disks, layers);
     let path = dir.join("spec.json");
     let writing = |error| Error::internal(format!("write {}", path.display()), error);
     let new = dir.join("spec.json.new");
@@ -91,7 +71,7 @@ pub(crate) fn write_spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], lay
         .mode(0o600)
         .open(&new)
         .map_err(writing)?;
-    let text = serde_json::to_vec_pretty(&value)
+    let text = serde_json::to_vec_pretty(&machine)
         .map_err(|error| Error::internal("write the machine's specification", error))?;
     file.write_all(&text).map_err(writing)?;
     file.sync_all().map_err(writing)?;
