@@ -322,3 +322,6 @@ fn place_bars(function: &dyn PciFunction, from: u64) -> Result<u64, PciError> {
     }
     Ok(next)
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,3 +285,6 @@ pub(super) fn touches_decoding(offset: u16, len: usize) -> bool {
 fn bar_register(index: usize) -> usize {
     index.saturating_mul(4).saturating_add(BAR0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,9 @@ mod config;
 mod host_bridge;
 mod msix;
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 pub use access::{BarWindow, ConfigPorts, Ecam};
 pub use bus::{Doorbells, PciBus, PciError, PciFunction, Requester, Slot};
 pub use config::{BarKind, Capability, ConfigSpace, ConfigState, Identity};

@@ -322,3 +322,6 @@ fn locate(offset: u64, len: usize) -> Option<(usize, std::ops::Range<usize>)> {
     let start = usize::try_from(offset % ENTRY).ok()?;
     Some((index, start..start.checked_add(len)?))
 }
+
+#[cfg(test)]
+mod tests;

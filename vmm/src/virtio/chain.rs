@@ -2,7 +2,6 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::io;
-use std::mem::size_of;
 
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::bitmap::BS;
@@ -12,6 +11,9 @@ use super::{GuestMemory, QueueError};
 
 /// A slice of guest memory that other threads and the guest may write at the same time.
 pub type Slice<'m> = VolatileSlice<'m, BS<'m, ()>>;
+
+/// Bytes of a descriptor.
+const DESCRIPTOR: u32 = size_of::<Descriptor>() as u32;
 
 /// One piece of guest memory that the driver lent to the device. Where it lies is the driver's word; it
 /// is checked against guest memory when it is used.
@@ -47,7 +49,7 @@ impl Table {
             return Err(QueueError::IndexBeyondTable { index, len: self.len });
         }
         // 16 bytes each and at most 2^16 of them.
-        let offset = u64::from(index).saturating_mul(size_of::<Descriptor>() as u64);
+        let offset = u64::from(index).saturating_mul(DESCRIPTOR.into());
         let address = self.address.0.checked_add(offset).map(GuestAddress);
         address
             .and_then(|address| memory.read_obj(address).ok())
@@ -85,8 +87,8 @@ impl Chain {
                 if indirect == Indirect::Refused || nested || steps != 0 || descriptor.has_next() {
                     return Err(QueueError::IndirectMisused);
                 }
-                let entries = descriptor.len() / size_of::<Descriptor>() as u32;
-                let whole = descriptor.len() % size_of::<Descriptor>() as u32 == 0;
+                let entries = descriptor.len().checked_div(DESCRIPTOR).unwrap_or(0);
+                let whole = descriptor.len().is_multiple_of(DESCRIPTOR);
                 // A table longer than the queue is the driver's error (2.7.5.3.1).
                 let len = u16::try_from(entries)
                     .ok()

@@ -98,8 +98,8 @@ impl ConsoleTask {
         }
         let ports = if self.multiport { self.ports.len() } else { 1 };
         for port in 0..ports {
-            note(self.from_guest(port));
-            note(self.to_guest(port));
+            note(self.move_out(port));
+            note(self.move_in(port));
         }
         progress
     }
@@ -161,7 +161,7 @@ impl ConsoleTask {
     }
 
     /// Bytes that the guest wrote to a port, at most [`CHUNK`].
-    fn from_guest(&mut self, index: usize) -> Result<Progress, QueueError> {
+    fn move_out(&mut self, index: usize) -> Result<Progress, QueueError> {
         let transmit = Self::receive_queue(index) + 1;
         let (Some(queue), Some(port), Some(state)) = (
             self.queues.get_mut(transmit).and_then(Option::as_mut),
@@ -204,7 +204,7 @@ impl ConsoleTask {
     }
 
     /// Bytes of the host for a port, one buffer of the guest.
-    fn to_guest(&mut self, index: usize) -> Result<Progress, QueueError> {
+    fn move_in(&mut self, index: usize) -> Result<Progress, QueueError> {
         let (Some(queue), Some(port), Some(state)) = (
             self.queues
                 .get_mut(Self::receive_queue(index))

@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "numbers of tests are small")]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -184,7 +186,8 @@ fn hazard_an_entry_offered_again_while_it_is_in_flight() {
 
 #[test]
 fn hazard_indirect_tables_that_are_none() {
-    let cases: [(&str, fn(&Ring)); 7] = [
+    type Case = (&'static str, fn(&Ring));
+    let cases: [Case; 7] = [
         ("indirect table of 0 bytes", |ring| {
             ring.descriptor(0, (DATA, 0, INDIRECT, 0))
         }),
