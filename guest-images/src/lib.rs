@@ -1,1 +1,26 @@
-//! Skeleton.
+//! Recipes of bootable images, and what builds them.
+//!
+//! A [`Recipe`] is a folder: `recipe.toml`, an overlay tree `files/`, scripts in `hooks/`. Those
+//! that come with Kiln are inside the binary. [`build`] makes a raw disk of one, an unpartitioned
+//! ext4 file system that carries its kernel, its menu and Kiln's agent:
+//!
+//! ```text
+//!  recipe + suite + agent + package versions --digest--> cache: found? -> its path
+//!      |                                                       | no
+//!      +-- bootstrap: mmdebstrap ---- tar --+                  v
+//!      +-- unpack: apt-get, dpkg-deb, tree -+--> mke2fs -d --> times, owners --> rename into cache
+//! ```
+//!
+//! No loop device is mounted and no root is needed. The same inputs give the same bytes: all times
+//! are those of the recipe, and what mke2fs would choose by chance follows from the digest.
+//!
+//! [`packages`] gets packages of Debian without installing them, with the host's own apt.
+
+mod builder;
+mod error;
+pub mod packages;
+mod recipe;
+
+pub use builder::{Built, Options, build, missing_programs};
+pub use error::BuildError;
+pub use recipe::{Kind, Recipe, built_in};

@@ -1,0 +1,100 @@
+//! An initramfs of a folder: the cpio format "newc" (Linux, buffer-format of
+//! early-userspace documentation), sorted, root's, with one time for all.
+
+use crate::BuildError;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Writes `tree` to the file `out`.
+pub(super) fn pack(tree: &Path, out: &Path, epoch: u64) -> Result<(), BuildError> {
+    let mut paths = Vec::new();
+    walk(tree, &mut paths)?;
+    paths.sort();
+    let mut archive = Vec::new();
+    for (number, path) in (1u32..).zip(&paths) {
+        let name = path.strip_prefix(tree).unwrap_or(path);
+        let meta = path.symlink_metadata().map_err(BuildError::io("read", path))?;
+        let content = if meta.is_symlink() {
+            let target = fs::read_link(path).map_err(BuildError::io("read", path))?;
+            target.as_os_str().as_bytes().to_vec()
+        } else if meta.is_file() {
+            fs::read(path).map_err(BuildError::io("read", path))?
+        } else {
+            Vec::new()
+        };
+        entry(
+            &mut archive,
+            number,
+            name.as_os_str().as_bytes(),
+            meta.mode(),
+            epoch,
+            &content,
+        )
+        .map_err(BuildError::io("write", out))?;
+    }
+    entry(&mut archive, 0, b"TRAILER!!!", 0, 0, &[]).map_err(BuildError::io("write", out))?;
+    fs::write(out, archive).map_err(BuildError::io("write", out))
+}
+
+fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), BuildError> {
+    for entry in fs::read_dir(folder).map_err(BuildError::io("read", folder))? {
+        let path = entry.map_err(BuildError::io("read", folder))?.path();
+        if !path.is_symlink() && path.is_dir() {
+            walk(&path, paths)?;
+        }
+        paths.push(path);
+    }
+    Ok(())
+}
+
+fn entry(
+    out: &mut Vec<u8>,
+    number: u32,
+    name: &[u8],
+    mode: u32,
+    epoch: u64,
+    content: &[u8],
+) -> io::Result<()> {
+    // ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
+    let (size, named) = (content.len(), name.len() + 1);
+    write!(
+        out,
+        "070701{number:08x}{mode:08x}{0:08x}{0:08x}{1:08x}{epoch:08x}{size:08x}",
+        0, 1
+    )?;
+    write!(out, "{0:08x}{0:08x}{0:08x}{0:08x}{named:08x}{0:08x}", 0)?;
+    out.extend_from_slice(name);
+    out.push(0);
+    pad(out);
+    out.extend_from_slice(content);
+    pad(out);
+    Ok(())
+}
+
+fn pad(out: &mut Vec<u8>) {
+    out.resize(out.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_packed_in_order_and_in_the_format_that_the_kernel_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("init"), "abc").unwrap();
+        std::os::unix::fs::symlink("init", tree.join("a")).unwrap();
+        let out = folder.path().join("out");
+        pack(&tree, &out, 5).unwrap();
+        let bytes = fs::read(&out).unwrap();
+        assert_eq!(&bytes[..14], b"07070100000001");
+        assert_eq!(&bytes[110..112], b"a\0");
+        assert!(bytes.len() % 4 == 0 && bytes.windows(10).any(|w| w == b"TRAILER!!!"));
+        assert_eq!(bytes.len(), 112 + 4 + (110 + 6 + 4) + (110 + 11 + 3));
+    }
+}

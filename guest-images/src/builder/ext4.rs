@@ -1,0 +1,181 @@
+//! The disk: an ext4 file system without a partition table, made of a tree by e2fsprogs.
+//!
+//! mke2fs leaves three things to chance: the UUID and the seed of the directories' hashes (both
+//! given here), the times of its own (`E2FSPROGS_FAKE_TIME`), and the files' times of access and
+//! of change, which it copies from the tree although nobody can choose them there. The last are
+//! set by debugfs afterwards, in every inode in use.
+
+use super::programs::{command, run};
+use super::stage::chmod;
+use crate::BuildError;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+use uuid::Uuid;
+
+/// What every version's mke2fs.conf agrees on, said here so that the host's does not matter;
+/// readable by GRUB's and Kiln's own reader of the boot path.
+const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,\
+    sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// In bytes.
+    pub(super) size: u64,
+    pub(super) uuid: Uuid,
+    pub(super) epoch: u64,
+}
+
+/// Whose the files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// As in the tree.
+    Kept,
+    /// All of them root's: the tree was made by an ordinary user.
+    Root,
+}
+
+impl Disk {
+    /// An empty file of the disk's size. Others may write it until [`Disk::fix`]: root of a user
+    /// namespace does.
+    pub(super) fn create(&self, image: &Path) -> Result<File, BuildError> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(image);
+        let file = file.map_err(BuildError::io("make", image))?;
+        file.set_len(self.size).map_err(BuildError::io("resize", image))?;
+        chmod(image, 0o666)?;
+        Ok(file)
+    }
+
+    /// The options of mke2fs; the tree, the file and the size come after them.
+    pub(super) fn mke2fs_options(&self) -> Vec<String> {
+        let uuid = self.uuid.hyphenated().to_string();
+        // A new file reads as zeros: neither journal nor inode tables need to be written, now or
+        // by the guest.
+        let extended = format!("hash_seed={uuid},root_owner=0:0,assume_storage_prezeroed=1,nodiscard");
+        [
+            "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1", "-L", "root",
+        ]
+        .into_iter()
+        .chain(["-O", FEATURES, "-U", &uuid, "-E", &extended])
+        .map(String::from)
+        .collect()
+    }
+
+    /// The size, as mke2fs takes it.
+    pub(super) fn size_argument(&self) -> String {
+        format!("{}k", self.size >> 10)
+    }
+
+    /// The environment of all e2fsprogs.
+    pub(super) fn environment(&self) -> [(&'static str, String); 2] {
+        [
+            ("E2FSPROGS_FAKE_TIME", self.epoch.to_string()),
+            ("MKE2FS_CONFIG", "/dev/null".into()),
+        ]
+    }
+
+    /// Makes the file system of a tree that this user can read.
+    pub(super) fn make(&self, tree: &Path, image: &Path) -> Result<(), BuildError> {
+        self.create(image)?;
+        let mut mke2fs = command("mke2fs");
+        mke2fs
+            .args(self.mke2fs_options())
+            .arg("-d")
+            .args([tree, image])
+            .arg(self.size_argument());
+        run(mke2fs.envs(self.environment()), &|_| {})
+    }
+
+    /// Sets what mke2fs left to chance.
+    pub(super) fn fix(&self, image: &Path, owners: Owners) -> Result<(), BuildError> {
+        let script = image.with_extension("debugfs");
+        fs::write(&script, self.script(&used_inodes(&self.dump(image)?), owners))
+            .map_err(BuildError::io("write", &script))?;
+        let mut debugfs = command("debugfs");
+        debugfs
+            .args(["-w", "-f"])
+            .arg(&script)
+            .arg(image)
+            .envs(self.environment());
+        let done = run(&mut debugfs, &|_| {});
+        let _ = fs::remove_file(&script);
+        done?;
+        chmod(image, 0o644)
+    }
+
+    fn dump(&self, image: &Path) -> Result<String, BuildError> {
+        let failed = |status: String| BuildError::Failed {
+            program: "dumpe2fs".into(),
+            status,
+            last: String::new(),
+        };
+        let mut dumpe2fs: Command = command("dumpe2fs");
+        let output = dumpe2fs.arg(image).output().map_err(|e| failed(e.to_string()))?;
+        if !output.status.success() {
+            return Err(failed(output.status.to_string()));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn script(&self, inodes: &[u64], owners: Owners) -> String {
+        let mut script = String::new();
+        let epoch = self.epoch;
+        for inode in inodes {
+            let mut set = |field: &str, value: String| {
+                script.push_str(&format!("sif <{inode}> {field} {value}\n"));
+            };
+            set("ctime", format!("@{epoch}"));
+            set("atime", format!("@{epoch}"));
+            for field in ["ctime_extra", "atime_extra", "mtime_extra"] {
+                set(field, "0".into());
+            }
+            if owners == Owners::Root {
+                set("mtime", format!("@{epoch}"));
+                set("uid", "0".into());
+                set("gid", "0".into());
+            }
+        }
+        script
+    }
+}
+
+/// The inodes of files, from what dumpe2fs says: the root, and those after the reserved ones.
+fn used_inodes(dump: &str) -> Vec<u64> {
+    let per_group = dump
+        .lines()
+        .find_map(|line| line.strip_prefix("Inodes per group:"));
+    let per_group: u64 = per_group.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let free = dump
+        .lines()
+        .filter_map(|line| line.strip_prefix("  Free inodes:"));
+    let mut used = vec![2];
+    for (group, free) in (0u64..).zip(free) {
+        let mut next = (group * per_group + 1).max(11);
+        for range in free.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse::<u64>()) else {
+                continue;
+            };
+            used.extend(next..first);
+            next = last + 1;
+        }
+        used.extend(next..=(group + 1) * per_group);
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn used_inodes_are_those_that_are_not_free() {
+        let dump = "Inodes per group:         20\nGroup 0: (Blocks 0-1)\n  Free inodes: 13, 15-20\n\
+            Group 1:\n  Free inodes: 21-39\nGroup 2:\n  Free inodes: 41-60\n";
+        assert_eq!(used_inodes(dump), [2, 11, 12, 14, 40]);
+    }
+}

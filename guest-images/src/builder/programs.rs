@@ -1,0 +1,119 @@
+//! The programs that a build runs: whether they are there, and how they are run.
+
+use crate::BuildError;
+use crate::recipe::Kind;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Where they are; an ordinary user's PATH lacks the half of it.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Lines of a failed program's output that its error repeats.
+const LAST: usize = 4;
+
+/// Program and the Debian package that has it.
+const NEEDED: [(&str, &str); 6] = [
+    ("apt-get", "apt"),
+    ("dpkg-deb", "dpkg"),
+    ("mke2fs", "e2fsprogs"),
+    ("debugfs", "e2fsprogs"),
+    ("dumpe2fs", "e2fsprogs"),
+    ("tar", "tar"),
+];
+const BOOTSTRAP: [(&str, &str); 2] = [("mmdebstrap", "mmdebstrap"), ("gpgv", "gpgv")];
+const USER: [(&str, &str); 1] = [("newuidmap", "uidmap")];
+
+/// What this host lacks to build an image of this kind, if anything, as the error to show: it
+/// names the one command that helps.
+pub fn missing_programs(kind: Kind) -> Option<BuildError> {
+    let is_root = rustix::process::geteuid().is_root();
+    let mut needed = NEEDED.to_vec();
+    if kind == Kind::Bootstrap {
+        needed.extend(BOOTSTRAP);
+        if !is_root {
+            needed.extend(USER);
+        }
+    }
+    let missing: Vec<_> = needed
+        .into_iter()
+        .filter(|(program, _)| !is_there(program))
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    let sudo = if is_root { "" } else { "sudo " };
+    Some(BuildError::Missing {
+        programs: missing
+            .iter()
+            .map(|(program, _)| *program)
+            .collect::<Vec<_>>()
+            .join(", "),
+        command: format!(
+            "{sudo}apt-get install --no-install-recommends {}",
+            packages.join(" ")
+        ),
+    })
+}
+
+fn is_there(program: &str) -> bool {
+    PATH.split(':')
+        .any(|folder| Path::new(folder).join(program).is_file())
+}
+
+/// A command with the path and the language that builds use.
+pub(super) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("PATH", PATH).env("LC_ALL", "C").env("TZ", "UTC");
+    command
+}
+
+/// Runs a program to its end. Each line of its errors goes to `line`; a failure repeats the last.
+pub(crate) fn run(command: &mut Command, line: &dyn Fn(&str)) -> Result<(), BuildError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command
+        .env("PATH", PATH)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let failed = |status: String, last: String| BuildError::Failed {
+        program: program.clone(),
+        status,
+        last,
+    };
+    let mut child = command
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| failed(e.to_string(), String::new()))?;
+    let last = child
+        .stderr
+        .take()
+        .map(|errors| read_lines(errors, line))
+        .unwrap_or_default();
+    let status = child.wait().map_err(|e| failed(e.to_string(), String::new()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(failed(status.to_string(), last))
+    }
+}
+
+/// Reads to the end; the last lines, for an error.
+pub(super) fn read_lines(from: impl std::io::Read, line: &dyn Fn(&str)) -> String {
+    let mut last = std::collections::VecDeque::new();
+    let mut reader = BufReader::new(from);
+    let mut bytes = Vec::new();
+    while matches!(reader.read_until(b'\n', &mut bytes), Ok(1..)) {
+        let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        bytes.clear();
+        line(&text);
+        if !text.is_empty() {
+            last.push_back(text);
+        }
+        if last.len() > LAST {
+            last.pop_front();
+        }
+    }
+    Vec::from(last).join(" | ")
+}

@@ -1,0 +1,269 @@
+//! The host's apt with folders of its own: nothing under /etc or /var is written, and no root is
+//! needed. Proxies and credentials of the host's configuration hold.
+
+use super::{Closure, Package, sources};
+use crate::BuildError;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+/// How old the package lists may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Today,
+    Now,
+}
+
+/// What is already there when dependencies are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Nothing: a new system.
+    Empty,
+    /// This host.
+    Host,
+}
+
+/// The lists and packages of one suite.
+#[derive(Debug)]
+pub(crate) struct Apt {
+    suite: String,
+    folder: PathBuf,
+    /// Two processes do not update the same lists at once.
+    _lock: File,
+}
+
+impl Apt {
+    pub(crate) fn open(suite: &str, cache: &Path) -> Result<Apt, BuildError> {
+        let folder = cache.join("apt").join(suite);
+        for inside in ["lists/partial", "archives/partial", "sources", "debs", "empty"] {
+            let inside = folder.join(inside);
+            fs::create_dir_all(&inside).map_err(BuildError::io("make", &inside))?;
+        }
+        let folder = folder.canonicalize().map_err(BuildError::io("find", &folder))?;
+        write(&folder.join("sources/kiln.sources"), &sources::of(suite))?;
+        write(&folder.join("status"), "")?;
+        let path = folder.join("lock");
+        let lock = File::create(&path).map_err(BuildError::io("make", &path))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|e| BuildError::io("lock", &path)(e.into()))?;
+        Ok(Apt {
+            suite: suite.into(),
+            folder,
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn suite(&self) -> &str {
+        &self.suite
+    }
+
+    /// The source list, for others who install from it.
+    pub(crate) fn source_list(&self) -> PathBuf {
+        self.folder.join("sources/kiln.sources")
+    }
+
+    fn apt(&self, program: &str, source: Source) -> Command {
+        let mut command = Command::new(program);
+        let folder = |inside: &str| self.folder.join(inside).display().to_string();
+        let mut set = |name: &str, value: String| {
+            command.arg("-o").arg(format!("{name}={value}"));
+        };
+        set("Dir::Etc::SourceList", "/dev/null".into());
+        set("Dir::Etc::SourceParts", folder("sources"));
+        set("Dir::Etc::Preferences", "/dev/null".into());
+        set("Dir::Etc::PreferencesParts", folder("empty"));
+        set("Dir::State::Lists", folder("lists"));
+        set("Dir::Cache", folder(""));
+        set("APT::Sandbox::User", "root".into());
+        set("Acquire::Languages", "none".into());
+        set("Acquire::Retries", "3".into());
+        set("APT::Default-Release", String::new());
+        // Contents and icons of programs are of no use here.
+        set(
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
+            "false".into(),
+        );
+        set(
+            "Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled",
+            "false".into(),
+        );
+        set(
+            "Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled",
+            "false".into(),
+        );
+        if source == Source::Empty {
+            set("Dir::State::status", folder("status"));
+        }
+        command
+            .env("LC_ALL", "C")
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+
+    /// Makes the lists as fresh as asked. Without a network those that are there go on serving.
+    pub(crate) fn refresh(&self, freshness: Freshness, progress: &dyn Fn(&str)) -> Result<(), BuildError> {
+        let stamp = self.folder.join("refreshed");
+        let written = fs::metadata(&stamp).and_then(|stamp| stamp.modified());
+        let old = written
+            .ok()
+            .and_then(|written| SystemTime::now().duration_since(written).ok());
+        let today = old.is_some_and(|old| old < Duration::from_secs(24 * 3600));
+        if freshness == Freshness::Today && today {
+            return Ok(());
+        }
+        progress(&format!("reading the package lists of Debian {}", self.suite));
+        let mut command = self.apt("apt-get", Source::Empty);
+        command.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
+        match crate::builder::run(&mut command, &|_| {}) {
+            Ok(()) => write(&stamp, ""),
+            Err(e) if old.is_none() => Err(e),
+            Err(_) => {
+                progress("the mirror cannot be reached: going on with the package lists of an earlier day");
+                Ok(())
+            }
+        }
+    }
+
+    /// Which packages, in which versions, these names come to; sorted.
+    pub(crate) fn resolve(&self, names: &[&str], closure: Closure) -> Result<Vec<Package>, BuildError> {
+        let mut packages = match closure {
+            Closure::Named => {
+                let names: Vec<String> = names.iter().map(|name| self.without_meta(name)).collect();
+                let mut command = self.apt("apt-get", Source::Empty);
+                command.args(["-qq", "--print-uris", "download"]).args(&names);
+                self.listed(&mut command, names.first().map_or("", |name| name))?
+            }
+            Closure::Dependencies => self.install_list(names, Source::Empty)?,
+            Closure::MissingHere => self.install_list(names, Source::Host)?,
+        };
+        packages.sort();
+        packages.dedup();
+        Ok(packages)
+    }
+
+    /// What an installation of these (names or apt's patterns) would bring along.
+    fn install_list(&self, names: &[&str], source: Source) -> Result<Vec<Package>, BuildError> {
+        let mut command = self.apt("apt-get", source);
+        command.args([
+            "-qq",
+            "-y",
+            "--no-install-recommends",
+            "--no-remove",
+            "--print-uris",
+            "install",
+        ]);
+        self.listed(command.args(names), names.first().unwrap_or(&""))
+    }
+
+    fn listed(&self, command: &mut Command, name: &str) -> Result<Vec<Package>, BuildError> {
+        let output = self.output(command, name)?;
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(package_of)
+            .collect())
+    }
+
+    /// The kernel that a metapackage depends on, or the name itself.
+    fn without_meta(&self, name: &str) -> String {
+        let is_meta = name.starts_with("linux-image-")
+            && !name["linux-image-".len()..].starts_with(|c: char| c.is_ascii_digit());
+        if !is_meta {
+            return name.into();
+        }
+        let output = self.output(self.apt("apt-cache", Source::Empty).args(["depends", name]), name);
+        let text = output
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default();
+        let kernel = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
+        kernel.map_or(name.into(), |kernel| format!("linux-image-{kernel}"))
+    }
+
+    /// Downloads these, checked by apt; their files.
+    pub(crate) fn download(&self, packages: &[Package]) -> Result<Vec<PathBuf>, BuildError> {
+        let folder = self.folder.join("debs");
+        let file = |package: &Package| {
+            let escaped = package.version.replace(':', "%3a");
+            let files = fs::read_dir(&folder).ok()?.flatten();
+            let stem = format!("{}_{escaped}_", package.name);
+            files.map(|entry| entry.path()).find(|path| {
+                path.file_name().is_some_and(|name| {
+                    let name = name.to_string_lossy();
+                    name.starts_with(&stem) && name.ends_with(".deb")
+                })
+            })
+        };
+        let wanted = packages.iter().filter(|package| file(package).is_none());
+        let wanted: Vec<String> = wanted
+            .map(|package| format!("{}={}", package.name, package.version))
+            .collect();
+        if let Some(first) = wanted.first() {
+            let mut command = self.apt("apt-get", Source::Empty);
+            self.output(
+                command
+                    .current_dir(&folder)
+                    .args(["-qq", "download"])
+                    .args(&wanted),
+                first,
+            )?;
+        }
+        packages
+            .iter()
+            .map(|package| file(package).ok_or_else(|| self.no_package(&package.name, "")))
+            .collect()
+    }
+
+    fn output(&self, command: &mut Command, name: &str) -> Result<Output, BuildError> {
+        let output = command
+            .output()
+            .map_err(|e| self.no_package(name, &format!("apt cannot be run: {e}")))?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let errors: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("E: ")).collect();
+        Err(self.no_package(name, &errors.join("; ")))
+    }
+
+    fn no_package(&self, name: &str, why: &str) -> BuildError {
+        BuildError::NoPackage {
+            name: name.into(),
+            suite: self.suite.clone(),
+            why: why.into(),
+        }
+    }
+}
+
+/// A line of `--print-uris`: `'URI' NAME_VERSION_ARCH.deb SIZE HASH`.
+fn package_of(line: &str) -> Option<Package> {
+    let file = line.strip_prefix('\'')?.split(' ').nth(1)?.strip_suffix(".deb")?;
+    let mut parts = file.split('_');
+    let (name, version) = (parts.next()?, parts.next()?);
+    Some(Package {
+        name: name.into(),
+        version: version.replace("%3a", ":").replace("%2b", "+"),
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BuildError> {
+    fs::write(path, text).map_err(BuildError::io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_versions_are_read_from_apts_lines() {
+        let line = "'http://m/pool/b/busybox/busybox-static_1.37.0-6%2bb9_amd64.deb' \
+            busybox-static_1%3a1.37.0-6+b9_amd64.deb 955316 SHA256:00";
+        let package = package_of(line).unwrap();
+        assert_eq!(
+            (&*package.name, &*package.version),
+            ("busybox-static", "1:1.37.0-6+b9")
+        );
+        assert_eq!(package_of("NOTE: this is only a simulation"), None);
+    }
+}

@@ -1,0 +1,309 @@
+//! A recipe: what an image is made of.
+
+mod embedded;
+
+use crate::BuildError;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How the root file system comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A Debian, installed by mmdebstrap: packages are configured. `hooks/essential` runs once
+    /// dpkg works in the tree, `hooks/customize` at the end; both outside of it, with the tree as
+    /// their argument.
+    Bootstrap,
+    /// Packages are unpacked and nothing of theirs is run. `hooks/assemble TREE OUT` makes the
+    /// root file system OUT of them.
+    Unpack,
+}
+
+/// `recipe.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Spec {
+    name: String,
+    description: String,
+    architecture: String,
+    kind: Kind,
+    /// Debian's suites that it can be built of, the default first.
+    suites: Vec<String>,
+    /// Names of the image when it is built of another suite.
+    #[serde(default)]
+    names: BTreeMap<String, String>,
+    packages: Vec<String>,
+    /// Of the disk, in MiB.
+    size_mib: u64,
+    /// All times in the image, in seconds since 1970.
+    epoch: u64,
+}
+
+/// A recipe, read and checked. Of one suite: [`Recipe::with_suite`] changes it.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    spec: Spec,
+    suite: String,
+    /// Path in the folder -> content, `recipe.toml` included.
+    files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+/// Names and descriptions of the images that come with Kiln.
+pub fn built_in() -> Vec<(String, String)> {
+    let recipes = embedded::RECIPES
+        .iter()
+        .filter_map(|files| Recipe::embedded(files).ok());
+    recipes
+        .flat_map(|recipe| {
+            let suites = recipe.spec.suites.clone();
+            let named = suites
+                .into_iter()
+                .filter_map(move |suite| recipe.clone().with_suite(&suite).ok());
+            let mut named: Vec<_> = named.map(|r| (r.name().to_owned(), r.description())).collect();
+            named.dedup_by(|a, b| a.0 == b.0);
+            named
+        })
+        .collect()
+}
+
+impl Recipe {
+    /// The recipe in this folder or, without a slash in it, the one of this name that comes with
+    /// Kiln.
+    pub fn find(name: &str) -> Result<Recipe, BuildError> {
+        if !name.contains('/') {
+            for files in embedded::RECIPES {
+                let recipe = Recipe::embedded(files)?;
+                if recipe.spec.name == name {
+                    return Ok(recipe);
+                }
+                let suite = recipe.spec.names.iter().find(|(_, other)| *other == name);
+                if let Some(suite) = suite.map(|(suite, _)| suite.clone()) {
+                    return recipe.with_suite(&suite);
+                }
+            }
+        }
+        let folder = Path::new(name);
+        if folder.join("recipe.toml").is_file() {
+            return Recipe::open(folder);
+        }
+        let known = built_in()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>()
+            .join(", ");
+        Err(BuildError::NoRecipe {
+            name: name.into(),
+            known,
+        })
+    }
+
+    /// The recipe in this folder.
+    pub fn open(folder: &Path) -> Result<Recipe, BuildError> {
+        let mut files = BTreeMap::new();
+        read_tree(folder, Path::new(""), &mut files)?;
+        Recipe::parse(&folder.display().to_string(), files)
+    }
+
+    fn embedded(list: &[(&str, &str)]) -> Result<Recipe, BuildError> {
+        let files = list
+            .iter()
+            .map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
+        Recipe::parse("that comes with Kiln", files.collect())
+    }
+
+    fn parse(label: &str, files: BTreeMap<PathBuf, Vec<u8>>) -> Result<Recipe, BuildError> {
+        let bad = |why: String| BuildError::BadRecipe {
+            recipe: label.into(),
+            why,
+        };
+        let text = files
+            .get(Path::new("recipe.toml"))
+            .ok_or_else(|| bad("it has no recipe.toml".into()))?;
+        let text = std::str::from_utf8(text).map_err(|e| bad(format!("recipe.toml is no text: {e}")))?;
+        let spec: Spec = toml::from_str(text).map_err(|e| bad(format!("recipe.toml: {e}")))?;
+        let word = |text: &str| {
+            !text.is_empty()
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-._+:".contains(c))
+        };
+        if !word(&spec.name) || !spec.suites.iter().chain(&spec.packages).all(|name| word(name)) {
+            return Err(bad(
+                "names of images, suites and packages are words of letters, digits and -._+:".into(),
+            ));
+        }
+        if spec.architecture != std::env::consts::ARCH {
+            return Err(bad(format!(
+                "it is for {}, this host is {}",
+                spec.architecture,
+                std::env::consts::ARCH
+            )));
+        }
+        if !(16..=16 << 20).contains(&spec.size_mib) {
+            return Err(bad(format!(
+                "size-mib = {} is not between 16 and 16777216 (16 TiB)",
+                spec.size_mib
+            )));
+        }
+        let hook = match spec.kind {
+            Kind::Unpack => Some("hooks/assemble"),
+            Kind::Bootstrap => None,
+        };
+        if let Some(hook) = hook.filter(|hook| !files.contains_key(Path::new(hook))) {
+            return Err(bad(format!("its kind needs the script {hook}")));
+        }
+        let suite = spec
+            .suites
+            .first()
+            .cloned()
+            .ok_or_else(|| bad("suites is empty".into()))?;
+        Ok(Recipe { spec, suite, files })
+    }
+
+    /// The same of another suite.
+    pub fn with_suite(mut self, suite: &str) -> Result<Recipe, BuildError> {
+        if !self.spec.suites.iter().any(|known| known == suite) {
+            let why = format!(
+                "it can be built of {}, not of {suite:?}",
+                self.spec.suites.join(", ")
+            );
+            return Err(BuildError::BadRecipe {
+                recipe: self.spec.name,
+                why,
+            });
+        }
+        self.suite = suite.into();
+        Ok(self)
+    }
+
+    /// The image's name.
+    pub fn name(&self) -> &str {
+        self.spec.names.get(&self.suite).unwrap_or(&self.spec.name)
+    }
+
+    /// One line about it.
+    pub fn description(&self) -> String {
+        self.spec.description.replace("{suite}", &self.suite)
+    }
+
+    /// Of the guest, as in `uname -m`.
+    pub fn architecture(&self) -> &str {
+        &self.spec.architecture
+    }
+
+    /// Debian's suite.
+    pub fn suite(&self) -> &str {
+        &self.suite
+    }
+
+    /// How it is made.
+    pub fn kind(&self) -> Kind {
+        self.spec.kind
+    }
+
+    /// The packages that it names.
+    pub fn packages(&self) -> impl Iterator<Item = &str> {
+        self.spec.packages.iter().map(String::as_str)
+    }
+
+    /// The disk's size in bytes.
+    pub fn size(&self) -> u64 {
+        self.spec.size_mib << 20
+    }
+
+    /// All times in the image.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.spec.epoch
+    }
+
+    /// Its files, by path in the folder.
+    pub(crate) fn files(&self) -> &BTreeMap<PathBuf, Vec<u8>> {
+        &self.files
+    }
+}
+
+/// Bytes of one file of a recipe; larger ones belong into a package.
+const LARGEST_FILE: u64 = 64 << 20;
+
+fn read_tree(folder: &Path, inside: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<(), BuildError> {
+    let here = folder.join(inside);
+    for entry in fs::read_dir(&here).map_err(BuildError::io("read", &here))? {
+        let entry = entry.map_err(BuildError::io("read", &here))?;
+        let (path, name) = (entry.path(), inside.join(entry.file_name()));
+        let kind = entry.file_type().map_err(BuildError::io("read", &path))?;
+        if kind.is_dir() {
+            read_tree(folder, &name, files)?;
+        } else if kind.is_file() {
+            let length = entry.metadata().map_err(BuildError::io("read", &path))?.len();
+            if length > LARGEST_FILE {
+                let why = format!("{} is larger than 64 MiB", name.display());
+                return Err(BuildError::BadRecipe {
+                    recipe: folder.display().to_string(),
+                    why,
+                });
+            }
+            files.insert(name, fs::read(&path).map_err(BuildError::io("read", &path))?);
+        } else {
+            let why = format!(
+                "{} is neither a file nor a folder (links are made by a hook)",
+                name.display()
+            );
+            return Err(BuildError::BadRecipe {
+                recipe: folder.display().to_string(),
+                why,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_recipes_that_come_with_kiln_are_sound_and_found_by_name() {
+        let names: Vec<String> = built_in().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["debian-12-pv", "debian-13-pv", "tiny"]);
+        for name in &names {
+            assert_eq!(Recipe::find(name).unwrap().name(), name);
+        }
+        assert_eq!(Recipe::find("debian-13-pv").unwrap().suite(), "trixie");
+    }
+
+    #[test]
+    fn embedded_recipes_are_those_of_the_folder() {
+        for name in ["debian-12-pv", "tiny"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(name);
+            let (open, embedded) = (Recipe::open(&folder).unwrap(), Recipe::find(name).unwrap());
+            assert!(
+                open.files() == embedded.files(),
+                "src/recipe/embedded.rs lacks a file of {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_recipe_is_named() {
+        let error = Recipe::find("no-such").unwrap_err().to_string();
+        assert!(
+            error.contains("no-such") && error.contains("debian-12-pv, debian-13-pv, tiny"),
+            "{error}"
+        );
+        let error = Recipe::find("tiny")
+            .unwrap()
+            .with_suite("sid")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("bookworm, trixie") && error.contains("sid"),
+            "{error}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("recipe.toml"), "name = 'x'\nsurprise = 1\n").unwrap();
+        let error = Recipe::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("surprise"), "{error}");
+    }
+}
