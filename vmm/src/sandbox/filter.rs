@@ -97,6 +97,10 @@ fn add_conditions(kind: ThreadKind, rules: &mut Rules) -> Result<(), seccompiler
         allow(rules, libc::SYS_statx, masked(2, empty_path, empty_path)?)?;
         allow(rules, libc::SYS_newfstatat, masked(3, empty_path, empty_path)?)?;
     }
+    if kind == Process {
+        // The handler of the vCPUs' kicks, installed while the machine is put together.
+        allow(rules, libc::SYS_rt_sigaction, equal(0, kick_signal())?)?;
+    }
     if matches!(kind, Console | Control | Process | Parent) {
         allow(rules, libc::SYS_ioctl, equal(1, libc::FIONBIO)?)?;
     }
@@ -118,6 +122,10 @@ fn add_conditions(kind: ThreadKind, rules: &mut Rules) -> Result<(), seccompiler
         }
     }
     Ok(())
+}
+
+fn kick_signal() -> u64 {
+    u64::from(crate::kvm::kick::signal().unsigned_abs())
 }
 
 /// Adds one more way in which `call` is allowed.

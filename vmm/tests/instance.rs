@@ -1,0 +1,275 @@
+//! Machines in their folders, with the real program and a guest of a few instructions: how they
+//! start, are asked, and end, and what surrounds them meanwhile.
+
+mod micro;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Command;
+
+use kiln_vmm::client::{
+    self, ClientError, ErrorKind, ExitReason, FileId, FreezeDisk, FreezeRequest, Quiesce, RunState,
+};
+use kiln_vmm::spec::Device;
+use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
+use kiln_vmm::virtio::console::{ConsoleSpec, PortRole, PortSpec};
+use kiln_vmm::virtio::rng::RngSpec;
+use micro::{LONG, Micro, Program, kiln_vmm, open_files, prepare, signal, until};
+use rustix::process::Signal;
+
+fn waiting() -> Program {
+    Program::default().print("up\n").halt()
+}
+
+/// A disk, made in `folder`, a console with an agent's port, and entropy.
+fn devices(folder: &Path) -> Vec<Device> {
+    kiln_imagefmt::create_base(&folder.join("base.qcow2"), 1 << 20).unwrap();
+    vec![
+        Device::Block(BlockSpec {
+            id: "vol-0123456789abcdef0".to_owned(),
+            path: "base.qcow2".into(),
+            format: DiskFormat::Qcow2,
+            read_only: false,
+            serial: None,
+        }),
+        Device::Rng(RngSpec::default()),
+        Device::Console(ConsoleSpec {
+            ports: vec![
+                PortSpec { name: None, role: PortRole::Console },
+                PortSpec { name: Some("org.kiln.agent.0".to_owned()), role: PortRole::Agent },
+            ],
+        }),
+    ]
+}
+
+fn whole() -> Micro {
+    let folder = tempfile::tempdir().unwrap();
+    let devices = devices(folder.path());
+    Micro::start_in(folder, &waiting(), devices)
+}
+
+#[test]
+fn a_machine_runs_in_the_background_and_answers() {
+    let machine = whole();
+    assert_eq!(machine.started.boot.cmdline, "micro");
+    machine.printed("up");
+    let status = machine.vmm().status().unwrap();
+    assert_eq!((status.state, status.resets, status.agent), (RunState::Running, 0, false));
+    let base = File::open(machine.path().join("base.qcow2")).unwrap();
+    assert_eq!(status.disks[0].top, Some(FileId::of(&base).unwrap()));
+    machine.vmm().pause().unwrap();
+    assert_eq!(machine.vmm().status().unwrap().state, RunState::Paused);
+    machine.vmm().resume().unwrap();
+    machine.vmm().kill().unwrap();
+    assert_eq!(machine.record().reason, ExitReason::Killed);
+}
+
+#[test]
+fn a_guest_that_powers_off_ends_its_machine() {
+    let program = Program::default().print("bye\n").power_off();
+    let machine = Micro::start(&program, Vec::new());
+    let record = machine.record();
+    assert_eq!((record.reason, record.resets), (ExitReason::Shutdown, 0));
+    assert!(machine.console().contains("bye"));
+}
+
+#[test]
+fn a_guest_is_reset_inside_the_sandbox_and_the_record_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let devices = devices(folder.path());
+    let program = Program::default().print("again\n").wait(3).reset();
+    let machine = Micro::start_in(folder, &program, devices);
+    until("three resets", || machine.vmm().status().unwrap().resets >= 3);
+    assert!(machine.console().matches("again").count() >= 3);
+    let (_, vmm) = machine.processes();
+    signal(vmm, Signal::KILL);
+    let record = machine.record();
+    assert_eq!(record.reason, ExitReason::Killed);
+    assert!(record.resets >= 3, "{record:?}");
+}
+
+#[test]
+fn hazard_every_thread_is_filtered_and_nothing_is_privileged() {
+    let machine = whole();
+    machine.printed("up");
+    let _client = machine.vmm().status().unwrap();
+    let (parent, vmm) = machine.processes();
+    let mut threads = 0;
+    for pid in [parent, vmm] {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000"] {
+                assert!(status.contains(line), "{line} in {status}");
+            }
+            threads += 1;
+        }
+    }
+    assert!(threads >= 8, "{threads} threads");
+}
+
+#[test]
+fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let devices = devices(folder.path());
+    prepare(folder.path(), &waiting(), devices);
+    // A careless starter: a descriptor without close-on-exec, and a secret in the environment.
+    let careless = tempfile::NamedTempFile::new().unwrap();
+    rustix::io::fcntl_setfd(&careless, rustix::io::FdFlags::empty()).unwrap();
+    let output = Command::new(kiln_vmm())
+        .arg("--spec")
+        .arg(folder.path().join("spec.json"))
+        .args(["--ready-fd", "1"])
+        .env("AWS_SECRET_ACCESS_KEY", "canary")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"ready\""), "{output:?}");
+    rustix::io::fcntl_setfd(&careless, rustix::io::FdFlags::CLOEXEC).unwrap();
+    let machine = Micro { folder, started: client::Started { boot: client::BootInfo::default() } };
+    machine.printed("up");
+    let (parent, vmm) = machine.processes();
+    let own = machine.path().canonicalize().unwrap();
+    for pid in [parent, vmm] {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
+        for file in open_files(pid) {
+            assert_ne!(file, careless.path());
+            let name = file.display().to_string();
+            let expected = file.starts_with(&own)
+                || ["/dev/null", "/dev/kvm"].contains(&name.as_str())
+                || name.starts_with("socket:")
+                || name.starts_with("anon_inode:");
+            assert!(expected, "{name} is open in {pid}");
+        }
+    }
+    // Of the folder: its own files, and each for a reason.
+    let mut names: Vec<String> = open_files(vmm)
+        .iter()
+        .filter_map(|file| Some(file.strip_prefix(&own).ok()?.display().to_string()))
+        .collect();
+    names.sort();
+    names.dedup();
+    let expected =
+        ["", "base.qcow2", "console.log", "console.log.1", "kernel", "lock", "vmm.log"].map(str::to_owned);
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn hazard_links_in_a_prepared_folder_stop_the_start_and_the_canary_is_untouched() {
+    let outside = tempfile::tempdir().unwrap();
+    let canary = outside.path().join("canary");
+    for name in ["console.log", "console.log.1", "vmm.log", "lock", "base.qcow2", "spec.json"] {
+        std::fs::write(&canary, "alive").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let devices = devices(folder.path());
+        prepare(folder.path(), &waiting(), devices);
+        if name == "base.qcow2" || name == "spec.json" {
+            // A real disk or spec, but somewhere else.
+            std::fs::rename(folder.path().join(name), &canary).unwrap();
+        }
+        let before = std::fs::read(&canary).unwrap();
+        let _ = std::fs::remove_file(folder.path().join(name));
+        std::os::unix::fs::symlink(&canary, folder.path().join(name)).unwrap();
+        let error = client::spawn(kiln_vmm(), folder.path()).unwrap_err();
+        assert!(error.to_string().contains(name), "{name}: {error}");
+        assert_eq!(std::fs::read(&canary).unwrap(), before, "{name}");
+    }
+    // Sockets and the record take the place of what is there.
+    for name in ["control.sock", "agent.sock", "exit.json", "exit.json.new"] {
+        std::fs::write(&canary, "alive").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let devices = devices(folder.path());
+        std::os::unix::fs::symlink(&canary, folder.path().join(name)).unwrap();
+        let machine = Micro::start_in(folder, &waiting(), devices);
+        machine.vmm().kill().unwrap();
+        assert_eq!(machine.record().reason, ExitReason::Killed);
+        assert_eq!(std::fs::read(&canary).unwrap(), b"alive", "{name}");
+    }
+}
+
+#[test]
+fn hazard_each_process_can_be_killed_and_the_reason_is_known() {
+    let machine = whole();
+    let (_, vmm) = machine.processes();
+    signal(vmm, Signal::KILL);
+    let record = machine.record();
+    assert_eq!(record.reason, ExitReason::Killed);
+    assert!(record.detail.contains("SIGKILL"), "{}", record.detail);
+
+    let machine = whole();
+    let (parent, vmm) = machine.processes();
+    signal(parent, Signal::KILL);
+    assert_eq!(machine.record().reason, ExitReason::Killed);
+    until("the VMM's end", || !Path::new(&format!("/proc/{vmm}/exe")).exists());
+}
+
+#[test]
+fn sigterm_is_the_power_button_and_a_machine_that_ignores_it_runs_on() {
+    let machine = whole();
+    machine.printed("up");
+    let (parent, _) = machine.processes();
+    signal(parent, Signal::TERM);
+    machine.vmm().status().unwrap();
+    assert!(client::is_running(machine.path()).unwrap());
+}
+
+fn freeze(machine: &Micro, name: &str, quiesce: Quiesce) -> Result<client::FreezeReply, ClientError> {
+    let path = machine.path().join(name);
+    let overlay = File::options().read(true).write(true).open(path).unwrap();
+    let disks = vec![FreezeDisk { id: "vol-0123456789abcdef0".to_owned() }];
+    machine.vmm().freeze(&FreezeRequest { disks, quiesce }, &[OwnedFd::from(overlay)])
+}
+
+#[test]
+fn a_disk_of_a_running_machine_is_frozen_again_and_again() {
+    let machine = whole();
+    let mut below = "base.qcow2".to_owned();
+    for turn in 0..5 {
+        let name = format!("overlay-{turn}.qcow2");
+        kiln_imagefmt::create_overlay(&machine.path().join(&name), &below, 1 << 20).unwrap();
+        let quiesce = if turn % 2 == 0 { Quiesce::None } else { Quiesce::Agent { deadline_ms: 1000 } };
+        let reply = freeze(&machine, &name, quiesce).unwrap();
+        assert_eq!(reply.warning.is_some(), turn % 2 == 1, "no agent is in this guest: {reply:?}");
+        let top = File::open(machine.path().join(&name)).unwrap();
+        let status = machine.vmm().status().unwrap();
+        assert_eq!(status.disks[0].top, Some(FileId::of(&top).unwrap()));
+        below = name;
+    }
+    // Another one's size is refused, and the machine goes on.
+    kiln_imagefmt::create_overlay(&machine.path().join("other"), &below, 2 << 20).unwrap();
+    match freeze(&machine, "other", Quiesce::None).unwrap_err() {
+        ClientError::Refused { kind: ErrorKind::Overlay, .. } => {}
+        other => panic!("{other}"),
+    }
+    machine.vmm().status().unwrap();
+}
+
+#[test]
+fn a_folder_takes_one_machine_and_what_cannot_start_says_why() {
+    let machine = whole();
+    match client::spawn(kiln_vmm(), machine.path()).unwrap_err() {
+        ClientError::Start { kind, .. } => assert_eq!(kind, "locked"),
+        other => panic!("{other}"),
+    }
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &waiting(), Vec::new());
+    std::fs::write(folder.path().join("kernel"), "no kernel").unwrap();
+    let error = client::spawn(kiln_vmm(), folder.path()).unwrap_err();
+    assert!(matches!(error, ClientError::Start { .. }), "{error}");
+    let record = client::wait_exit(folder.path(), LONG).unwrap().unwrap();
+    assert_eq!(record.reason, ExitReason::VmmError);
+    assert!(record.detail.contains("did not start"), "{}", record.detail);
+}
+
+#[test]
+fn a_machine_outlives_the_command_that_started_it_and_its_terminal() {
+    let machine = whole();
+    let (parent, vmm) = machine.processes();
+    for pid in [parent, vmm] {
+        let own = rustix::process::getsid(None).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        assert_ne!(rustix::process::getsid(Some(pid)).unwrap(), own);
+        signal(pid.as_raw_nonzero().get(), Signal::HUP);
+    }
+    machine.vmm().status().unwrap();
+}
