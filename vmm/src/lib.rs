@@ -27,6 +27,7 @@ pub mod client;
 pub mod console_log;
 pub mod control;
 pub mod exit_record;
+pub mod instance;
 pub mod instance_dir;
 pub mod kvm;
 pub mod legacy;

@@ -1,32 +1,60 @@
 //! `kiln-vmm`: one process, one guest.
 
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use kiln_vmm::by_hand::{self, Args};
+use kiln_vmm::instance;
+use kiln_vmm::parent::{self, ReadySender, StartError};
 use kiln_vmm::spec::MachineSpec;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let level = if args.verbose {
+    let is_instance = args.ready_fd.is_some();
+    let level = if args.verbose || is_instance {
         tracing::Level::INFO
     } else {
         tracing::Level::WARN
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
+        .with_ansi(!is_instance)
         .with_writer(std::io::stderr)
         .init();
-    let exits = by_hand::counting(args.count_exits);
-    let spec = match &args.spec {
+    match &args.spec {
         Some(file) => match MachineSpec::read(file) {
-            Ok(spec) => spec,
-            Err(error) => {
-                eprintln!("error: {error}");
-                return ExitCode::FAILURE;
-            }
+            Ok(spec) => match &spec.directory {
+                Some(dir) => run_instance(&spec, dir, args.ready_fd),
+                None => by_hand::run(&spec, by_hand::counting(args.count_exits)),
+            },
+            Err(error) => fail(args.ready_fd, &StartError::new("spec", error)),
         },
-        None => args.machine(),
-    };
-    by_hand::run(&spec, exits)
+        None => {
+            let exits = by_hand::counting(args.count_exits);
+            by_hand::run(&args.machine(), exits)
+        }
+    }
+}
+
+fn run_instance(spec: &MachineSpec, dir: &Path, ready_fd: Option<i32>) -> ExitCode {
+    if let Err(error) = parent::forget_environment() {
+        return fail(ready_fd, &StartError::new("host", error));
+    }
+    match take(ready_fd) {
+        Ok(ready) => instance::run(spec, dir, ready),
+        Err(error) => fail(None, &error),
+    }
+}
+
+fn take(ready_fd: Option<i32>) -> Result<Option<OwnedFd>, StartError> {
+    let bad = |error| StartError::new("usage", format!("--ready-fd: {error}"));
+    ready_fd.map(parent::take_ready_fd).transpose().map_err(bad)
+}
+
+/// Says why nothing runs, where whoever started this listens.
+fn fail(ready_fd: Option<i32>, error: &StartError) -> ExitCode {
+    ReadySender::new(take(ready_fd).ok().flatten()).error(error);
+    ExitCode::FAILURE
 }

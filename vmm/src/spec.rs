@@ -2,6 +2,9 @@
 //!
 //! A device's part of it is a type that lives with the device; here is only the list.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +23,9 @@ pub const MIN_MEMORY: u64 = 16 << 20;
 /// The most memory that a machine can have, in bytes: what 46 bits of guest address, the least that
 /// CPUs with nested paging offer, leave beside the devices.
 pub const MAX_MEMORY: u64 = 32 << 40;
+
+/// The longest spec that is read, in bytes: it keeps an endless file from filling memory.
+const MAX_SPEC: u64 = 4 << 20;
 
 /// A whole machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +132,7 @@ pub enum SpecError {
 impl MachineSpec {
     /// Reads and checks the spec in the file at `path`.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let text = std::fs::read(path).map_err(|source| SpecError::Read {
+        let text = read_plain(path).map_err(|source| SpecError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -155,6 +161,15 @@ impl MachineSpec {
             _ => Ok(()),
         }
     }
+}
+
+/// The bytes of a file that is not a link: a spec may lie in a folder that somebody else prepared.
+fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let mut text = Vec::new();
+    file.take(MAX_SPEC).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]

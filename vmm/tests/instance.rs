@@ -36,8 +36,14 @@ fn devices(folder: &Path) -> Vec<Device> {
         Device::Rng(RngSpec::default()),
         Device::Console(ConsoleSpec {
             ports: vec![
-                PortSpec { name: None, role: PortRole::Console },
-                PortSpec { name: Some("org.kiln.agent.0".to_owned()), role: PortRole::Agent },
+                PortSpec {
+                    name: None,
+                    role: PortRole::Console,
+                },
+                PortSpec {
+                    name: Some("org.kiln.agent.0".to_owned()),
+                    role: PortRole::Agent,
+                },
             ],
         }),
     ]
@@ -55,7 +61,10 @@ fn a_machine_runs_in_the_background_and_answers() {
     assert_eq!(machine.started.boot.cmdline, "micro");
     machine.printed("up");
     let status = machine.vmm().status().unwrap();
-    assert_eq!((status.state, status.resets, status.agent), (RunState::Running, 0, false));
+    assert_eq!(
+        (status.state, status.resets, status.agent),
+        (RunState::Running, 0, false)
+    );
     let base = File::open(machine.path().join("base.qcow2")).unwrap();
     assert_eq!(status.disks[0].top, Some(FileId::of(&base).unwrap()));
     machine.vmm().pause().unwrap();
@@ -99,7 +108,12 @@ fn hazard_every_thread_is_filtered_and_nothing_is_privileged() {
     for pid in [parent, vmm] {
         for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
             let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-            for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000"] {
+            for line in [
+                "Seccomp:\t2",
+                "NoNewPrivs:\t1",
+                "CapEff:\t0000000000000000",
+                "CapPrm:\t0000000000000000",
+            ] {
                 assert!(status.contains(line), "{line} in {status}");
             }
             threads += 1;
@@ -123,15 +137,27 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
         .env("AWS_SECRET_ACCESS_KEY", "canary")
         .output()
         .unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains("\"ready\""), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("\"ready\""),
+        "{output:?}"
+    );
     rustix::io::fcntl_setfd(&careless, rustix::io::FdFlags::CLOEXEC).unwrap();
-    let machine = Micro { folder, started: client::Started { boot: client::BootInfo::default() } };
+    let machine = Micro {
+        folder,
+        started: client::Started {
+            boot: client::BootInfo::default(),
+        },
+    };
     machine.printed("up");
     let (parent, vmm) = machine.processes();
     let own = machine.path().canonicalize().unwrap();
     for pid in [parent, vmm] {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
-        assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
+        assert!(
+            environment.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&environment)
+        );
         for file in open_files(pid) {
             assert_ne!(file, careless.path());
             let name = file.display().to_string();
@@ -149,8 +175,16 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
         .collect();
     names.sort();
     names.dedup();
-    let expected =
-        ["", "base.qcow2", "console.log", "console.log.1", "kernel", "lock", "vmm.log"].map(str::to_owned);
+    let expected = [
+        "",
+        "base.qcow2",
+        "console.log",
+        "console.log.1",
+        "kernel",
+        "lock",
+        "vmm.log",
+    ]
+    .map(str::to_owned);
     assert_eq!(names, expected);
 }
 
@@ -158,7 +192,14 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
 fn hazard_links_in_a_prepared_folder_stop_the_start_and_the_canary_is_untouched() {
     let outside = tempfile::tempdir().unwrap();
     let canary = outside.path().join("canary");
-    for name in ["console.log", "console.log.1", "vmm.log", "lock", "base.qcow2", "spec.json"] {
+    for name in [
+        "console.log",
+        "console.log.1",
+        "vmm.log",
+        "lock",
+        "base.qcow2",
+        "spec.json",
+    ] {
         std::fs::write(&canary, "alive").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let devices = devices(folder.path());
@@ -200,7 +241,9 @@ fn hazard_each_process_can_be_killed_and_the_reason_is_known() {
     let (parent, vmm) = machine.processes();
     signal(parent, Signal::KILL);
     assert_eq!(machine.record().reason, ExitReason::Killed);
-    until("the VMM's end", || !Path::new(&format!("/proc/{vmm}/exe")).exists());
+    until("the VMM's end", || {
+        !Path::new(&format!("/proc/{vmm}/exe")).exists()
+    });
 }
 
 #[test]
@@ -216,8 +259,12 @@ fn sigterm_is_the_power_button_and_a_machine_that_ignores_it_runs_on() {
 fn freeze(machine: &Micro, name: &str, quiesce: Quiesce) -> Result<client::FreezeReply, ClientError> {
     let path = machine.path().join(name);
     let overlay = File::options().read(true).write(true).open(path).unwrap();
-    let disks = vec![FreezeDisk { id: "vol-0123456789abcdef0".to_owned() }];
-    machine.vmm().freeze(&FreezeRequest { disks, quiesce }, &[OwnedFd::from(overlay)])
+    let disks = vec![FreezeDisk {
+        id: "vol-0123456789abcdef0".to_owned(),
+    }];
+    machine
+        .vmm()
+        .freeze(&FreezeRequest { disks, quiesce }, &[OwnedFd::from(overlay)])
 }
 
 #[test]
@@ -227,9 +274,17 @@ fn a_disk_of_a_running_machine_is_frozen_again_and_again() {
     for turn in 0..5 {
         let name = format!("overlay-{turn}.qcow2");
         kiln_imagefmt::create_overlay(&machine.path().join(&name), &below, 1 << 20).unwrap();
-        let quiesce = if turn % 2 == 0 { Quiesce::None } else { Quiesce::Agent { deadline_ms: 1000 } };
+        let quiesce = if turn % 2 == 0 {
+            Quiesce::None
+        } else {
+            Quiesce::Agent { deadline_ms: 1000 }
+        };
         let reply = freeze(&machine, &name, quiesce).unwrap();
-        assert_eq!(reply.warning.is_some(), turn % 2 == 1, "no agent is in this guest: {reply:?}");
+        assert_eq!(
+            reply.warning.is_some(),
+            turn % 2 == 1,
+            "no agent is in this guest: {reply:?}"
+        );
         let top = File::open(machine.path().join(&name)).unwrap();
         let status = machine.vmm().status().unwrap();
         assert_eq!(status.disks[0].top, Some(FileId::of(&top).unwrap()));
@@ -238,7 +293,10 @@ fn a_disk_of_a_running_machine_is_frozen_again_and_again() {
     // Another one's size is refused, and the machine goes on.
     kiln_imagefmt::create_overlay(&machine.path().join("other"), &below, 2 << 20).unwrap();
     match freeze(&machine, "other", Quiesce::None).unwrap_err() {
-        ClientError::Refused { kind: ErrorKind::Overlay, .. } => {}
+        ClientError::Refused {
+            kind: ErrorKind::Overlay,
+            ..
+        } => {}
         other => panic!("{other}"),
     }
     machine.vmm().status().unwrap();

@@ -143,7 +143,10 @@ impl FileId {
     /// The identity of the file that `metadata` is of.
     pub fn of_metadata(metadata: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
-        Self { dev: metadata.dev(), ino: metadata.ino() }
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+        }
     }
 
     /// The identity of an open file.

@@ -51,16 +51,10 @@ struct Opened {
 
 fn run_machine(spec: &MachineSpec, child: Child) -> Result<ExitRecord, StartError> {
     let Child { dir, parent, ready } = child;
-    let watcher = rustix::process::getppid();
     let Opened { host, ports, control } = open(spec, &dir)?;
 
     let notes = sandbox::enter().map_err(|error| StartError::new("sandbox", error))?;
     notes.0.iter().for_each(|note| tracing::warn!("{note}"));
-    // The new credentials cleared it.
-    if let Some(watcher) = watcher {
-        parent::die_with(watcher).map_err(|error| StartError::new("sandbox", error))?;
-    }
-
     let machine = Machine::assemble(spec, host).map_err(|error| StartError::new("machine", error))?;
     let remote = machine.remote();
     if let Some(agent) = ports.get()? {
@@ -83,8 +77,12 @@ fn open(spec: &MachineSpec, dir: &InstanceDir) -> Result<Opened, StartError> {
     let mut disks = Vec::new();
     for device in &spec.devices {
         if let Device::Block(block) = device {
-            let backing = block.open(dir.path()).map_err(|error| StartError::new("disk", error))?;
-            let top = std::fs::metadata(dir.path().join(&block.path)).ok().map(|file| FileId::of_metadata(&file));
+            let backing = block
+                .open(dir.path())
+                .map_err(|error| StartError::new("disk", error))?;
+            let top = std::fs::metadata(dir.path().join(&block.path))
+                .ok()
+                .map(|file| FileId::of_metadata(&file));
             disks.push(OpenDisk { backing, top });
         }
     }
@@ -93,7 +91,11 @@ fn open(spec: &MachineSpec, dir: &InstanceDir) -> Result<Opened, StartError> {
         BootSource::open(&spec.boot, dir.path(), first).map_err(|error| StartError::new("boot", error))?;
     let log = ConsoleLog::open(dir).map_err(folder)?;
     let control = dir.listen(CONTROL_SOCKET).map_err(folder)?;
-    let agent = if has_agent_port(spec) { Some(dir.listen(AGENT_SOCKET).map_err(folder)?) } else { None };
+    let agent = if has_agent_port(spec) {
+        Some(dir.listen(AGENT_SOCKET).map_err(folder)?)
+    } else {
+        None
+    };
     let (ports, agent) = InstancePorts::new(log.clone(), agent);
     let host = HostSide {
         hypervisor,
@@ -103,7 +105,11 @@ fn open(spec: &MachineSpec, dir: &InstanceDir) -> Result<Opened, StartError> {
         ports: Box::new(ports),
         exits: Counting::Off,
     };
-    Ok(Opened { host, ports: agent, control })
+    Ok(Opened {
+        host,
+        ports: agent,
+        control,
+    })
 }
 
 fn has_agent_port(spec: &MachineSpec) -> bool {
@@ -117,7 +123,7 @@ fn boot_info(report: &BootReport) -> BootInfo {
     let found = report.found.as_ref();
     BootInfo {
         menu: found.map(|found| found.menu.clone()),
-        entry: found.map(|found| found.title.clone()),
+        entry: found.map(|found| found.entry.clone()),
         kernel: found.map(|found| found.kernel.clone()),
         initrd: found.and_then(|found| found.initrd.first().cloned()),
         cmdline: report.cmdline.clone(),

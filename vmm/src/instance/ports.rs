@@ -34,7 +34,13 @@ impl InstancePorts {
     /// Ports whose output goes to `log`; the agent's is served on `agent`.
     pub(super) fn new(log: ConsoleLog, agent: Option<UnixListener>) -> (Self, Arc<Agent>) {
         let agent = Arc::new(Agent(Mutex::new(State::Waiting(agent))));
-        (Self { log, agent: Arc::clone(&agent) }, agent)
+        (
+            Self {
+                log,
+                agent: Arc::clone(&agent),
+            },
+            agent,
+        )
     }
 }
 
@@ -50,9 +56,13 @@ impl Ports for InstancePorts {
 impl Agent {
     fn connect(&self, input: &PortInput) -> Arc<dyn PortBackend> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let State::Waiting(listener) = &mut *state else { return Arc::new(Nowhere) };
+        let State::Waiting(listener) = &mut *state else {
+            return Arc::new(Nowhere);
+        };
         // One port has the agent; a second one that says so leads nowhere.
-        let Some(listener) = listener.take() else { return Arc::new(Nowhere) };
+        let Some(listener) = listener.take() else {
+            return Arc::new(Nowhere);
+        };
         match Mux::over_port(listener, Box::new(ConfinedPort::new(input.clone()))) {
             Ok(mux) => {
                 let handle = mux.handle();

@@ -196,9 +196,8 @@ fn child(
     status
 }
 
-/// Has the kernel kill this process when its parent dies. To be repeated after a change of
-/// credentials, which clears it (prctl(2), `PR_SET_PDEATHSIG`).
-pub fn die_with(parent: rustix::process::Pid) -> io::Result<()> {
+/// Has the kernel kill this process when its parent dies.
+fn die_with(parent: rustix::process::Pid) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have died before.
     if rustix::process::getppid() == Some(parent) {

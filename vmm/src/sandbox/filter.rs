@@ -22,6 +22,9 @@ const FORBIDDEN_FLAGS: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
 
+/// The signal by which the C library changes ids in all threads (nptl(7)).
+const SETXID: u64 = 33;
+
 /// The calls that are allowed, with the conditions of which one must hold (none: always).
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -98,8 +101,10 @@ fn add_conditions(kind: ThreadKind, rules: &mut Rules) -> Result<(), seccompiler
         allow(rules, libc::SYS_newfstatat, masked(3, empty_path, empty_path)?)?;
     }
     if kind == Process {
-        // The handler of the vCPUs' kicks, installed while the machine is put together.
-        allow(rules, libc::SYS_rt_sigaction, equal(0, kick_signal())?)?;
+        // The C library's own handler, installed with the first thread, and that of the vCPUs' kicks.
+        for signal in [SETXID, kick_signal()] {
+            allow(rules, libc::SYS_rt_sigaction, equal(0, signal)?)?;
+        }
     }
     if matches!(kind, Console | Control | Process | Parent) {
         allow(rules, libc::SYS_ioctl, equal(1, libc::FIONBIO)?)?;

@@ -123,10 +123,16 @@ pub struct Notes(pub Vec<String>);
 /// end.
 pub fn enter() -> Result<Notes, SandboxError> {
     let mut notes = Notes::default();
+    let death = rustix::process::parent_process_death_signal()
+        .map_err(SandboxError::step("ask for the signal at the parent's death"))?;
     violation::install()?;
+    privileges::settle_allocator();
     privileges::limit_resources()?;
     namespaces::enter(&mut notes);
     privileges::drop_all()?;
+    // The new credentials cleared it (prctl(2)). A parent that died in between has closed its link.
+    rustix::process::set_parent_process_death_signal(death)
+        .map_err(SandboxError::step("ask for a signal at the parent's death"))?;
     filter::install(ThreadKind::Process)?;
     Ok(notes)
 }

@@ -38,7 +38,7 @@ group! {
 group! {
     /// Connections that others made to our sockets. Nothing here makes a socket or connects one.
     SOCKETS: SYS_accept4 SYS_recvmsg SYS_sendmsg SYS_recvfrom SYS_sendto SYS_shutdown
-        SYS_getsockopt SYS_getpeername
+        SYS_getsockopt SYS_getpeername SYS_geteuid
 }
 
 group! {
@@ -81,7 +81,7 @@ group! {
         SYS_capset SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_io_uring_setup
         SYS_io_uring_enter SYS_keyctl SYS_add_key SYS_request_key SYS_memfd_create SYS_pidfd_open
         SYS_pidfd_getfd SYS_pidfd_send_signal SYS_rt_sigaction SYS_prlimit64 SYS_dup SYS_dup3
-        SYS_pipe2 SYS_setsockopt SYS_getsockname SYS_uname SYS_sysinfo SYS_getuid SYS_geteuid
+        SYS_pipe2 SYS_setsockopt SYS_getsockname SYS_uname SYS_sysinfo SYS_getuid
         SYS_getgid SYS_getegid SYS_getppid SYS_wait4 SYS_waitid SYS_copy_file_range SYS_sendfile
         SYS_splice SYS_sync SYS_syncfs SYS_sync_file_range SYS_flock SYS_statfs SYS_fstatfs
         SYS_getcwd SYS_chdir SYS_fchdir SYS_membarrier SYS_mlock SYS_mlock2 SYS_msync SYS_mincore

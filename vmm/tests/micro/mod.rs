@@ -37,7 +37,8 @@ impl Program {
     /// Powers off: the sleep enable bit of PM1's control register.
     pub fn power_off(mut self) -> Self {
         // mov ax, 0x2000; mov dx, 0x604; out dx, ax
-        self.0.extend([0x66, 0xb8, 0x00, 0x20, 0x66, 0xba, 0x04, 0x06, 0x66, 0xef]);
+        self.0
+            .extend([0x66, 0xb8, 0x00, 0x20, 0x66, 0xba, 0x04, 0x06, 0x66, 0xef]);
         self.halt()
     }
 
@@ -129,11 +130,15 @@ impl Micro {
 
     /// Waits until it has printed `text`.
     pub fn printed(&self, text: &str) {
-        until(&format!("`{text}` on the console"), || self.console().contains(text));
+        until(&format!("`{text}` on the console"), || {
+            self.console().contains(text)
+        });
     }
 
     pub fn record(&self) -> ExitRecord {
-        client::wait_exit(self.path(), LONG).unwrap().expect("the machine has ended")
+        client::wait_exit(self.path(), LONG)
+            .unwrap()
+            .expect("the machine has ended")
     }
 
     /// The ids of the parent and of the VMM: who has the lock open.
@@ -163,7 +168,11 @@ pub fn prepare(folder: &Path, program: &Program, devices: Vec<Device>) {
         name: "i-0123456789abcdef0".to_owned(),
         cpus: 1,
         memory: 32 << 20,
-        boot: Boot::Kernel { kernel: "kernel".into(), initrd: None, cmdline: "micro".to_owned() },
+        boot: Boot::Kernel {
+            kernel: "kernel".into(),
+            initrd: None,
+            cmdline: "micro".to_owned(),
+        },
         devices,
         on_reset: OnReset::Restart,
         directory: Some(folder.to_owned()),
@@ -179,13 +188,22 @@ pub fn kiln_vmm() -> &'static Path {
 /// What process `pid` has open.
 pub fn open_files(pid: i32) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
-    entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect()
+    entries
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .collect()
 }
 
 fn parent_of(pid: i32) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(')').map(|(_, fields)| fields.to_owned()).unwrap_or_default();
-    fields.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0)
+    let fields = stat
+        .rsplit_once(')')
+        .map(|(_, fields)| fields.to_owned())
+        .unwrap_or_default();
+    fields
+        .split_whitespace()
+        .nth(1)
+        .and_then(|field| field.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Sends `signal` to `pid`.
