@@ -57,7 +57,7 @@ pub(crate) fn export(
     };
     transfer::export(
         disk,
-        &transfer::Everything(disk.size()),
+        disk,
         file,
         format,
         &mut told(progress),

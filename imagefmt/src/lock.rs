@@ -42,7 +42,28 @@ pub(crate) fn downgrade(host: &Host) {
     }
 }
 
+/// Gives back every lock. Closing the file alone does not do it at once: a process that another thread is just
+/// starting has the same open file until it executes its program.
+pub(crate) fn unlock(host: &Host) {
+    let Some(file) = host.file() else { return };
+    for base in [USED, UNSHARED] {
+        for permission in [CONSISTENT_READ, WRITE, RESIZE] {
+            // An unlock cannot fail, but where locks cannot be had at all; then there is nothing to give back.
+            let at = base + libc::off_t::from(permission);
+            let _ = file_lock(file, libc::F_OFD_SETLK, libc::F_UNLCK, at);
+        }
+    }
+}
+
 fn lock(host: &Host, used: &[u8], unshared: &[u8]) -> Result<(), DiskError> {
+    let locked = take(host, used, unshared);
+    if locked.is_err() {
+        unlock(host);
+    }
+    locked
+}
+
+fn take(host: &Host, used: &[u8], unshared: &[u8]) -> Result<(), DiskError> {
     let Some(file) = host.file() else { return Ok(()) };
     let byte = |base: libc::off_t, permission: &u8| base + libc::off_t::from(*permission);
     let ours = used
@@ -87,4 +108,23 @@ fn file_lock(
     at: libc::off_t,
 ) -> std::io::Result<libc::c_int> {
     crate::io::byte_lock(file.as_raw_fd(), command, kind, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Access, RawDisk};
+
+    #[test]
+    fn a_closed_disk_is_free_though_a_starting_process_still_has_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let open = || file.reopen().unwrap();
+        let first = open();
+        let inherited = first.try_clone().unwrap();
+        let disk = RawDisk::open(first, Access::ReadWrite).unwrap();
+        assert!(RawDisk::open(open(), Access::ReadWrite).is_err());
+        drop(disk);
+        RawDisk::open(open(), Access::ReadWrite).unwrap();
+        drop(inherited);
+    }
 }

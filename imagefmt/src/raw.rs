@@ -50,6 +50,12 @@ impl RawDisk {
     }
 }
 
+impl Drop for RawDisk {
+    fn drop(&mut self) {
+        crate::lock::unlock(&self.host);
+    }
+}
+
 impl Disk for RawDisk {
     fn size(&self) -> u64 {
         self.size

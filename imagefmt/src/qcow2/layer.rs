@@ -34,6 +34,12 @@ pub(crate) struct Layer {
     pub(super) writer: Option<Writer>,
 }
 
+impl Drop for Layer {
+    fn drop(&mut self) {
+        crate::lock::unlock(&self.host);
+    }
+}
+
 /// Where the bytes of a guest range are, as far as one layer knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mapping {

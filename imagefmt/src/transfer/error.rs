@@ -14,7 +14,7 @@ pub enum TransferError {
     NotAFile {
         /// The source.
         name: String,
-        /// `a folder`, `a named pipe`, …
+        /// `a directory`, `a FIFO`, …
         what: &'static str,
     },
     /// The source has no bytes.
@@ -45,7 +45,7 @@ pub enum TransferError {
     },
     /// A qcow2 file that needs another file.
     #[error(
-        "{name} is an overlay: it needs the file \"{backing}\", which is not opened; \
+        "{name} has a backing file, \"{backing}\", which is not opened; \
          make it stand alone first: qemu-img convert -O qcow2 {name} NEW"
     )]
     Backing {

@@ -36,23 +36,23 @@ pub(super) const REACH: usize = 36 << 10;
 /// Marks at the beginning of a file.
 pub(super) const HEAD: &[Mark] = &[
     // Other formats of disks.
-    mark("a VMDK disk image (VMware)", CONVERT, 0, b"KDMV"),
-    mark("a VMDK disk image (VMware)", CONVERT, 0, b"COWD"),
+    mark("a vmdk disk image (VMware)", CONVERT, 0, b"KDMV"),
+    mark("a vmdk disk image (VMware)", CONVERT, 0, b"COWD"),
     mark(
-        "a VMDK disk image (VMware; its descriptor only)",
+        "a vmdk disk image (VMware; its descriptor only)",
         CONVERT,
         0,
         b"# Disk DescriptorFile",
     ),
-    mark("a VHDX disk image (Hyper-V)", CONVERT, 0, b"vhdxfile"),
-    mark("a VHD disk image (Hyper-V, Virtual PC)", CONVERT, 0, b"conectix"),
+    mark("a vhdx disk image (Hyper-V)", CONVERT, 0, b"vhdxfile"),
+    mark("a vhd disk image (Hyper-V, Virtual PC)", CONVERT, 0, b"conectix"),
     mark(
-        "a VDI disk image (VirtualBox)",
+        "a vdi disk image (VirtualBox)",
         CONVERT,
         0x40,
         b"\x7f\x10\xda\xbe",
     ),
-    mark("a QED disk image", CONVERT, 0, b"QED\0"),
+    mark("a qed disk image", CONVERT, 0, b"QED\0"),
     mark("a qcow disk image of version 1", CONVERT, 0, b"QFI\xfb\0\0\0\x01"),
     mark("a Parallels disk image", CONVERT, 0, b"WithoutFreeSpace"),
     mark("a Parallels disk image", CONVERT, 0, b"WithouFreSpacExt"),
@@ -102,6 +102,6 @@ pub(super) const HEAD: &[Mark] = &[
 
 /// Marks that lie 512 bytes before the end of a file.
 pub(super) const TAIL: &[Mark] = &[
-    mark("a VHD disk image (Hyper-V, Virtual PC)", CONVERT, 0, b"conectix"),
-    mark("a DMG disk image (Apple)", CONVERT, 0, b"koly"),
+    mark("a vhd disk image (Hyper-V, Virtual PC)", CONVERT, 0, b"conectix"),
+    mark("a dmg disk image (Apple)", CONVERT, 0, b"koly"),
 ];

@@ -171,8 +171,8 @@ fn check_kind(file: &File, name: &str) -> Result<u64, TransferError> {
     let kind = metadata.file_type();
     let what = match () {
         () if kind.is_file() => None,
-        () if kind.is_dir() => Some("a folder"),
-        () if kind.is_fifo() => Some("a named pipe"),
+        () if kind.is_dir() => Some("a directory"),
+        () if kind.is_fifo() => Some("a FIFO (a named pipe)"),
         () if kind.is_socket() => Some("a socket"),
         () if kind.is_block_device() => Some("a block device"),
         () => Some("a device"),

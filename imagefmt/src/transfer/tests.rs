@@ -181,11 +181,11 @@ fn hazard_other_formats_are_refused_by_their_name() {
     let folder = tempfile::tempdir().unwrap();
     let raw = sparse(&folder);
     for (format, name) in [
-        ("vmdk", "a VMDK disk image (VMware)"),
-        ("vpc", "a VHD disk image (Hyper-V, Virtual PC)"),
-        ("vhdx", "a VHDX disk image (Hyper-V)"),
-        ("vdi", "a VDI disk image (VirtualBox)"),
-        ("qed", "a QED disk image"),
+        ("vmdk", "a vmdk disk image (VMware)"),
+        ("vpc", "a vhd disk image (Hyper-V, Virtual PC)"),
+        ("vhdx", "a vhdx disk image (Hyper-V)"),
+        ("vdi", "a vdi disk image (VirtualBox)"),
+        ("qed", "a qed disk image"),
         ("qcow", "a qcow disk image of version 1"),
         ("parallels", "a Parallels disk image"),
     ] {
@@ -207,7 +207,7 @@ fn hazard_other_formats_are_refused_by_their_name() {
         text(&raw),
         text(&fixed),
     ]);
-    assert!(said(&fixed).contains("a VHD disk image"));
+    assert!(said(&fixed).contains("a vhd disk image"));
 }
 
 #[test]
@@ -244,10 +244,10 @@ fn hazard_what_is_no_disk_is_refused_by_its_name() {
         file(&[0; 1000]),
         "FILE is 1000 bytes long; the length of a raw disk image is a multiple of 512 (is it cut off?)"
     );
-    assert_eq!(said(folder.path()), "FILE is a folder, not a disk image");
+    assert_eq!(said(folder.path()), "FILE is a directory, not a disk image");
     let pipe = folder.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
-    assert_eq!(said(&pipe), "FILE is a named pipe, not a disk image");
+    assert_eq!(said(&pipe), "FILE is a FIFO (a named pipe), not a disk image");
     assert_eq!(said(Path::new("/dev/null")), "FILE is a device, not a disk image");
     assert!(
         open(&folder.path().join("none"))

@@ -224,7 +224,7 @@ fn named(path: &str, error: Ext4Error) -> ProbeError {
         Ext4Error::NotFound | Ext4Error::NotADirectory => ProbeError::NotFound { path },
         Ext4Error::IsADirectory => ProbeError::NotAFile {
             path,
-            what: "a folder",
+            what: "a directory",
         },
         Ext4Error::IsASpecialFile => ProbeError::NotAFile {
             path,
@@ -239,9 +239,9 @@ fn named(path: &str, error: Ext4Error) -> ProbeError {
 
 fn name(file_type: FileType) -> &'static str {
     match file_type {
-        FileType::Directory => "a folder",
+        FileType::Directory => "a directory",
         FileType::Symlink => "a symbolic link",
-        FileType::Fifo => "a named pipe",
+        FileType::Fifo => "a FIFO",
         FileType::Socket => "a socket",
         FileType::BlockDevice | FileType::CharacterDevice => "a device",
         FileType::Regular => "a file",

@@ -197,7 +197,7 @@ fn hazard_broken_images_are_named_before_launch() {
     );
     assert_eq!(
         menu(one, &[("/k/x", b"")]),
-        entry("its kernel cannot be read from (hd0): /k is a folder, not a file")
+        entry("its kernel cannot be read from (hd0): /k is a directory, not a file")
     );
     assert_eq!(
         menu(b"title a\nroot (hd1,0)\nkernel /k\n", &[]),
