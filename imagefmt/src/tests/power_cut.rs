@@ -6,8 +6,8 @@ use super::harness::content;
 use super::operations::{Model, SIZE, Step, step};
 use super::simulated::{Dice, Failure, World};
 use crate::Chain;
-use crate::disk::{Access, Disk};
-use crate::qcow2::format;
+use crate::disk::{Access, Disk, read_exact_at, write_all_at};
+use crate::qcow2::{Layer, format};
 
 /// A chain of simulated files; a freeze adds one.
 pub(crate) struct Machine {
@@ -16,8 +16,8 @@ pub(crate) struct Machine {
     pub(crate) disk: Option<Chain>,
     pub(crate) model: Model,
     size: u64,
-    /// What each frozen layer must read, once it is durable.
-    frozen: Vec<Vec<u8>>,
+    /// What each frozen layer must read, if that was acknowledged as durable.
+    frozen: Vec<Option<Vec<u8>>>,
 }
 
 impl Machine {
@@ -67,9 +67,11 @@ impl Machine {
                 };
                 let sealing = self.disk().swap(prepared);
                 self.files += 1;
+                self.frozen.push(None);
                 if *sync {
                     self.disk().sync_sealing(sealing)?;
-                    self.frozen.push(self.model.bytes());
+                    self.frozen.pop();
+                    self.frozen.push(Some(self.model.bytes()));
                 }
                 Ok(())
             }
@@ -97,6 +99,14 @@ impl Machine {
         self.disk = None;
         self.world.revive(dice);
         self.open();
+        for (nth, want) in self.frozen.iter().enumerate() {
+            let hosts = self.hosts().into_iter().take(nth + 1).collect();
+            let seen = content(&Chain::open_hosts(hosts, Access::ReadOnly).unwrap());
+            assert!(
+                want.as_ref().is_none_or(|want| seen == *want),
+                "frozen layer {nth} has changed"
+            );
+        }
         // Growing is durable when it returns; cut in the middle it may have happened or not.
         self.size = self.disk().size();
         self.model.grown(self.size);
@@ -142,5 +152,85 @@ proptest! {
         machine.world.revive(&mut Dice(seed));
         // Guest data of the failed flush may be gone; the tables must not contradict themselves.
         machine.open();
+    }
+}
+
+/// One freeze as `control` and the VMM do it: what was flushed, and which content the snapshot has if it was
+/// acknowledged.
+struct Freeze {
+    flushed: u8,
+    acknowledged: bool,
+    has_overlay: bool,
+}
+
+/// Write and flush 1; write 2; overlay; swap; write 3 to the new top; old top durable; flush.
+fn freeze(world: &World) -> Freeze {
+    let mut state = Freeze {
+        flushed: 0,
+        acknowledged: false,
+        has_overlay: false,
+    };
+    let _ = (|| -> Result<(), crate::DiskError> {
+        let disk = Chain::open_hosts(vec![world.host(0)], Access::ReadWrite)?;
+        write_all_at(&disk, 70_000, &[1; 512])?;
+        disk.flush()?;
+        state.flushed = 1;
+        write_all_at(&disk, 70_000, &[2; 512])?;
+        write_all_at(&disk, 1 << 20, &[2; 512])?;
+        let overlay = world.host(1);
+        format(&overlay, Some("0"), SIZE)?;
+        state.has_overlay = true;
+        let sealing = disk.swap(disk.prepare_host(overlay)?);
+        write_all_at(&disk, 70_000, &[3; 512])?;
+        disk.sync_sealing(sealing)?;
+        state.acknowledged = true;
+        disk.flush()?;
+        state.flushed = 3;
+        world.kill();
+        Ok(())
+    })();
+    world.kill();
+    state
+}
+
+#[test]
+fn hazard_freeze_cut_at_any_operation_is_before_or_after_and_never_between() {
+    let fresh = || {
+        let world = World::default();
+        format(&world.file(), None, SIZE).unwrap();
+        world.file();
+        world
+    };
+    let world = fresh();
+    let before = world.changes();
+    assert!(freeze(&world).acknowledged);
+    let operations = world.changes() - before;
+    assert!(operations > 20);
+    for (nth, seed) in (0..=operations).flat_map(|nth| (0..8).map(move |seed| (nth, seed))) {
+        let world = fresh();
+        world.fail(nth, Failure::Full);
+        let state = freeze(&world);
+        world.revive(&mut Dice(seed));
+        // Recovery: with an overlay that `control` has written down, that is the volume, swapped or not.
+        let depth = if state.has_overlay { 2 } else { 1 };
+        let hosts = |depth| (0..depth).map(|nth| world.host(nth)).collect::<Vec<_>>();
+        let volume = Chain::open_hosts(hosts(depth), Access::ReadWrite).unwrap();
+        let mut seen = [0; 1];
+        read_exact_at(&volume, 70_000, &mut seen).unwrap();
+        assert!(
+            seen[0] >= state.flushed,
+            "operation {nth}: {} was flushed, {} is there",
+            state.flushed,
+            seen[0]
+        );
+        drop(volume);
+        if state.acknowledged {
+            let snapshot = content(&Chain::open_hosts(hosts(1), Access::ReadOnly).unwrap());
+            assert_eq!((snapshot[70_000], snapshot[1 << 20]), (2, 2), "operation {nth}");
+        }
+        for host in hosts(depth) {
+            let found = Layer::open(host).unwrap().inspect().unwrap();
+            assert_eq!(found.corruptions, Vec::<String>::new());
+        }
     }
 }
