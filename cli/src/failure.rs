@@ -78,6 +78,12 @@ impl From<kiln_control::Error> for Failure {
     }
 }
 
+impl From<kiln_guest_images::BuildError> for Failure {
+    fn from(error: kiln_guest_images::BuildError) -> Self {
+        Self::coded("BuildFailed", error.to_string())
+    }
+}
+
 impl From<crate::software_machine::Error> for Failure {
     fn from(error: crate::software_machine::Error) -> Self {
         Self::coded("InternalError", error.to_string())

@@ -125,6 +125,25 @@ impl Context {
         }
     }
 
+    /// This command's global options, for another `kiln`.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let form = match self.format {
+            Format::Table => "table",
+            Format::Json => "json",
+            Format::Id => "id",
+        };
+        let mut all = vec![
+            OsString::from("--output"),
+            form.into(),
+            "--region".into(),
+            self.region().into(),
+        ];
+        if let Some(account) = &self.account {
+            all.extend(["--account".into(), account.into()]);
+        }
+        all
+    }
+
     /// The software machine, started if need be.
     pub(crate) fn lease(&self) -> Result<Lease, Failure> {
         let mut waiting = None;

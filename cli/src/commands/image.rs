@@ -1,7 +1,7 @@
 //! `kiln image …`.
 
 use super::Context;
-use crate::args::image::{Boot, Build, Create, Deregister, DiskFormat, Export, Image, Import, List, Show};
+use crate::args::image::{Boot, Create, Deregister, DiskFormat, Export, Image, Import, List, Show};
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::{Copying, Waiting};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
     match command {
-        Image::Build(build) => self::build(context, &build),
+        Image::Build(build) => super::build::run(context, build),
         Image::Import(import) => self::import(context, import),
         Image::Export(export) => self::export(context, &export),
         Image::Create(create) => self::create(context, create),
@@ -24,12 +24,7 @@ pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
     }
 }
 
-/// Builds on this host, then imports, here or in the software machine.
-pub(crate) fn build(_context: &Context, _build: &Build) -> Result<u8, Failure> {
-    Err(Failure::new("no recipe comes with this build"))
-}
-
-fn import(context: &Context, import: Import) -> Result<u8, Failure> {
+pub(super) fn import(context: &Context, import: Import) -> Result<u8, Failure> {
     let source = import.file.open()?;
     let cloud = context.cloud()?;
     let copying = Copying::begin(context.progress(), "importing");

@@ -1,6 +1,7 @@
 //! What the commands do: a file a group.
 
 mod agent;
+mod build;
 mod completions;
 mod context;
 mod doctor;
@@ -41,7 +42,7 @@ pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsStr
 fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsString>) -> Result<u8, Failure> {
     // An image is built on the host, wherever it is registered.
     if let Command::Image(crate::args::image::Image::Build(build)) = command {
-        return image::build(context, &build);
+        return build::run(context, build);
     }
     if context.is_forwarded(&command)? {
         return context.forward(argv.into_iter().skip(1).collect());

@@ -4,7 +4,8 @@
 //! Kernel, modules and busybox come from the shared cache. The initramfs is written anew at each
 //! start, which costs less than to find out whether an old one is still right.
 
-use super::{Error, cpio::Archive, modules, packages};
+use super::{Error, cpio::Archive, modules};
+use kiln_guest_images::packages;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -22,22 +23,39 @@ pub(crate) struct Base {
     tree: PathBuf,
 }
 
+/// The packages of the machine, and the release of Debian that they are of: its kernel is the one
+/// that was measured.
+const PACKAGES: &[&str] = &["linux-image-amd64", "busybox-static"];
+const SUITE: &str = "bookworm";
+
 impl Base {
-    /// The packages, downloaded if the cache lacks them.
+    /// The packages, downloaded if the cache lacks them. Once there they stay as they are: no command
+    /// waits for a mirror.
     pub(crate) fn ensure(cache: &Path) -> Result<Self, Error> {
+        let link = Self::link(cache);
+        if let Ok(tree) = link.canonicalize() {
+            return Ok(Self { tree });
+        }
         let folder = cache.join("machine");
         std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
-        let tree = folder.join("base");
-        if !tree.exists() {
-            let kernel = packages::first_dependency("linux-image-amd64")?;
-            packages::fetch(&[kernel, "busybox-static".to_owned()], &tree)?;
+        let tree = packages::fetch(PACKAGES, SUITE, cache).map_err(|e| Error::new(e.to_string()))?;
+        // A link that led nowhere, because somebody emptied the cache in parts.
+        let _ = std::fs::remove_file(&link);
+        match std::os::unix::fs::symlink(&tree, &link) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(Error::io("link", &link, &error))
+            }
+            _ => Ok(Self { tree }),
         }
-        Ok(Self { tree })
+    }
+
+    fn link(cache: &Path) -> PathBuf {
+        cache.join("machine/base")
     }
 
     /// Is it in the cache already?
     pub(crate) fn is_cached(cache: &Path) -> bool {
-        cache.join("machine/base").exists()
+        Self::link(cache).exists()
     }
 
     /// The kernel.

@@ -19,7 +19,6 @@ pub(crate) mod forward;
 mod image;
 mod layout;
 mod modules;
-mod packages;
 mod qemu;
 mod readiness;
 mod settings;
@@ -38,6 +37,11 @@ use std::path::{Path, PathBuf};
 pub(crate) const STORE_INSIDE: &str = "/kiln";
 /// Where this host's files lie inside.
 pub(crate) const HOST_INSIDE: &str = "/host";
+
+/// One of our own programs that runs in guests: linked statically.
+pub(crate) fn own_program(name: &str) -> Result<PathBuf, Error> {
+    Ok(image::Programs::find()?.path(name))
+}
 
 /// Does this host have the program?
 pub(crate) fn has_program(name: &str) -> bool {

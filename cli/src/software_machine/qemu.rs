@@ -5,7 +5,8 @@
 
 use super::{Error, layout::Layout, program, settings::Settings};
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -62,7 +63,8 @@ impl Qemu {
         command
     }
 
-    /// Starts the machine. The agent's stream is the other end of `agent`; QEMU dies with the caller.
+    /// Starts the machine. The agent's stream is the other end of `agent`; QEMU dies with the caller, and
+    /// shares its `lock`: nobody else starts a machine on the same disk before it is gone.
     ///
     /// The paths in QEMU's options are relative to the machine's folder, because a comma in an
     /// option's value would have to be doubled.
@@ -72,6 +74,7 @@ impl Qemu {
         settings: &Settings,
         kernel: &Path,
         agent: &OwnedFd,
+        lock: &File,
     ) -> Result<Child, Error> {
         let own =
             std::env::current_exe().map_err(|e| Error::new(format!("cannot find my own program: {e}")))?;
@@ -99,15 +102,17 @@ impl Qemu {
             .stdout(log)
             .stderr(error);
         inheritable(agent, true)?;
+        inheritable(lock, true)?;
         let child = command
             .spawn()
             .map_err(|e| Error::new(format!("cannot start QEMU: {e}")));
+        inheritable(lock, false)?;
         inheritable(agent, false)?;
         child
     }
 }
 
-fn inheritable(fd: &OwnedFd, yes: bool) -> Result<(), Error> {
+fn inheritable(fd: impl AsFd, yes: bool) -> Result<(), Error> {
     let flags = if yes {
         rustix::io::FdFlags::empty()
     } else {

@@ -119,26 +119,38 @@ fn begin(home: &Path, layout: &Layout, say: &mut dyn FnMut(&str)) -> Result<Unix
     std::fs::create_dir_all(layout.folder()).map_err(|e| Error::io("create", layout.folder(), &e))?;
     let open = || File::options().create(true).append(true).open(layout.log());
     // Only what the present machine has to say is of interest.
-    let fresh = File::create(layout.log()).and_then(|_| Ok((open()?, open()?)));
-    let (out, err) = fresh.map_err(|e| Error::io("write", &layout.log(), &e))?;
+    File::create(layout.log()).map_err(|e| Error::io("write", &layout.log(), &e))?;
     let own = std::env::current_exe().map_err(|e| Error::new(format!("cannot find my own program: {e}")))?;
-    let mut child = Command::new(own)
-        .arg("machine-supervisor")
-        .arg(home)
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .current_dir("/")
-        .spawn()
-        .map_err(|e| Error::new(format!("cannot start the software machine's supervisor: {e}")))?;
+    let spawn = || {
+        let (out, err) = (open(), open());
+        let (out, err) = out
+            .and_then(|out| Ok((out, err?)))
+            .map_err(|e| Error::io("write", &layout.log(), &e))?;
+        Command::new(&own)
+            .arg("machine-supervisor")
+            .arg(home)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .current_dir("/")
+            .spawn()
+            .map_err(|e| Error::new(format!("cannot start the software machine's supervisor: {e}")))
+    };
+    let mut child = spawn()?;
     let began = Instant::now();
     loop {
         if let Ok(stream) = layout.connect(Socket::Supervisor) {
             return Ok(stream);
         }
-        if let Ok(Some(status)) = child.try_wait()
-            && !status.success()
-        {
+        let ended = child.try_wait().ok().flatten();
+        if ended.is_some_and(|status| status.success()) {
+            // The lock was taken: by another supervisor, which will listen, or by the QEMU of one that
+            // was killed, which is about to end.
+            std::thread::sleep(Duration::from_millis(200));
+            if layout.connect(Socket::Supervisor).is_err() {
+                child = spawn()?;
+            }
+        } else if let Some(status) = ended {
             let log = std::fs::read_to_string(layout.log()).unwrap_or_default();
             let last = log.lines().last().unwrap_or("no message").to_owned();
             return Err(Error::new(format!(

@@ -7,6 +7,7 @@ use crate::software_machine::{
 };
 use kiln_agent::mux::Mux;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::fs::File;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,12 @@ impl Drop for Machine {
 }
 
 /// Boots the machine and waits for its agent. None if its end was asked for meanwhile.
-pub(super) fn boot(layout: &Layout, settings: &Settings, shared: &Shared) -> Result<Option<Machine>, Error> {
+pub(super) fn boot(
+    layout: &Layout,
+    settings: &Settings,
+    shared: &Shared,
+    lock: &File,
+) -> Result<Option<Machine>, Error> {
     let say = |what: &str| shared.set_phase(Phase::Starting(what.to_owned()));
     let cache = crate::home::cache();
     say("preparing the disk");
@@ -53,7 +59,7 @@ pub(super) fn boot(layout: &Layout, settings: &Settings, shared: &Shared) -> Res
     .map_err(|e| failed(&e))?;
     let listener = layout.listen(Socket::Agent).map_err(|e| failed(&e))?;
     let qemu = Qemu::find(&cache).ok_or_else(|| Error::new("there is no qemu-system-x86_64 any more"))?;
-    let child = qemu.start(layout, settings, &base.kernel()?, &theirs)?;
+    let child = qemu.start(layout, settings, &base.kernel()?, &theirs, lock)?;
     drop(theirs);
     let mux = Mux::over_stream(listener, ours).map_err(|e| failed(&e))?;
     let mut machine = Machine {

@@ -49,7 +49,7 @@ pub(crate) fn run(home: &Path) -> Result<(), Error> {
         .map_err(|e| Error::io("listen in", layout.folder(), &e))?;
     let shared = Arc::new(Shared::new(settings));
     serve::start(listener, layout.clone(), Arc::clone(&shared));
-    let result = drive(&layout, &settings, &shared);
+    let result = drive(&layout, &settings, &shared, &lock);
     if let Err(error) = &result {
         eprintln!("{error}");
     }
@@ -60,10 +60,10 @@ pub(crate) fn run(home: &Path) -> Result<(), Error> {
 }
 
 /// Boots and watches, with one restart.
-fn drive(layout: &Layout, settings: &Settings, shared: &Arc<Shared>) -> Result<(), Error> {
+fn drive(layout: &Layout, settings: &Settings, shared: &Arc<Shared>, lock: &File) -> Result<(), Error> {
     let mut failed: Option<Instant> = None;
     loop {
-        let ended = boot::boot(layout, settings, shared).and_then(|machine| match machine {
+        let ended = boot::boot(layout, settings, shared, lock).and_then(|machine| match machine {
             Some(machine) => {
                 shared.set_phase(Phase::Running);
                 watch::watch(machine, layout, shared)

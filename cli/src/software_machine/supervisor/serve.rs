@@ -2,6 +2,7 @@
 
 use super::shared::{Phase, Shared};
 use super::watch;
+use crate::software_machine::agent;
 use crate::software_machine::layout::Layout;
 use crate::software_machine::wire::{self, ProgramsWanted, Reply, Request};
 use std::io::{self, BufReader, Read};
@@ -56,10 +57,18 @@ fn lease(
     let mut phase = shared.phase();
     let lease = loop {
         if let Some(lease) = shared.lease() {
-            break lease;
+            // It may have died a moment ago, and nobody has noticed yet.
+            if agent::hello(layout, Duration::from_secs(30)).is_ok() {
+                break lease;
+            }
         }
         match &phase {
-            Phase::Running => {}
+            Phase::Running => wire::send(
+                stream,
+                &Reply::Starting {
+                    what: "no answer yet".to_owned(),
+                },
+            )?,
             Phase::Starting(what) => wire::send(stream, &Reply::Starting { what: what.clone() })?,
             Phase::Stopping => wire::send(
                 stream,

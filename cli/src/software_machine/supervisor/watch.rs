@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// A machine without commands and instances ends after this time.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 /// How often the agent is asked whether it lives.
-const PULSE: Duration = Duration::from_secs(15);
+const PULSE: Duration = Duration::from_secs(10);
 /// Without an answer for so long the machine is taken for dead. Its guests may well keep both of its
 /// processors busy for a while.
 const SILENCE_LIMIT: Duration = Duration::from_secs(120);
@@ -38,7 +38,7 @@ pub(super) fn watch(mut machine: Machine, layout: &Layout, shared: &Arc<Shared>)
 }
 
 fn until_it_ends(machine: &mut Machine, layout: &Layout, shared: &Shared) -> Result<(), Error> {
-    let idle_limit = idle_limit();
+    let (idle_limit, silence_limit) = (idle_limit(), silence_limit());
     loop {
         if let Some(status) = machine
             .qemu
@@ -50,10 +50,10 @@ fn until_it_ends(machine: &mut Machine, layout: &Layout, shared: &Shared) -> Res
                 last_words(layout)
             )));
         }
-        if shared.silent_for() > SILENCE_LIMIT {
+        if shared.silent_for() > silence_limit {
             return Err(Error::new(format!(
                 "the software machine was silent for {} s{}",
-                SILENCE_LIMIT.as_secs(),
+                silence_limit.as_secs(),
                 last_words(layout)
             )));
         }
@@ -83,10 +83,19 @@ fn take_pulse(layout: &Layout, shared: &Shared, over: &std::sync::atomic::Atomic
 
 /// Tests do not want to wait for ten minutes.
 fn idle_limit() -> Duration {
-    let seconds = std::env::var("KILN_MACHINE_IDLE_SECONDS")
+    seconds("KILN_MACHINE_IDLE_SECONDS").unwrap_or(IDLE_LIMIT)
+}
+
+fn silence_limit() -> Duration {
+    seconds("KILN_MACHINE_SILENCE_SECONDS").unwrap_or(SILENCE_LIMIT)
+}
+
+fn seconds(variable: &str) -> Option<Duration> {
+    std::env::var(variable)
+        .ok()?
+        .parse()
         .ok()
-        .and_then(|s| s.parse().ok());
-    seconds.map_or(IDLE_LIMIT, Duration::from_secs)
+        .map(Duration::from_secs)
 }
 
 /// Does a VMM run in there? If that cannot be told, it does.

@@ -1,0 +1,82 @@
+//! `kiln image build`: a recipe becomes a disk in the cache, on this host, and that disk an image, here
+//! or in the software machine.
+
+use super::{Context, image};
+use crate::args::image::{Boot, Build, Import};
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Waiting;
+use crate::user_file::UserFile;
+use kiln_guest_images::{Options, Recipe};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
+    let mut recipe = Recipe::find(&build.recipe)?;
+    if let Some(suite) = &build.suite {
+        recipe = recipe.with_suite(suite)?;
+    }
+    let name = build.name.unwrap_or_else(|| recipe.name().to_owned());
+    // Known before the minute that a build takes.
+    kiln_control::check_name(&name)?;
+    let disk = disk(context, &recipe)?;
+    if build.cache_only {
+        output::line(&disk.display().to_string())?;
+        return Ok(0);
+    }
+    let import = Import {
+        file: UserFile::from(disk.into_os_string()),
+        name,
+        description: Some(recipe.description()),
+        boot: Boot::Pv,
+        tags: build.tags,
+    };
+    // No command that runs guests: a host whose KVM is not ready keeps its images here all the same.
+    if context.is_elsewhere(false)? {
+        return context.forward(arguments(context, &import));
+    }
+    image::import(context, import)
+}
+
+/// The disk of a recipe, from the cache if nothing that goes into it has changed.
+fn disk(context: &Context, recipe: &Recipe) -> Result<PathBuf, Failure> {
+    let cache = crate::home::cache();
+    let agent = crate::software_machine::own_program("kiln-agent")?;
+    let waiting = Waiting::begin(context.progress(), format!("building {}", recipe.name()));
+    let built = kiln_guest_images::build(
+        recipe,
+        &Options {
+            cache: &cache,
+            agent: &agent,
+            epoch: None,
+            progress: &|what| waiting.now(what),
+        },
+    )?;
+    drop(waiting);
+    if !built.cached {
+        context.hint(&format!(
+            "{} is in the cache now: {}",
+            recipe.name(),
+            built.path.display()
+        ));
+    }
+    Ok(built.path)
+}
+
+/// `image import` of the disk, as it is run in the software machine.
+fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
+    let mut all = context.arguments();
+    all.extend(["image", "import", "--boot", "pv", "--name"].map(OsString::from));
+    all.push(import.name.clone().into());
+    if let Some(text) = &import.description {
+        all.extend([OsString::from("--description"), text.into()]);
+    }
+    for tag in &import.tags {
+        all.extend([
+            OsString::from("--tag"),
+            format!("{}={}", tag.key, tag.value).into(),
+        ]);
+    }
+    all.extend([OsString::from("--"), import.file.name().into()]);
+    all
+}

@@ -1,0 +1,284 @@
+//! The software machine as its users meet it: real QEMU, real boots.
+//!
+//! `make test` runs these: they need the three programs built statically, in the folder that
+//! `KILN_TEST_BIN` names. One at a time, since each has a machine of its own.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+struct Home {
+    folder: tempfile::TempDir,
+    idle_seconds: u32,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            idle_seconds: 600,
+        }
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env("KILN_HOME", self.folder.path())
+            .env("KILN_ACCEL", "software")
+            .env("KILN_MACHINE_IDLE_SECONDS", self.idle_seconds.to_string())
+            .env("KILN_MACHINE_SILENCE_SECONDS", "20")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn kiln(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command(&kiln(), arguments).output().expect("kiln starts"))
+    }
+
+    fn inside(&self, script: &str) -> Ended {
+        self.kiln(&["machine", "shell", "--", "sh", "-c", script])
+    }
+
+    /// The supervisor of this home, and the QEMU that it owns.
+    fn processes(&self) -> (i32, i32) {
+        let of = |wanted: &dyn Fn(&str, i32) -> bool| {
+            let all = std::fs::read_dir("/proc").expect("procfs").flatten();
+            let pids = all.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
+            let mut pids = pids;
+            pids.find(|pid: &i32| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                let parent = stat
+                    .rsplit(')')
+                    .next()
+                    .and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+                wanted(&String::from_utf8_lossy(&line), parent.unwrap_or(0))
+            })
+            .unwrap_or(0)
+        };
+        let home = self.folder.path().display().to_string();
+        let supervisor = of(&|line, _| line.contains("machine-supervisor") && line.contains(&home));
+        let qemu = of(&|line, parent| parent == supervisor && line.contains("qemu"));
+        (supervisor, qemu)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.kiln(&["machine", "stop"]);
+    }
+}
+
+fn kiln() -> String {
+    let folder =
+        std::env::var_os("KILN_TEST_BIN").expect("KILN_TEST_BIN is not set: run this by `make test`");
+    PathBuf::from(folder).join("kiln").display().to_string()
+}
+
+fn signal(pid: i32, name: &str) {
+    let sent = Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(sent.success(), "no process {pid}");
+}
+
+#[derive(Debug)]
+struct Ended {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn says(&self, text: &str) {
+        assert_eq!((self.status, self.out.trim()), (0, text), "{self:?}");
+    }
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
+fn a_command_runs_there_as_if_it_ran_here() {
+    let home = Home::new();
+    let first = home.inside("test -c /dev/kvm && echo ready");
+    first.says("ready");
+    assert_eq!(
+        first
+            .err
+            .lines()
+            .filter(|line| line.contains("software machine"))
+            .count(),
+        1,
+        "{first:?}"
+    );
+    let second = home.inside("echo out; echo err >&2; exit 7");
+    assert_eq!(
+        (second.status, &*second.out, &*second.err),
+        (7, "out\n", "err\n"),
+        "and it says so only once"
+    );
+    assert_eq!(home.inside("kill -TERM $$").status, 143);
+    assert_eq!(
+        home.kiln(&["machine", "shell", "--", "no-such-program"]).status,
+        127
+    );
+
+    let blob: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let mut child = home
+        .command(&kiln(), &["machine", "shell", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("kiln starts");
+    let mut input = child.stdin.take().expect("piped");
+    let feeder = std::thread::spawn({
+        let blob = blob.clone();
+        move || input.write_all(&blob).expect("cat reads")
+    });
+    let output = child.wait_with_output().expect("kiln ends");
+    feeder.join().expect("all was written");
+    assert!(output.stdout == blob, "binary streams are handed on as they are");
+
+    // A terminal here is a terminal there, of the same size.
+    let script = format!(
+        "stty rows 33 cols 99; {} machine shell -- sh -c 'tty; stty size'",
+        kiln()
+    );
+    let on_terminal = Ended::of(
+        home.command("script", &["-qec", &script, "/dev/null"])
+            .output()
+            .expect("script runs"),
+    );
+    assert!(
+        on_terminal.out.contains("/dev/pts/") && on_terminal.out.contains("33 99"),
+        "{on_terminal:?}"
+    );
+
+    // A signal to the command here ends the command there.
+    let mut sleeper = home
+        .command(&kiln(), &["machine", "shell", "--", "sleep", "987"])
+        .spawn()
+        .expect("kiln starts");
+    std::thread::sleep(Duration::from_secs(2));
+    signal(i32::try_from(sleeper.id()).expect("a pid"), "TERM");
+    assert_eq!(sleeper.wait().expect("kiln ends").code(), Some(143));
+    assert_eq!(home.inside("sleep 1; pgrep -f 'sleep 987' | grep -v $$").out, "");
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
+fn a_forwarded_command_has_its_store_there_and_its_files_here() {
+    let home = Home::new();
+    let json = home.kiln(&["--output", "json", "image", "list"]);
+    assert_eq!(
+        (json.status, &*json.err),
+        (0, ""),
+        "in JSON mode nothing but errors is on stderr"
+    );
+    assert!(json.out.contains("\"Images\": []"), "{json:?}");
+    std::fs::write(home.folder.path().join("empty.raw"), "").expect("a file");
+    let import = home.kiln(&["image", "import", "empty.raw", "--name", "empty"]);
+    assert_eq!(import.status, 1);
+    assert!(
+        import.err.contains("empty.raw") && import.err.contains("empty"),
+        "found, by its own name: {import:?}"
+    );
+    assert_eq!(home.kiln(&["exec", "nothing", "--", "true"]).status, 125);
+    assert!(
+        !home.folder.path().join("kiln.db").exists(),
+        "the store is in the machine"
+    );
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
+fn a_machine_that_dies_is_started_again_and_its_store_is_whole() {
+    let home = Home::new();
+    home.inside("echo kept > /kiln/mark; sync; echo ok").says("ok");
+    let (supervisor, qemu) = home.processes();
+    let mut cut = home
+        .command(&kiln(), &["machine", "shell", "--", "sleep", "60"])
+        .spawn()
+        .expect("kiln starts");
+    std::thread::sleep(Duration::from_secs(1));
+    signal(qemu, "KILL");
+    assert_eq!(
+        cut.wait().expect("kiln ends").code(),
+        Some(125),
+        "a command that was cut off says so"
+    );
+    let again = home.inside("cat /kiln/mark");
+    again.says("kept");
+    assert!(
+        again.err.contains("started again"),
+        "the next command tells: {again:?}"
+    );
+    let (same, other) = home.processes();
+    assert!(same == supervisor && other != qemu && other != 0);
+
+    // One restart is forgiven; a second failure at once is not.
+    signal(other, "KILL");
+    let until = Instant::now() + Duration::from_secs(20);
+    while home.processes().0 != 0 {
+        assert!(Instant::now() < until, "the supervisor gave up");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    home.inside("cat /kiln/mark").says("kept");
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
+fn a_silent_machine_is_started_again() {
+    let home = Home::new();
+    home.inside("echo ok").says("ok");
+    let (_, qemu) = home.processes();
+    signal(qemu, "STOP");
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        let (_, other) = home.processes();
+        if other != 0 && other != qemu {
+            break;
+        }
+        assert!(Instant::now() < until, "nobody noticed the silence");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    home.inside("echo back").says("back");
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
+fn nothing_outlives_the_supervisor_and_an_idle_machine_ends() {
+    let mut home = Home::new();
+    home.idle_seconds = 4;
+    home.inside("echo kept > /kiln/mark; sync; echo ok").says("ok");
+    let (supervisor, qemu) = home.processes();
+    signal(supervisor, "KILL");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(
+        !PathBuf::from(format!("/proc/{qemu}")).exists(),
+        "QEMU ends with its supervisor"
+    );
+    home.inside("cat /kiln/mark").says("kept");
+
+    let until = Instant::now() + Duration::from_secs(60);
+    while home.kiln(&["machine", "status"]).out.trim() != "stopped" {
+        assert!(Instant::now() < until, "an idle machine stays");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(home.processes(), (0, 0));
+    home.inside("cat /kiln/mark").says("kept");
+}
