@@ -1,0 +1,251 @@
+//! Guests in machine code, and machines that run them with their serial port in a buffer.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kiln_vmm::boot::source::BootSource;
+use kiln_vmm::control::MachineControl;
+use kiln_vmm::exit_record::ExitRecord;
+use kiln_vmm::kvm::Hypervisor;
+use kiln_vmm::legacy::board::Board;
+use kiln_vmm::machine::exits::Counting;
+use kiln_vmm::machine::{HostSide, Machine, Ports, Remote};
+use kiln_vmm::spec::{Boot, MachineSpec, OnReset};
+use kiln_vmm::virtio::console::{PortBackend, PortInput, PortSpec};
+
+/// Long enough for a busy host.
+const LONG: Duration = Duration::from_secs(30);
+/// Where the code lies and is entered.
+const CODE: u32 = 0x10_0000;
+
+/// How a guest is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// PVH: 32-bit protected mode.
+    Pvh,
+    /// The 64-bit Linux boot protocol.
+    Linux64,
+}
+
+/// Machine code. What is not said to be otherwise means the same in 32-bit and in 64-bit mode.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Code(Vec<u8>);
+
+impl Code {
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend(bytes);
+        self
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    fn port(self, port: u16) -> Self {
+        // mov dx, port
+        self.bytes(&[0x66, 0xba]).bytes(&port.to_le_bytes())
+    }
+
+    pub(crate) fn out(self, port: u16, byte: u8) -> Self {
+        // mov al, byte; out dx, al
+        self.port(port).bytes(&[0xb0, byte, 0xee])
+    }
+
+    pub(crate) fn print(self, text: &str) -> Self {
+        text.bytes().fold(self, |code, byte| code.out(0x3f8, byte))
+    }
+
+    /// Prints the four bytes of EAX, lowest first.
+    pub(crate) fn print_eax(self) -> Self {
+        // out dx, al; shr eax, 8
+        (0..4).fold(self.port(0x3f8), |code, _| code.bytes(&[0xee, 0xc1, 0xe8, 0x08]))
+    }
+
+    /// Reads `size` bytes (1, 2 or 4) from `port` into EAX, whose other bytes are 0.
+    pub(crate) fn input(self, port: u16, size: u8) -> Self {
+        // xor eax, eax; in
+        let code = self.port(port).bytes(&[0x31, 0xc0]);
+        match size {
+            1 => code.bytes(&[0xec]),
+            2 => code.bytes(&[0x66, 0xed]),
+            _ => code.bytes(&[0xed]),
+        }
+    }
+
+    /// Writes `value` to `port`, 4 bytes.
+    pub(crate) fn out_long(self, port: u16, value: u32) -> Self {
+        // mov eax, value; out dx, eax
+        self.port(port).bytes(&[0xb8]).bytes(&value.to_le_bytes()).bytes(&[0xef])
+    }
+
+    /// 32-bit mode: writes `value` to memory at `address`.
+    pub(crate) fn store(self, address: u32, value: u32) -> Self {
+        self.bytes(&[0xc7, 0x05]).bytes(&address.to_le_bytes()).bytes(&value.to_le_bytes())
+    }
+
+    /// 32-bit mode: reads EAX from memory at `address`.
+    pub(crate) fn load(self, address: u32) -> Self {
+        self.bytes(&[0xa1]).bytes(&address.to_le_bytes())
+    }
+
+    pub(crate) fn power_off(self) -> Self {
+        // mov ax, 0x2000; out dx, ax
+        self.port(0x604).bytes(&[0x66, 0xb8, 0x00, 0x20, 0x66, 0xef]).halt()
+    }
+
+    pub(crate) fn halt(self) -> Self {
+        // hlt; jmp to it
+        self.bytes(&[0xf4, 0xeb, 0xfd])
+    }
+
+    /// Jumps back to the beginning of `body`, for ever.
+    pub(crate) fn forever(self, body: Code) -> Self {
+        let back = i8::try_from(-(body.0.len() as i64) - 2).expect("the loop is short");
+        self.bytes(&body.0).bytes(&[0xeb, back as u8])
+    }
+
+    /// An ELF file of it, with a PVH note where that is the entry.
+    fn elf(&self, by: By) -> Vec<u8> {
+        let mut note = [4u32, 4, 18].map(u32::to_le_bytes).concat();
+        note.extend(b"Xen\0");
+        note.extend(CODE.to_le_bytes());
+        if by == By::Linux64 {
+            note.clear();
+        }
+        let segment = |kind: u32, offset: u64, address: u64, len: u64| {
+            let words = [offset, 0, address, len, len, 4].map(u64::to_le_bytes).concat();
+            [[kind, 0].map(u32::to_le_bytes).concat(), words].concat()
+        };
+        let data = 64 + 2 * 56;
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        file.extend([2u16, 62, 1, 0].map(u16::to_le_bytes).concat());
+        file.extend([u64::from(CODE), 64, 0].map(u64::to_le_bytes).concat());
+        file.extend([0u16, 0, 64, 56, 2, 0, 0, 0].map(u16::to_le_bytes).concat());
+        file.extend(segment(4, data, 0, note.len() as u64));
+        file.extend(segment(1, data + note.len() as u64, CODE.into(), self.0.len() as u64));
+        file.extend(&note);
+        file.extend(&self.0);
+        file
+    }
+}
+
+/// What the guest printed.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct NoPorts;
+
+impl Ports for NoPorts {
+    fn connect(&mut self, _: &PortSpec, _: &PortInput) -> Arc<dyn PortBackend> {
+        unreachable!("these machines have no console device")
+    }
+}
+
+/// A machine that runs.
+pub(crate) struct Running {
+    pub(crate) remote: Arc<Remote>,
+    pub(crate) board: Board,
+    printed: Printed,
+    thread: Option<JoinHandle<ExitRecord>>,
+}
+
+/// How the machine differs from the plainest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) by: By,
+    pub(crate) cpus: u8,
+    pub(crate) memory: u64,
+    pub(crate) on_reset: OnReset,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { by: By::Pvh, cpus: 1, memory: 32 << 20, on_reset: OnReset::Restart }
+    }
+}
+
+impl Running {
+    pub(crate) fn start(code: &Code, shape: Shape) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kernel"), code.elf(shape.by)).unwrap();
+        let spec = MachineSpec {
+            name: "micro".into(),
+            cpus: shape.cpus,
+            memory: shape.memory,
+            boot: Boot::Kernel { kernel: "kernel".into(), initrd: None, cmdline: "micro".into() },
+            devices: Vec::new(),
+            on_reset: shape.on_reset,
+            directory: None,
+        };
+        let printed = Printed::default();
+        let host = HostSide {
+            hypervisor: Hypervisor::open().unwrap(),
+            disks: Vec::new(),
+            boot: BootSource::open(&spec.boot, folder.path(), None).unwrap(),
+            serial: Box::new(printed.clone()),
+            ports: Box::new(NoPorts),
+            exits: Counting::Off,
+        };
+        let machine = Machine::assemble(&spec, host).unwrap();
+        let (remote, board) = (machine.remote(), machine.board().clone());
+        let thread = Some(std::thread::spawn(move || machine.run(|_| {}).unwrap()));
+        Self { remote, board, printed, thread }
+    }
+
+    pub(crate) fn printed(&self) -> Vec<u8> {
+        self.printed.0.lock().unwrap().clone()
+    }
+
+    /// Waits until the guest has printed `text`.
+    pub(crate) fn wait_for(&self, text: &[u8]) {
+        let deadline = Instant::now() + LONG;
+        while !self.printed().windows(text.len()).any(|part| part == text) {
+            assert!(Instant::now() < deadline, "waited for {text:?}, got {:?}", self.printed());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for the machine's end.
+    pub(crate) fn end(&mut self) -> ExitRecord {
+        let thread = self.thread.take().expect("it ends once");
+        let deadline = Instant::now() + LONG;
+        while !thread.is_finished() {
+            assert!(Instant::now() < deadline, "the machine does not end; it printed {:?}", self.printed());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        thread.join().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.remote.kill("the test is over");
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs `code` to its end; what it printed, and the record.
+pub(crate) fn run(code: &Code, shape: Shape) -> (Vec<u8>, ExitRecord) {
+    let mut running = Running::start(code, shape);
+    let record = running.end();
+    (running.printed(), record)
+}
+
+/// What was printed, as the numbers of `print_eax`.
+pub(crate) fn words(printed: &[u8]) -> Vec<u32> {
+    printed.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
+}
