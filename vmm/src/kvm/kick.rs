@@ -65,9 +65,8 @@ impl Kicker {
     /// The calling thread's.
     pub fn of_this_thread() -> Self {
         // SAFETY: gettid takes nothing and cannot fail.
-        Self {
-            thread: unsafe { libc::gettid() },
-        }
+        let thread = unsafe { libc::gettid() };
+        Self { thread }
     }
 
     /// Gets the thread out of the guest. A thread that is gone stays so.

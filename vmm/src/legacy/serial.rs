@@ -73,10 +73,13 @@ impl Serial {
 
     /// Gives the guest as many of `bytes` as the port has room for; tells how many.
     pub fn receive(&self, bytes: &[u8]) -> usize {
-        match self.lock().enqueue_raw_bytes(bytes) {
+        let mut port = self.lock();
+        let room = port.fifo_capacity().min(bytes.len());
+        match port.enqueue_raw_bytes(bytes) {
             Ok(taken) => taken,
-            // The bytes are in the port even if the interrupt could not be raised once more.
-            Err(Error::FullFifo | Error::Trigger(_) | Error::IOError(_)) => 0,
+            // The bytes are in the port, though the interrupt could not be raised once more.
+            Err(Error::Trigger(_)) => room,
+            Err(Error::FullFifo | Error::IOError(_)) => 0,
         }
     }
 

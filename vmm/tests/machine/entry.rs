@@ -16,7 +16,9 @@ fn tell_state() -> Code {
         &[0x8c, 0xd0],
         &[0x0f, 0x00, 0xc8],
     ];
-    read_each.into_iter().fold(Code::default(), |code, read| code.bytes(read).print_eax())
+    read_each
+        .into_iter()
+        .fold(Code::default(), |code, read| code.bytes(read).print_eax())
 }
 
 const CR0_PG: u32 = 1 << 31;
@@ -24,47 +26,99 @@ const CR0_PG: u32 = 1 << 31;
 #[test]
 fn a_pvh_kernel_finds_protected_mode_and_its_start_info() {
     // mov eax, ebx; then what EBX points to.
-    let code = Code::default().bytes(&[0x89, 0xd8]).print_eax().bytes(&[0x8b, 0x03]).print_eax();
+    let code = Code::default()
+        .bytes(&[0x89, 0xd8])
+        .print_eax()
+        .bytes(&[0x8b, 0x03])
+        .print_eax();
     let code = code.bytes(&tell_state_bytes()).power_off();
     let (printed, _) = run(&code, Shape::default());
     let words = words(&printed);
-    assert_eq!(words[..2], [0x7000, 0x336e_c578], "the start info with its magic number");
-    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = words[2..] else { panic!("{words:x?}") };
+    assert_eq!(
+        words[..2],
+        [0x7000, 0x336e_c578],
+        "the start info with its magic number"
+    );
+    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = words[2..] else {
+        panic!("{words:x?}")
+    };
     assert_eq!((cr0 & (1 | CR0_PG), cr4, efer), (1, 0, 0));
-    assert_eq!(flags, 2, "no interrupts");
-    assert_eq!((cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff), (0x10, 0x18, 0x18, 0x20));
+    assert_eq!(
+        flags & (1 << 10 | 1 << 9 | 1 << 8 | 2),
+        2,
+        "no interrupts, no traps, upwards"
+    );
+    assert_eq!(
+        (cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff),
+        (0x10, 0x18, 0x18, 0x20)
+    );
 }
 
 #[test]
 fn a_64_bit_kernel_finds_long_mode_and_its_zero_page() {
     // mov eax, esi; then the header's magic number in what ESI points to.
     let magic = [0x8b, 0x86, 0x02, 0x02, 0x00, 0x00];
-    let code = Code::default().bytes(&[0x89, 0xf0]).print_eax().bytes(&magic).print_eax();
+    let code = Code::default()
+        .bytes(&[0x89, 0xf0])
+        .print_eax()
+        .bytes(&magic)
+        .print_eax();
     let code = code.bytes(&tell_state_bytes()).power_off();
-    let (printed, _) = run(&code, Shape { by: By::Linux64, ..Shape::default() });
+    let (printed, _) = run(
+        &code,
+        Shape {
+            by: By::Linux64,
+            ..Shape::default()
+        },
+    );
     let words = words(&printed);
     assert_eq!(words[..2], [0x7000, u32::from_le_bytes(*b"HdrS")]);
-    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = words[2..] else { panic!("{words:x?}") };
+    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = words[2..] else {
+        panic!("{words:x?}")
+    };
     assert_eq!((cr0 & (1 | CR0_PG), cr4), (1 | CR0_PG, 1 << 5));
-    assert_eq!(efer & (1 << 8 | 1 << 10), 1 << 8 | 1 << 10, "long mode, enabled and active");
-    assert_eq!(flags, 2, "no interrupts");
-    assert_eq!((cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff), (0x10, 0x18, 0x18, 0x20));
+    assert_eq!(
+        efer & (1 << 8 | 1 << 10),
+        1 << 8 | 1 << 10,
+        "long mode, enabled and active"
+    );
+    assert_eq!(
+        flags & (1 << 10 | 1 << 9 | 1 << 8 | 2),
+        2,
+        "no interrupts, no traps, upwards"
+    );
+    assert_eq!(
+        (cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff),
+        (0x10, 0x18, 0x18, 0x20)
+    );
 }
 
 #[test]
 fn memory_above_4_gib_is_there() {
-    // In 64-bit mode: mov rdi, 0x100000000 + 64 MiB is not mapped by the entry's tables; so the page of
-    // level 3 for the fifth GiB is made first: a large one, present and writable.
+    // The entry's tables end at 4 GiB; so a page there is mapped first, by a table of level 2 at 0xf000.
+    let write = |address: u32, value: u32| {
+        // mov dword [address], value
+        [
+            &[0xc7, 0x04, 0x25][..],
+            &address.to_le_bytes(),
+            &value.to_le_bytes(),
+        ]
+        .concat()
+    };
     let code = Code::default()
-        // mov dword [0xa020], 0x183 (1 GiB page at 4 GiB: high half 1)
-        .bytes(&[0xc7, 0x04, 0x25, 0x20, 0xa0, 0x00, 0x00, 0x83, 0x00, 0x00, 0x00])
-        .bytes(&[0xc7, 0x04, 0x25, 0x24, 0xa0, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00])
+        .bytes(&write(0xa020, 0xf003))
+        .bytes(&write(0xf100, 0x0400_0083))
+        .bytes(&write(0xf104, 1))
         // mov rdi, 0x104000000; mov dword [rdi], 0x12345678; mov eax, [rdi]
         .bytes(&[0x48, 0xbf, 0x00, 0x00, 0x00, 0x04, 0x01, 0x00, 0x00, 0x00])
         .bytes(&[0xc7, 0x07, 0x78, 0x56, 0x34, 0x12, 0x8b, 0x07])
         .print_eax()
         .power_off();
-    let shape = Shape { by: By::Linux64, memory: 5 << 30, ..Shape::default() };
+    let shape = Shape {
+        by: By::Linux64,
+        memory: 5 << 30,
+        ..Shape::default()
+    };
     assert_eq!(words(&run(&code, shape).0), [0x1234_5678]);
 }
 

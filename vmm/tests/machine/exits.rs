@@ -8,13 +8,18 @@ fn answers(code: Code) -> Vec<u32> {
 
 #[test]
 fn ports_without_a_device_read_all_ones_at_every_size() {
-    let code = [1, 2, 4].into_iter().fold(Code::default(), |code, size| code.input(0x1234, size).print_eax());
+    let code = [1, 2, 4]
+        .into_iter()
+        .fold(Code::default(), |code, size| code.input(0x1234, size).print_eax());
     assert_eq!(answers(code), [0xff, 0xffff, 0xffff_ffff]);
 }
 
 #[test]
 fn addresses_without_a_device_read_all_ones() {
-    assert_eq!(answers(Code::default().load(0xd000_0000).print_eax()), [0xffff_ffff]);
+    assert_eq!(
+        answers(Code::default().load(0xd000_0000).print_eax()),
+        [0xffff_ffff]
+    );
 }
 
 #[test]
@@ -32,14 +37,27 @@ fn the_host_bridge_answers_by_both_configuration_mechanisms() {
 
 #[test]
 fn the_power_management_block_reads_as_zero_where_it_is_empty() {
-    let code = Code::default().input(0x600, 2).print_eax().input(0x620, 4).print_eax();
+    let code = Code::default()
+        .input(0x600, 2)
+        .print_eax()
+        .input(0x620, 4)
+        .print_eax();
     assert_eq!(answers(code), [0, 0]);
 }
 
 #[test]
 fn the_timer_goes_on() {
-    let answers = answers(Code::default().input(0x608, 4).print_eax().input(0x608, 4).print_eax());
-    assert!(answers[1].wrapping_sub(answers[0]) < 1 << 30 && answers[1] != answers[0], "{answers:?}");
+    let answers = answers(
+        Code::default()
+            .input(0x608, 4)
+            .print_eax()
+            .input(0x608, 4)
+            .print_eax(),
+    );
+    assert!(
+        answers[1].wrapping_sub(answers[0]) < 1 << 30 && answers[1] != answers[0],
+        "{answers:?}"
+    );
 }
 
 #[test]

@@ -77,12 +77,17 @@ impl Code {
     /// Writes `value` to `port`, 4 bytes.
     pub(crate) fn out_long(self, port: u16, value: u32) -> Self {
         // mov eax, value; out dx, eax
-        self.port(port).bytes(&[0xb8]).bytes(&value.to_le_bytes()).bytes(&[0xef])
+        self.port(port)
+            .bytes(&[0xb8])
+            .bytes(&value.to_le_bytes())
+            .bytes(&[0xef])
     }
 
     /// 32-bit mode: writes `value` to memory at `address`.
     pub(crate) fn store(self, address: u32, value: u32) -> Self {
-        self.bytes(&[0xc7, 0x05]).bytes(&address.to_le_bytes()).bytes(&value.to_le_bytes())
+        self.bytes(&[0xc7, 0x05])
+            .bytes(&address.to_le_bytes())
+            .bytes(&value.to_le_bytes())
     }
 
     /// 32-bit mode: reads EAX from memory at `address`.
@@ -92,7 +97,9 @@ impl Code {
 
     pub(crate) fn power_off(self) -> Self {
         // mov ax, 0x2000; out dx, ax
-        self.port(0x604).bytes(&[0x66, 0xb8, 0x00, 0x20, 0x66, 0xef]).halt()
+        self.port(0x604)
+            .bytes(&[0x66, 0xb8, 0x00, 0x20, 0x66, 0xef])
+            .halt()
     }
 
     pub(crate) fn halt(self) -> Self {
@@ -124,7 +131,12 @@ impl Code {
         file.extend([u64::from(CODE), 64, 0].map(u64::to_le_bytes).concat());
         file.extend([0u16, 0, 64, 56, 2, 0, 0, 0].map(u16::to_le_bytes).concat());
         file.extend(segment(4, data, 0, note.len() as u64));
-        file.extend(segment(1, data + note.len() as u64, CODE.into(), self.0.len() as u64));
+        file.extend(segment(
+            1,
+            data + note.len() as u64,
+            CODE.into(),
+            self.0.len() as u64,
+        ));
         file.extend(&note);
         file.extend(&self.0);
         file
@@ -172,7 +184,12 @@ pub(crate) struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { by: By::Pvh, cpus: 1, memory: 32 << 20, on_reset: OnReset::Restart }
+        Self {
+            by: By::Pvh,
+            cpus: 1,
+            memory: 32 << 20,
+            on_reset: OnReset::Restart,
+        }
     }
 }
 
@@ -184,7 +201,11 @@ impl Running {
             name: "micro".into(),
             cpus: shape.cpus,
             memory: shape.memory,
-            boot: Boot::Kernel { kernel: "kernel".into(), initrd: None, cmdline: "micro".into() },
+            boot: Boot::Kernel {
+                kernel: "kernel".into(),
+                initrd: None,
+                cmdline: "micro".into(),
+            },
             devices: Vec::new(),
             on_reset: shape.on_reset,
             directory: None,
@@ -201,7 +222,12 @@ impl Running {
         let machine = Machine::assemble(&spec, host).unwrap();
         let (remote, board) = (machine.remote(), machine.board().clone());
         let thread = Some(std::thread::spawn(move || machine.run(|_| {}).unwrap()));
-        Self { remote, board, printed, thread }
+        Self {
+            remote,
+            board,
+            printed,
+            thread,
+        }
     }
 
     pub(crate) fn printed(&self) -> Vec<u8> {
@@ -212,7 +238,11 @@ impl Running {
     pub(crate) fn wait_for(&self, text: &[u8]) {
         let deadline = Instant::now() + LONG;
         while !self.printed().windows(text.len()).any(|part| part == text) {
-            assert!(Instant::now() < deadline, "waited for {text:?}, got {:?}", self.printed());
+            assert!(
+                Instant::now() < deadline,
+                "waited for {text:?}, got {:?}",
+                self.printed()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -222,7 +252,11 @@ impl Running {
         let thread = self.thread.take().expect("it ends once");
         let deadline = Instant::now() + LONG;
         while !thread.is_finished() {
-            assert!(Instant::now() < deadline, "the machine does not end; it printed {:?}", self.printed());
+            assert!(
+                Instant::now() < deadline,
+                "the machine does not end; it printed {:?}",
+                self.printed()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
         thread.join().unwrap()
@@ -247,5 +281,8 @@ pub(crate) fn run(code: &Code, shape: Shape) -> (Vec<u8>, ExitRecord) {
 
 /// What was printed, as the numbers of `print_eax`.
 pub(crate) fn words(printed: &[u8]) -> Vec<u32> {
-    printed.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
+    printed
+        .chunks(4)
+        .map(|word| u32::from_le_bytes(word.try_into().unwrap()))
+        .collect()
 }

@@ -26,8 +26,18 @@ fn reset_twice(reset: Code) -> Code {
 
 fn check_resets(reset: Code) {
     for by in [By::Pvh, By::Linux64] {
-        let (printed, record) = run(&reset_twice(reset.clone()), Shape { by, ..Shape::default() });
-        assert_eq!((printed.as_slice(), record.resets), (&b"rrr."[..], 2), "{by:?}: {record:?}");
+        let (printed, record) = run(
+            &reset_twice(reset.clone()),
+            Shape {
+                by,
+                ..Shape::default()
+            },
+        );
+        assert_eq!(
+            (printed.as_slice(), record.resets),
+            (&b"rrr."[..], 2),
+            "{by:?}: {record:?}"
+        );
         assert_eq!(record.reason, ExitReason::Shutdown);
     }
 }
@@ -44,14 +54,20 @@ fn the_keyboard_controller_starts_the_machine_again() {
 
 #[test]
 fn a_triple_fault_starts_the_machine_again() {
-    // int3, without an interrupt descriptor table.
-    check_resets(Code::default().bytes(&[0xcc]));
+    // mov ax, 0xfff8; mov ds, ax: a selector beyond the table, without an interrupt descriptor table.
+    check_resets(Code::default().bytes(&[0x66, 0xb8, 0xf8, 0xff, 0x8e, 0xd8]));
 }
 
 #[test]
 fn nothing_runs_after_the_access_that_resets() {
     let code = Code::default().out(0xcf9, 0x06).print("too late").halt();
-    let (printed, record) = run(&code, Shape { on_reset: OnReset::Exit, ..Shape::default() });
+    let (printed, record) = run(
+        &code,
+        Shape {
+            on_reset: OnReset::Exit,
+            ..Shape::default()
+        },
+    );
     assert_eq!(String::from_utf8_lossy(&printed), "");
     assert_eq!((record.reason, record.resets), (ExitReason::Shutdown, 0));
 }
@@ -77,7 +93,11 @@ fn memory_and_devices_are_as_at_power_on_after_a_reset() {
 fn a_panic_ends_the_machine_as_a_crash() {
     let code = Code::default().out(0x505, 1).print("too late").halt();
     let (printed, record) = run(&code, Shape::default());
-    assert_eq!((record.reason, printed.len()), (ExitReason::GuestCrash, 0), "{record:?}");
+    assert_eq!(
+        (record.reason, printed.len()),
+        (ExitReason::GuestCrash, 0),
+        "{record:?}"
+    );
 }
 
 #[test]
@@ -97,13 +117,19 @@ fn the_power_button_reaches_the_guest() {
 
 #[test]
 fn a_held_guest_does_nothing_until_it_goes_on() {
-    let running = Running::start(&Code::default().forever(Code::default().print(".")), Shape::default());
+    let running = Running::start(
+        &Code::default().forever(Code::default().print(".")),
+        Shape::default(),
+    );
     running.wait_for(b"...");
     running.remote.pause().unwrap();
     running.remote.pause().unwrap();
     let (before, status) = (running.printed().len(), running.remote.status());
     std::thread::sleep(Duration::from_millis(50));
-    assert_eq!((running.printed().len(), status.state), (before, RunState::Paused));
+    assert_eq!(
+        (running.printed().len(), status.state),
+        (before, RunState::Paused)
+    );
     running.remote.resume().unwrap();
     while running.printed().len() == before {
         std::thread::sleep(Duration::from_millis(1));
@@ -124,7 +150,10 @@ fn a_spinning_guest_can_be_held_reset_and_ended() {
     assert_eq!(running.remote.status().resets, 1);
     running.remote.kill("enough");
     let record = running.end();
-    assert_eq!((record.reason, record.detail.as_str()), (ExitReason::Killed, "enough"));
+    assert_eq!(
+        (record.reason, record.detail.as_str()),
+        (ExitReason::Killed, "enough")
+    );
 }
 
 #[test]
