@@ -39,6 +39,8 @@ mod state;
 mod store;
 mod supervisor;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod volume;
 mod work;
 

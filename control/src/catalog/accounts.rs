@@ -15,12 +15,12 @@ pub(crate) fn seed(db: &Connection) -> Result<()> {
     if known > 0 {
         return Ok(());
     }
-    let mut insert = db.prepare("INSERT INTO accounts (id, name, alias, created) VALUES ($1, $2, $3, $4)")?;
+    let mut insert = db.prepare("INSERT INTO accounts (id, name, alias, created) VALUES (?1, ?2, ?3, ?4)")?;
     insert.execute(params![KILN.0, KILN.1, Some(KILN.1), Moment::now()])?;
     insert.execute(params![FIRST.0, FIRST.1, None::<&str>, Moment::now()])?;
     let host = format!("h-{}", &crate::OperationId::mint()?.as_str()[3..]);
     db.execute(
-        "INSERT INTO hosts (id, created) VALUES ($1, $2)",
+        "INSERT INTO hosts (id, created) VALUES (?1, ?2)",
         params![host, Moment::now()],
     )?;
     Ok(())
@@ -39,7 +39,7 @@ pub(crate) fn host(db: &Connection) -> Result<String> {
 pub(crate) fn find(db: &Connection, text: &str) -> Result<String> {
     let found = db
         .query_row(
-            "SELECT id FROM accounts WHERE id = $1 OR name = $1",
+            "SELECT id FROM accounts WHERE id = ?1 OR name = ?1",
             [text],
             |row| row.get(0),
         )
@@ -65,7 +65,7 @@ pub(crate) fn kiln(db: &Connection) -> Result<String> {
 /// An account's alias, if it has one.
 pub(crate) fn alias(db: &Connection, id: &str) -> Result<Option<String>> {
     Ok(db
-        .query_row("SELECT alias FROM accounts WHERE id = $1", [id], |row| row.get(0))
+        .query_row("SELECT alias FROM accounts WHERE id = ?1", [id], |row| row.get(0))
         .optional()?
         .flatten())
 }

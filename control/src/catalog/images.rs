@@ -64,7 +64,7 @@ pub(crate) fn insert(db: &Connection, new: &ImageRow, devices: &[ImageDevice]) -
     db.execute(
         "INSERT INTO images (id, region, location, owner, name, description, state, architecture,
                              virtualization, root_device, source_instance, created)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             new.id,
             new.region,
@@ -83,7 +83,7 @@ pub(crate) fn insert(db: &Connection, new: &ImageRow, devices: &[ImageDevice]) -
     for device in devices {
         db.execute(
             "INSERT INTO image_devices (image, position, device, snapshot, size, delete_on_termination)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 new.id,
                 device.position,
@@ -100,7 +100,7 @@ pub(crate) fn insert(db: &Connection, new: &ImageRow, devices: &[ImageDevice]) -
 fn refuse_duplicate(db: &Connection, new: &ImageRow) -> Result<()> {
     let other: Option<String> = db
         .query_row(
-            "SELECT id FROM images WHERE region = $1 AND owner = $2 AND name = $3
+            "SELECT id FROM images WHERE region = ?1 AND owner = ?2 AND name = ?3
              AND state NOT IN ('deregistered', 'failed')",
             params![new.region, new.owner, new.name],
             |row| row.get(0),
@@ -122,7 +122,7 @@ fn refuse_duplicate(db: &Connection, new: &ImageRow) -> Result<()> {
 pub(crate) fn find(db: &Connection, id: &ImageId) -> Result<Option<ImageRow>> {
     Ok(db
         .query_row(
-            &format!("SELECT {COLUMNS} FROM images WHERE id = $1"),
+            &format!("SELECT {COLUMNS} FROM images WHERE id = ?1"),
             [id],
             image,
         )
@@ -132,7 +132,7 @@ pub(crate) fn find(db: &Connection, id: &ImageId) -> Result<Option<ImageRow>> {
 /// All images of a region that are not gone, oldest first.
 pub(crate) fn all(db: &Connection, region: &str) -> Result<Vec<ImageRow>> {
     let mut statement = db.prepare(&format!(
-        "SELECT {COLUMNS} FROM images WHERE region = $1 AND state <> 'deregistered' ORDER BY created, rowid"
+        "SELECT {COLUMNS} FROM images WHERE region = ?1 AND state <> 'deregistered' ORDER BY created, rowid"
     ))?;
     Ok(statement
         .query_map([region], image)?
@@ -143,7 +143,7 @@ pub(crate) fn all(db: &Connection, region: &str) -> Result<Vec<ImageRow>> {
 pub(crate) fn devices(db: &Connection, id: &ImageId) -> Result<Vec<ImageDevice>> {
     let mut statement = db.prepare_cached(
         "SELECT position, device, snapshot, size, delete_on_termination FROM image_devices
-         WHERE image = $1 ORDER BY position",
+         WHERE image = ?1 ORDER BY position",
     )?;
     let devices = statement.query_map([id], |row| {
         Ok(ImageDevice {
@@ -170,7 +170,7 @@ pub(crate) fn change(db: &Connection, id: &ImageId, from: &[ImageState], to: Ima
     };
     let gone = (to == ImageState::Deregistered).then(Moment::now);
     let rows = db.execute(
-        "UPDATE images SET state = $3, deregistered = $4 WHERE id = $1 AND state = $2",
+        "UPDATE images SET state = ?3, deregistered = ?4 WHERE id = ?1 AND state = ?2",
         params![id, now, to, gone],
     )?;
     super::exactly_one(rows, || format!("image {id} has changed under this command"))
@@ -185,11 +185,11 @@ pub(crate) fn describe_boot(
 ) -> Result<()> {
     let root_device = virtualization.root_device_name();
     db.execute(
-        "UPDATE images SET virtualization = $2, root_device = $3, architecture = $4 WHERE id = $1",
+        "UPDATE images SET virtualization = ?2, root_device = ?3, architecture = ?4 WHERE id = ?1",
         params![id, virtualization, root_device, architecture],
     )?;
     db.execute(
-        "UPDATE image_devices SET device = $2 WHERE image = $1 AND position = 0",
+        "UPDATE image_devices SET device = ?2 WHERE image = ?1 AND position = 0",
         params![id, root_device],
     )?;
     Ok(())
@@ -198,13 +198,13 @@ pub(crate) fn describe_boot(
 /// Undoes an image that was never available.
 pub(crate) fn withdraw(db: &Connection, id: &ImageId) -> Result<()> {
     let pending: i64 = db.query_row(
-        "SELECT count(*) FROM images WHERE id = $1 AND state = 'pending'",
+        "SELECT count(*) FROM images WHERE id = ?1 AND state = 'pending'",
         [id],
         |row| row.get(0),
     )?;
     if pending == 1 {
-        db.execute("DELETE FROM image_devices WHERE image = $1", [id])?;
-        db.execute("DELETE FROM images WHERE id = $1", [id])?;
+        db.execute("DELETE FROM image_devices WHERE image = ?1", [id])?;
+        db.execute("DELETE FROM images WHERE id = ?1", [id])?;
         super::tags::forget(db, id.as_str())?;
     }
     Ok(())

@@ -99,7 +99,7 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
 pub(crate) fn insert_reservation(db: &Connection, new: &ReservationRow, region: &str) -> Result<()> {
     db.execute(
         "INSERT INTO reservations (id, region, owner, client_token, parameters, created)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             new.id,
             region,
@@ -124,7 +124,7 @@ fn reservation_row(row: &Row<'_>) -> rusqlite::Result<ReservationRow> {
 /// One launch.
 pub(crate) fn reservation(db: &Connection, id: &ReservationId) -> Result<ReservationRow> {
     Ok(db.query_row(
-        "SELECT id, owner, client_token, parameters FROM reservations WHERE id = $1",
+        "SELECT id, owner, client_token, parameters FROM reservations WHERE id = ?1",
         [id],
         reservation_row,
     )?)
@@ -140,7 +140,7 @@ pub(crate) fn by_token(
     Ok(db
         .query_row(
             "SELECT id, owner, client_token, parameters FROM reservations
-             WHERE region = $1 AND owner = $2 AND client_token = $3",
+             WHERE region = ?1 AND owner = ?2 AND client_token = ?3",
             params![region, owner, token],
             reservation_row,
         )
@@ -152,7 +152,7 @@ pub(crate) fn insert(db: &Connection, new: &InstanceRow) -> Result<()> {
     db.execute(
         "INSERT INTO instances (id, region, host, owner, reservation, launch_index, image, type, vcpus, memory,
                                 state, virtualization, root_device, boot, on_shutdown, operation, launched)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         params![
             new.id,
             new.region,
@@ -180,7 +180,7 @@ pub(crate) fn insert(db: &Connection, new: &InstanceRow) -> Result<()> {
 pub(crate) fn find(db: &Connection, id: &InstanceId) -> Result<Option<InstanceRow>> {
     Ok(db
         .query_row(
-            &format!("SELECT {COLUMNS} FROM instances WHERE id = $1"),
+            &format!("SELECT {COLUMNS} FROM instances WHERE id = ?1"),
             [id],
             instance,
         )
@@ -200,18 +200,18 @@ pub(crate) fn get(db: &Connection, id: &InstanceId) -> Result<InstanceRow> {
 /// All instances of an owner in a region, oldest first.
 pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<InstanceRow>> {
     let mut statement = db.prepare(&format!(
-        "SELECT {COLUMNS} FROM instances WHERE region = $1 AND owner = $2 ORDER BY rowid"
+        "SELECT {COLUMNS} FROM instances WHERE region = ?1 AND owner = ?2 ORDER BY rowid"
     ))?;
     Ok(statement
         .query_map([region, owner], instance)?
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// The instances of a host that may have a VMM and that no command is at work on, whoever owns them.
-pub(crate) fn unattended(db: &Connection, host: &str) -> Result<Vec<InstanceRow>> {
+/// The instances of a host and region that may have a VMM and that no command is at work on, whoever owns them.
+pub(crate) fn unattended(db: &Connection, host: &str, region: &str) -> Result<Vec<InstanceRow>> {
     let mut statement = db.prepare(&format!(
         "SELECT {COLUMNS} FROM instances
-         WHERE host = $1 AND operation IS NULL AND state IN ('pending', 'running', 'stopping', 'shutting-down')"
+         WHERE host = ?1 AND operation IS NULL AND state IN ('pending', 'running', 'stopping', 'shutting-down')"
     ))?;
     Ok(statement
         .query_map([host], instance)?
@@ -222,7 +222,7 @@ pub(crate) fn unattended(db: &Connection, host: &str) -> Result<Vec<InstanceRow>
 pub(crate) fn memory_in_use(db: &Connection, host: &str) -> Result<Bytes> {
     Ok(db.query_row(
         "SELECT coalesce(sum(memory), 0) FROM instances
-         WHERE host = $1 AND state IN ('pending', 'running', 'stopping', 'shutting-down')",
+         WHERE host = ?1 AND state IN ('pending', 'running', 'stopping', 'shutting-down')",
         [host],
         |row| row.get(0),
     )?)
@@ -264,8 +264,8 @@ pub(crate) fn change(
     };
     let ended = (to == InstanceState::Terminated).then(Moment::now);
     let rows = db.execute(
-        "UPDATE instances SET state = $3, reason_code = $4, reason = $5, transition = $6, terminated = $7
-         WHERE id = $1 AND state = $2",
+        "UPDATE instances SET state = ?3, reason_code = ?4, reason = ?5, transition = ?6, terminated = ?7
+         WHERE id = ?1 AND state = ?2",
         params![
             id,
             now,
@@ -283,7 +283,7 @@ pub(crate) fn change(
 /// Records that an instance was started again.
 pub(crate) fn relaunch(db: &Connection, id: &InstanceId) -> Result<()> {
     db.execute(
-        "UPDATE instances SET launched = $2 WHERE id = $1",
+        "UPDATE instances SET launched = ?2 WHERE id = ?1",
         params![id, Moment::now()],
     )?;
     Ok(())
@@ -292,7 +292,7 @@ pub(crate) fn relaunch(db: &Connection, id: &InstanceId) -> Result<()> {
 /// Whether there are instances that ended before a moment.
 pub(crate) fn any_ended_before(db: &Connection, host: &str, then: Moment) -> Result<bool> {
     Ok(db.query_row(
-        "SELECT EXISTS (SELECT 1 FROM instances WHERE host = $1 AND state = 'terminated' AND terminated < $2)",
+        "SELECT EXISTS (SELECT 1 FROM instances WHERE host = ?1 AND state = 'terminated' AND terminated < ?2)",
         params![host, then],
         |row| row.get(0),
     )?)
@@ -301,18 +301,18 @@ pub(crate) fn any_ended_before(db: &Connection, host: &str, then: Moment) -> Res
 /// Forgets the instances of a host that ended before a moment; answers with them.
 pub(crate) fn forget_ended_before(db: &Connection, host: &str, then: Moment) -> Result<Vec<InstanceId>> {
     let mut statement = db.prepare(
-        "SELECT id FROM instances WHERE host = $1 AND state = 'terminated' AND operation IS NULL
-         AND terminated < $2",
+        "SELECT id FROM instances WHERE host = ?1 AND state = 'terminated' AND operation IS NULL
+         AND terminated < ?2",
     )?;
     let old: Vec<InstanceId> = statement
         .query_map(params![host, then], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for id in &old {
-        db.execute("DELETE FROM instances WHERE id = $1", [id])?;
+        db.execute("DELETE FROM instances WHERE id = ?1", [id])?;
         super::tags::forget(db, id.as_str())?;
     }
     db.execute(
-        "DELETE FROM reservations WHERE created < $1
+        "DELETE FROM reservations WHERE created < ?1
          AND NOT EXISTS (SELECT 1 FROM instances WHERE instances.reservation = reservations.id)",
         [then],
     )?;

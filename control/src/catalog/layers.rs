@@ -53,7 +53,7 @@ pub(crate) fn insert(db: &Connection, new: &Layer) -> Result<()> {
     }
     db.execute(
         "INSERT INTO layers (id, region, location, owner, parent, depth, size, state, operation, created)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             new.id,
             new.region,
@@ -73,7 +73,7 @@ pub(crate) fn insert(db: &Connection, new: &Layer) -> Result<()> {
 /// One layer.
 pub(crate) fn get(db: &Connection, id: &LayerId) -> Result<Layer> {
     db.query_row(
-        &format!("SELECT {COLUMNS} FROM layers WHERE id = $1"),
+        &format!("SELECT {COLUMNS} FROM layers WHERE id = ?1"),
         [id],
         layer,
     )
@@ -89,7 +89,7 @@ pub(crate) fn get(db: &Connection, id: &LayerId) -> Result<Layer> {
 /// All layers of a region.
 pub(crate) fn all(db: &Connection, region: &str) -> Result<Vec<Layer>> {
     let mut statement = db.prepare(&format!(
-        "SELECT {COLUMNS} FROM layers WHERE region = $1 ORDER BY created, id"
+        "SELECT {COLUMNS} FROM layers WHERE region = ?1 ORDER BY created, id"
     ))?;
     Ok(statement
         .query_map([region], layer)?
@@ -103,7 +103,7 @@ pub(crate) fn change(db: &Connection, id: &LayerId, from: &[LayerState], to: Lay
         return Err(Error::new(Code::IncorrectState, format!("layer {id} is {now}")));
     }
     let rows = db.execute(
-        "UPDATE layers SET state = $3, operation = NULL WHERE id = $1 AND state = $2",
+        "UPDATE layers SET state = ?3, operation = NULL WHERE id = ?1 AND state = ?2",
         params![id, now, to],
     )?;
     super::exactly_one(rows, || format!("layer {id} has changed under this command"))
@@ -113,9 +113,9 @@ pub(crate) fn change(db: &Connection, id: &LayerId, from: &[LayerState], to: Lay
 pub(crate) fn live(db: &Connection, region: &str) -> Result<BTreeSet<LayerId>> {
     let mut statement = db.prepare(
         "WITH RECURSIVE live (id) AS (
-             SELECT layer FROM volumes WHERE region = $1
-             UNION SELECT layer FROM snapshots WHERE region = $1 AND layer IS NOT NULL
-             UNION SELECT id FROM layers WHERE region = $1 AND operation IS NOT NULL
+             SELECT layer FROM volumes WHERE region = ?1
+             UNION SELECT layer FROM snapshots WHERE region = ?1 AND layer IS NOT NULL
+             UNION SELECT id FROM layers WHERE region = ?1 AND operation IS NOT NULL
              UNION SELECT layers.parent FROM layers JOIN live ON layers.id = live.id
                    WHERE layers.parent IS NOT NULL
          ) SELECT id FROM live",
@@ -125,23 +125,30 @@ pub(crate) fn live(db: &Connection, region: &str) -> Result<BTreeSet<LayerId>> {
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// Marks every layer of a region that nothing names, so that nothing can begin to name it; answers with all that
-/// are marked, the topmost first.
-pub(crate) fn condemn(db: &Connection, region: &str) -> Result<Vec<Layer>> {
+/// Marks every layer of a region that nothing names, so that nothing can begin to name it. Whoever lets go of layers
+/// does this in the same transaction.
+pub(crate) fn condemn(db: &Connection, region: &str) -> Result<()> {
     let live = live(db, region)?;
-    let mut dead: Vec<Layer> = all(db, region)?
+    let dead = all(db, region)?
         .into_iter()
-        .filter(|layer| !live.contains(&layer.id))
-        .collect();
-    for layer in &dead {
-        db.execute("UPDATE layers SET state = 'deleting' WHERE id = $1", [&layer.id])?;
+        .filter(|layer| !live.contains(&layer.id));
+    for layer in dead {
+        db.execute("UPDATE layers SET state = 'deleting' WHERE id = ?1", [&layer.id])?;
     }
-    dead.sort_by_key(|layer| std::cmp::Reverse(layer.depth));
-    Ok(dead)
+    Ok(())
+}
+
+/// The layers that are marked, the topmost first.
+pub(crate) fn condemned(db: &Connection, region: &str) -> Result<Vec<LayerId>> {
+    let mut statement =
+        db.prepare("SELECT id FROM layers WHERE region = ?1 AND state = 'deleting' ORDER BY depth DESC, id")?;
+    Ok(statement
+        .query_map([region], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// Forgets a layer whose file is gone.
 pub(crate) fn forget(db: &Connection, id: &LayerId) -> Result<()> {
-    db.execute("DELETE FROM layers WHERE id = $1 AND state = 'deleting'", [id])?;
+    db.execute("DELETE FROM layers WHERE id = ?1 AND state = 'deleting'", [id])?;
     Ok(())
 }

@@ -35,7 +35,7 @@ fn operation(row: &Row<'_>) -> rusqlite::Result<Operation> {
 pub(crate) fn insert(db: &Connection, new: &Operation) -> Result<()> {
     db.execute(
         "INSERT INTO operations (id, kind, region, host, owner, step, payload, created)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             new.id,
             new.kind,
@@ -53,7 +53,7 @@ pub(crate) fn insert(db: &Connection, new: &Operation) -> Result<()> {
 /// All work of a host in a region, oldest first.
 pub(crate) fn all(db: &Connection, host: &str, region: &str) -> Result<Vec<Operation>> {
     let mut statement = db.prepare(&format!(
-        "SELECT {COLUMNS} FROM operations WHERE host = $1 AND region = $2 ORDER BY created, id"
+        "SELECT {COLUMNS} FROM operations WHERE host = ?1 AND region = ?2 ORDER BY created, id"
     ))?;
     Ok(statement
         .query_map([host, region], operation)?
@@ -64,7 +64,7 @@ pub(crate) fn all(db: &Connection, host: &str, region: &str) -> Result<Vec<Opera
 pub(crate) fn find(db: &Connection, id: &OperationId) -> Result<Option<Operation>> {
     Ok(db
         .query_row(
-            &format!("SELECT {COLUMNS} FROM operations WHERE id = $1"),
+            &format!("SELECT {COLUMNS} FROM operations WHERE id = ?1"),
             [id],
             operation,
         )
@@ -73,35 +73,35 @@ pub(crate) fn find(db: &Connection, id: &OperationId) -> Result<Option<Operation
 
 /// Records that work has come to its next step.
 pub(crate) fn advance(db: &Connection, id: &OperationId, step: &str) -> Result<()> {
-    let rows = db.execute("UPDATE operations SET step = $2 WHERE id = $1", params![id, step])?;
+    let rows = db.execute("UPDATE operations SET step = ?2 WHERE id = ?1", params![id, step])?;
     super::exactly_one(rows, || format!("work {id} was taken over by another command"))
 }
 
 /// Rewrites what work is about.
 pub(crate) fn rewrite(db: &Connection, id: &OperationId, payload: &str) -> Result<()> {
     let rows = db.execute(
-        "UPDATE operations SET payload = $2 WHERE id = $1",
+        "UPDATE operations SET payload = ?2 WHERE id = ?1",
         params![id, payload],
     )?;
     super::exactly_one(rows, || format!("work {id} was taken over by another command"))
 }
 
-/// Ends work: lets go of everything that it held.
-pub(crate) fn finish(db: &Connection, id: &OperationId) -> Result<()> {
+/// Ends work: lets go of everything that it held. Layers that nothing else names are condemned with it.
+pub(crate) fn finish(db: &Connection, id: &OperationId, region: &str) -> Result<()> {
     for table in ["instances", "volumes", "layers"] {
         db.execute(
-            &format!("UPDATE {table} SET operation = NULL WHERE operation = $1"),
+            &format!("UPDATE {table} SET operation = NULL WHERE operation = ?1"),
             [id],
         )?;
     }
-    db.execute("DELETE FROM operations WHERE id = $1", [id])?;
-    Ok(())
+    db.execute("DELETE FROM operations WHERE id = ?1", [id])?;
+    super::layers::condemn(db, region)
 }
 
 /// Takes an instance for work: one at a time.
 pub(crate) fn claim(db: &Connection, id: &OperationId, instance: &InstanceId) -> Result<()> {
     let rows = db.execute(
-        "UPDATE instances SET operation = $1 WHERE id = $2 AND operation IS NULL",
+        "UPDATE instances SET operation = ?1 WHERE id = ?2 AND operation IS NULL",
         params![id, instance],
     )?;
     if rows == 1 {
@@ -110,7 +110,7 @@ pub(crate) fn claim(db: &Connection, id: &OperationId, instance: &InstanceId) ->
     let busy: Option<String> = db
         .query_row(
             "SELECT operations.kind FROM operations JOIN instances ON instances.operation = operations.id
-             WHERE instances.id = $1",
+             WHERE instances.id = ?1",
             [instance],
             |row| row.get(0),
         )

@@ -43,7 +43,7 @@ fn snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
 pub(crate) fn insert(db: &Connection, new: &SnapshotRow) -> Result<()> {
     db.execute(
         "INSERT INTO snapshots (id, region, location, owner, state, layer, volume, size, description, started)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             new.id,
             new.region,
@@ -64,7 +64,7 @@ pub(crate) fn insert(db: &Connection, new: &SnapshotRow) -> Result<()> {
 pub(crate) fn find(db: &Connection, id: &SnapshotId) -> Result<Option<SnapshotRow>> {
     Ok(db
         .query_row(
-            &format!("SELECT {COLUMNS} FROM snapshots WHERE id = $1"),
+            &format!("SELECT {COLUMNS} FROM snapshots WHERE id = ?1"),
             [id],
             snapshot,
         )
@@ -74,7 +74,7 @@ pub(crate) fn find(db: &Connection, id: &SnapshotId) -> Result<Option<SnapshotRo
 /// All snapshots of an owner in a region, oldest first.
 pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<SnapshotRow>> {
     let mut statement = db.prepare(&format!(
-        "SELECT {COLUMNS} FROM snapshots WHERE region = $1 AND owner = $2 ORDER BY started, rowid"
+        "SELECT {COLUMNS} FROM snapshots WHERE region = ?1 AND owner = ?2 ORDER BY started, rowid"
     ))?;
     Ok(statement
         .query_map([region, owner], snapshot)?
@@ -84,7 +84,7 @@ pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<Snap
 /// Completes a pending snapshot: from now on its layer is what it holds.
 pub(crate) fn complete(db: &Connection, id: &SnapshotId, layer: &LayerId) -> Result<()> {
     let rows = db.execute(
-        "UPDATE snapshots SET state = 'completed', layer = $2 WHERE id = $1 AND state = 'pending'",
+        "UPDATE snapshots SET state = 'completed', layer = ?2 WHERE id = ?1 AND state = 'pending'",
         params![id, layer],
     )?;
     super::exactly_one(rows, || format!("snapshot {id} is not pending any more"))
@@ -94,7 +94,7 @@ pub(crate) fn complete(db: &Connection, id: &SnapshotId, layer: &LayerId) -> Res
 pub(crate) fn images_of(db: &Connection, id: &SnapshotId) -> Result<Vec<String>> {
     let mut statement = db.prepare(
         "SELECT DISTINCT images.id FROM images JOIN image_devices ON image_devices.image = images.id
-         WHERE image_devices.snapshot = $1 AND images.state <> 'deregistered'",
+         WHERE image_devices.snapshot = ?1 AND images.state <> 'deregistered'",
     )?;
     Ok(statement
         .query_map([id], |row| row.get(0))?
@@ -110,13 +110,13 @@ pub(crate) fn delete(db: &Connection, id: &SnapshotId) -> Result<()> {
             format!("snapshot {id} is in use by image {image}: deregister the image first"),
         ));
     }
-    let rows = db.execute("DELETE FROM snapshots WHERE id = $1 AND state <> 'pending'", [id])?;
+    let rows = db.execute("DELETE FROM snapshots WHERE id = ?1 AND state <> 'pending'", [id])?;
     super::exactly_one(rows, || format!("snapshot {id} is still being taken"))?;
     super::tags::forget(db, id.as_str())
 }
 
 /// Undoes a snapshot that was never completed.
 pub(crate) fn withdraw(db: &Connection, id: &SnapshotId) -> Result<()> {
-    db.execute("DELETE FROM snapshots WHERE id = $1 AND state = 'pending'", [id])?;
+    db.execute("DELETE FROM snapshots WHERE id = ?1 AND state = 'pending'", [id])?;
     super::tags::forget(db, id.as_str())
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 /// The tags of a thing, by key.
 pub(crate) fn of(db: &Connection, resource: &str) -> Result<Vec<Tag>> {
-    let mut statement = db.prepare_cached("SELECT key, value FROM tags WHERE resource = $1 ORDER BY key")?;
+    let mut statement = db.prepare_cached("SELECT key, value FROM tags WHERE resource = ?1 ORDER BY key")?;
     let tags = statement.query_map([resource], |row| {
         Ok(Tag {
             key: row.get(0)?,
@@ -20,7 +20,7 @@ pub(crate) fn of(db: &Connection, resource: &str) -> Result<Vec<Tag>> {
 pub(crate) fn set(db: &Connection, resource: &str, tags: &[Tag]) -> Result<()> {
     for tag in tags {
         db.execute(
-            "INSERT INTO tags (resource, key, value) VALUES ($1, $2, $3)
+            "INSERT INTO tags (resource, key, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (resource, key) DO UPDATE SET value = excluded.value",
             params![resource, tag.key, tag.value],
         )?;
@@ -36,6 +36,6 @@ pub(crate) fn set(db: &Connection, resource: &str, tags: &[Tag]) -> Result<()> {
 
 /// Forgets the tags of a thing that is gone.
 pub(crate) fn forget(db: &Connection, resource: &str) -> Result<()> {
-    db.execute("DELETE FROM tags WHERE resource = $1", [resource])?;
+    db.execute("DELETE FROM tags WHERE resource = ?1", [resource])?;
     Ok(())
 }

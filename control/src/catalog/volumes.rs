@@ -67,7 +67,7 @@ pub(crate) fn insert(db: &Connection, new: &VolumeRow) -> Result<()> {
     db.execute(
         "INSERT INTO volumes (id, region, location, owner, state, layer, snapshot, size, created,
                               instance, position, device, delete_on_termination, attached)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             new.id,
             new.region,
@@ -92,7 +92,7 @@ pub(crate) fn insert(db: &Connection, new: &VolumeRow) -> Result<()> {
 pub(crate) fn find(db: &Connection, id: &VolumeId) -> Result<Option<VolumeRow>> {
     Ok(db
         .query_row(
-            &format!("SELECT {COLUMNS} FROM volumes WHERE id = $1"),
+            &format!("SELECT {COLUMNS} FROM volumes WHERE id = ?1"),
             [id],
             volume,
         )
@@ -102,7 +102,7 @@ pub(crate) fn find(db: &Connection, id: &VolumeId) -> Result<Option<VolumeRow>> 
 /// All volumes of an owner in a region, oldest first.
 pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<VolumeRow>> {
     let mut statement = db.prepare(&format!(
-        "SELECT {COLUMNS} FROM volumes WHERE region = $1 AND owner = $2 ORDER BY created, rowid"
+        "SELECT {COLUMNS} FROM volumes WHERE region = ?1 AND owner = ?2 ORDER BY created, rowid"
     ))?;
     Ok(statement
         .query_map([region, owner], volume)?
@@ -112,7 +112,7 @@ pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<Volu
 /// The volumes of an instance, the root first.
 pub(crate) fn of_instance(db: &Connection, instance: &InstanceId) -> Result<Vec<VolumeRow>> {
     let mut statement = db.prepare(&format!(
-        "SELECT {COLUMNS} FROM volumes WHERE instance = $1 ORDER BY position"
+        "SELECT {COLUMNS} FROM volumes WHERE instance = ?1 ORDER BY position"
     ))?;
     Ok(statement
         .query_map([instance], volume)?
@@ -122,7 +122,7 @@ pub(crate) fn of_instance(db: &Connection, instance: &InstanceId) -> Result<Vec<
 /// Moves a volume from one state to another.
 pub(crate) fn change(db: &Connection, id: &VolumeId, from: VolumeState, to: VolumeState) -> Result<()> {
     let rows = db.execute(
-        "UPDATE volumes SET state = $3 WHERE id = $1 AND state = $2",
+        "UPDATE volumes SET state = ?3 WHERE id = ?1 AND state = ?2",
         params![id, from, to],
     )?;
     super::exactly_one(rows, || format!("volume {id} is not {from} any more"))
@@ -131,7 +131,7 @@ pub(crate) fn change(db: &Connection, id: &VolumeId, from: VolumeState, to: Volu
 /// Puts a new layer on top of a volume in place of the one that is sealed now.
 pub(crate) fn move_on(db: &Connection, id: &VolumeId, old: &LayerId, new: &LayerId) -> Result<()> {
     let rows = db.execute(
-        "UPDATE volumes SET layer = $3 WHERE id = $1 AND layer = $2",
+        "UPDATE volumes SET layer = ?3 WHERE id = ?1 AND layer = ?2",
         params![id, old, new],
     )?;
     super::exactly_one(rows, || format!("volume {id} has another layer than {old} now"))
@@ -142,7 +142,7 @@ pub(crate) fn detach(db: &Connection, id: &VolumeId) -> Result<()> {
     let rows = db.execute(
         "UPDATE volumes SET state = 'available', instance = NULL, position = NULL, device = NULL,
                             delete_on_termination = 0, attached = NULL
-         WHERE id = $1 AND state = 'in-use'",
+         WHERE id = ?1 AND state = 'in-use'",
         [id],
     )?;
     super::exactly_one(rows, || format!("volume {id} is not attached any more"))
@@ -150,15 +150,15 @@ pub(crate) fn detach(db: &Connection, id: &VolumeId) -> Result<()> {
 
 /// Forgets a volume; its layer is the collector's from now on.
 pub(crate) fn delete(db: &Connection, id: &VolumeId) -> Result<()> {
-    db.execute("DELETE FROM volumes WHERE id = $1", [id])?;
+    db.execute("DELETE FROM volumes WHERE id = ?1", [id])?;
     super::tags::forget(db, id.as_str())
 }
 
 /// Takes a volume that is attached to nothing for work.
 pub(crate) fn claim(db: &Connection, id: &OperationId, volume: &VolumeId) -> Result<()> {
     let rows = db.execute(
-        "UPDATE volumes SET operation = $1
-         WHERE id = $2 AND operation IS NULL AND state = 'available'",
+        "UPDATE volumes SET operation = ?1
+         WHERE id = ?2 AND operation IS NULL AND state = 'available'",
         params![id, volume],
     )?;
     if rows == 1 {

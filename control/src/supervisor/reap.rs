@@ -19,7 +19,9 @@ impl Cloud {
     /// end in an ordinary way.
     pub fn refresh(&self) -> Result<Vec<String>> {
         let mut notices = Vec::new();
-        let rows = self.catalog.read(|tx| instances::unattended(tx, &self.host))?;
+        let rows = self
+            .catalog
+            .read(|tx| instances::unattended(tx, &self.host, self.region.as_str()))?;
         for row in rows {
             let dir = self.instance_directory(&row.id);
             if self.machines.is_running(&dir)? {

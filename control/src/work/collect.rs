@@ -1,8 +1,8 @@
 //! Taking away the layers that nothing names.
 //!
 //! A layer lives as long as a volume, a snapshot, unfinished work or a layer above it names it. What nothing names is
-//! first marked `deleting` in a transaction (nothing can begin to name it from then on), then its file is removed, then
-//! its row. Cut short between any two, the next collection goes on.
+//! marked `deleting` in the very transaction that lets go of it (nothing can begin to name it from then on), then its
+//! file is removed, then its row. Cut short between any two, the next command goes on.
 //!
 //! A file without a row belongs to nobody: a row is always there before its file. So the files are listed *before* the
 //! rows are read.
@@ -17,7 +17,9 @@ use std::collections::BTreeSet;
 impl Cloud {
     /// Takes away the layers that nothing names, and files in the store that belong to nothing.
     pub fn collect(&self) -> Result<Collected> {
-        let mut collected = condemned(self)?;
+        self.catalog
+            .write(|tx| layers::condemn(tx, self.region.as_str()))?;
+        let mut collected = remove_condemned(self)?;
         for stray in strays(self)? {
             collected.bytes += store::remove(&stray)?;
             collected.layers.push(
@@ -32,22 +34,22 @@ impl Cloud {
     }
 }
 
-/// Takes away the layers that nothing names, after work that let go of some.
+/// Removes the layers that work has let go of, or that a command which was killed was about to remove.
 pub(super) fn sweep(cloud: &Cloud) -> Result<()> {
-    condemned(cloud).map(drop)
+    remove_condemned(cloud).map(drop)
 }
 
-fn condemned(cloud: &Cloud) -> Result<Collected> {
-    let dead = cloud
+fn remove_condemned(cloud: &Cloud) -> Result<Collected> {
+    let condemned = cloud
         .catalog
-        .write(|tx| layers::condemn(tx, cloud.region.as_str()))?;
-    crash_point!("collect.after_condemning");
+        .read(|tx| layers::condemned(tx, cloud.region.as_str()))?;
     let mut collected = Collected::default();
-    for layer in dead {
-        collected.bytes += cloud.layers.remove(&layer.id)?;
+    for layer in condemned {
+        crash_point!("collect.after_condemning");
+        collected.bytes += cloud.layers.remove(&layer)?;
         crash_point!("collect.after_removing");
-        cloud.catalog.write(|tx| layers::forget(tx, &layer.id))?;
-        collected.layers.push(layer.id.to_string());
+        cloud.catalog.write(|tx| layers::forget(tx, &layer))?;
+        collected.layers.push(layer.to_string());
     }
     Ok(collected)
 }

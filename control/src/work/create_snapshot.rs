@@ -3,7 +3,7 @@
 use super::Work;
 use super::freeze::{self, About, Manner};
 use crate::catalog::operations;
-use crate::catalog::{snapshots, volumes};
+use crate::catalog::{layers, snapshots, volumes};
 use crate::image::Reboot;
 use crate::instance::Ending;
 use crate::snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot};
@@ -63,6 +63,7 @@ impl Cloud {
         let id = self.catalog.write(|tx| {
             let id = resolve::snapshot(self, tx, snapshot)?;
             snapshots::delete(tx, &id)?;
+            layers::condemn(tx, self.region.as_str())?;
             Ok(id)
         })?;
         collect::sweep(self)?;

@@ -1,8 +1,7 @@
 //! DeregisterImage: no launch any more; what runs goes on.
 
 use super::collect;
-use crate::catalog::images;
-use crate::catalog::snapshots;
+use crate::catalog::{images, layers, snapshots};
 use crate::image::{DeletedSnapshot, DeregisterImage, DeregisteredImage, OnDeregister};
 use crate::state::ImageState;
 use crate::{Cloud, Code, Error, Reply, Result, resolve};
@@ -37,6 +36,7 @@ impl Cloud {
                     });
                 }
             }
+            layers::condemn(tx, self.region.as_str())?;
             Ok(DeregisteredImage {
                 r#return: true,
                 delete_snapshot_results: results,

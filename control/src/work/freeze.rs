@@ -463,6 +463,12 @@ fn undo(work: Work<'_>, about: &About) -> Result<()> {
 
 /// The volumes go on with their overlays, but nothing is promised of what they held before.
 fn without_snapshot(work: Work<'_>, about: &About) -> Result<()> {
+    for disk in &about.disks {
+        // What counts is that nobody writes to it any more; that it is not on disk is known.
+        if let Err(error) = work.cloud.layers.seal(&disk.old, Writer::Alive) {
+            tracing::debug!(layer = %disk.old, %error, "the layer stays as it is");
+        }
+    }
     work.finish(|tx| {
         move_volumes(tx, about)?;
         withdraw(tx, about)

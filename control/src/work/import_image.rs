@@ -132,7 +132,7 @@ impl Cloud {
         work.finish(|tx| {
             layers::change(tx, &about.layer, &[LayerState::Creating], LayerState::Sealed)?;
             tx.execute(
-                "UPDATE layers SET size = $2 WHERE id = $1",
+                "UPDATE layers SET size = ?2 WHERE id = ?1",
                 params![about.layer, size],
             )?;
             snapshots::complete(tx, &about.snapshot, &about.layer)?;

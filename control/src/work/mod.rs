@@ -48,8 +48,27 @@ use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to let go of the locks of a process that is gone: it holds them for a moment longer if
+/// somebody looked at the process's files, or if it was about to start a program.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+
+/// How often a lock is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// Whether the process that took a lock last is gone.
+fn is_held_by_the_dead(lock: &File) -> bool {
+    let mut text = [0u8; 20];
+    let read = lock.read_at(&mut text, 0).unwrap_or(0);
+    let pid = text
+        .get(..read)
+        .and_then(|text| std::str::from_utf8(text).ok())
+        .map(str::trim);
+    pid.is_some_and(|pid| !pid.is_empty() && !Path::new("/proc").join(pid).exists())
+}
 
 /// The lock of an operation: whoever has it is the one that is at work on it.
 #[derive(Debug)]
@@ -67,16 +86,28 @@ impl Hold {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .mode(0o600)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
             .open(&path)
             .map_err(locking)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Hold { path, _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(locking(error.into())),
+        let deadline = Instant::now() + LAST_BREATH;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK)
+                    if is_held_by_the_dead(&file) && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(locking(error.into())),
+            }
         }
+        // For the next one that finds the lock taken. That it cannot be written (a full disk) costs little.
+        let _ = file.write_all_at(format!("{:<20}", std::process::id()).as_bytes(), 0);
+        Ok(Some(Hold { path, _file: file }))
     }
 
     /// Lets go of the lock of an operation that is no more. The id is never used again, so nobody can be waiting for
@@ -144,7 +175,7 @@ impl<'c> Work<'c> {
     pub(crate) fn finish(self, result: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
         self.cloud.catalog.write(|tx| {
             result(tx)?;
-            operations::finish(tx, &self.id)
+            operations::finish(tx, &self.id, self.cloud.region.as_str())
         })?;
         self.hold.release();
         Ok(())

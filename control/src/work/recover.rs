@@ -13,7 +13,6 @@ pub(crate) fn run(cloud: &Cloud) -> Result<Vec<String>> {
         .catalog
         .read(|tx| operations::all(tx, &cloud.host, cloud.region.as_str()))?;
     let mut notices = Vec::new();
-    let mut found = false;
     for operation in all {
         // A lock that can be had may also mean that the work was finished since it was listed.
         let Some(hold) = Hold::take(cloud, &operation.id)? else {
@@ -23,7 +22,6 @@ pub(crate) fn run(cloud: &Cloud) -> Result<Vec<String>> {
             hold.release();
             continue;
         };
-        found = true;
         match resume(cloud, &operation, hold) {
             Ok(notice) => notices.extend(notice),
             Err(error) => notices.push(format!(
@@ -32,9 +30,7 @@ pub(crate) fn run(cloud: &Cloud) -> Result<Vec<String>> {
             )),
         }
     }
-    if found {
-        collect::sweep(cloud)?;
-    }
+    collect::sweep(cloud)?;
     Ok(notices)
 }
 

@@ -46,11 +46,13 @@ pub(super) struct About {
     pub(super) instances: Vec<InstanceId>,
     #[serde(default)]
     pub(super) session: Option<OperationId>,
+    #[serde(default)]
+    reservation: Option<ReservationId>,
 }
 
 /// What the transaction came to.
 enum Reserved {
-    New(About, ReservationId),
+    New(About),
     /// The client token was used before, for this.
     Known(ReservationId),
 }
@@ -67,21 +69,21 @@ impl Cloud {
         let mut known = None;
         let begun = Work::begin(self, KIND, |tx, id| {
             match reserve(self, tx, id, &request, kind, session.as_ref().map(|(id, _)| id))? {
-                Reserved::New(about, reservation) => Ok((about, reservation)),
+                Reserved::New(about) => Ok(about),
                 Reserved::Known(reservation) => {
                     known = Some(reservation);
                     Err(Error::new(Code::InternalError, "the client token is known"))
                 }
             }
         });
-        let (work, about, reservation) = match (begun, known) {
+        let (work, about) = match (begun, known) {
             (_, Some(reservation)) => {
                 if let Some((_, hold)) = session {
                     hold.release();
                 }
                 return Ok(Reply::new(self.describe_reservation(&reservation)?));
             }
-            (Ok((work, (about, reservation))), None) => (work, about, reservation),
+            (Ok(begun), None) => begun,
             (Err(error), None) => {
                 if let Some((_, hold)) = session {
                     hold.release();
@@ -89,19 +91,29 @@ impl Cloud {
                 return Err(error);
             }
         };
+        crash_point!("run_instances.after_reservation");
+        if let Err(error) = carry_out(self, &request, &about) {
+            undo(work, &about, &ending::server_error(&error))?;
+            if let Some((_, hold)) = session {
+                hold.release();
+            }
+            return Err(error);
+        }
+        work.finish(|tx| settle(tx, &about))?;
         if let Some((_, hold)) = session
             && let Ok(mut sessions) = self.sessions.lock()
         {
             sessions.push(hold);
         }
-        crash_point!("run_instances.after_reservation");
-        if let Err(error) = carry_out(self, &request, &about) {
-            undo(work, &about, &ending::server_error(&error))?;
-            return Err(error);
-        }
-        work.finish(|tx| settle(tx, &about))?;
         crash_point!("run_instances.after_running");
-        Ok(Reply::new(self.describe_reservation(&reservation)?))
+        let reservation = about
+            .reservation
+            .as_ref()
+            .map(|id| self.describe_reservation(id))
+            .transpose()?;
+        reservation
+            .map(Reply::new)
+            .ok_or_else(|| Error::new(Code::InternalError, "the launch has no reservation"))
     }
 
     fn open_session(&self) -> Result<(OperationId, Hold)> {
@@ -224,6 +236,7 @@ fn reserve(
         let about = About {
             instances: launched.clone(),
             session: None,
+            reservation: None,
         };
         let new = Operation {
             id: id.clone(),
@@ -236,13 +249,11 @@ fn reserve(
         };
         operations::insert(db, &new)?;
     }
-    Ok(Reserved::New(
-        About {
-            instances: launched,
-            session: session.cloned(),
-        },
-        reservation.id,
-    ))
+    Ok(Reserved::New(About {
+        instances: launched,
+        session: session.cloned(),
+        reservation: Some(reservation.id),
+    }))
 }
 
 /// What a client token stands for.
@@ -420,6 +431,7 @@ fn undo(work: Work<'_>, about: &About, reason: &crate::image::StateReason) -> Re
     let cloud = work.cloud;
     for instance in &about.instances {
         cloud.machines.kill(&cloud.instance_directory(instance))?;
+        launch::remove_folder(cloud, instance)?;
     }
     work.finish(|tx| {
         for instance in &about.instances {
@@ -427,13 +439,10 @@ fn undo(work: Work<'_>, about: &About, reason: &crate::image::StateReason) -> Re
             launch::undo(cloud, tx, &row, reason)?;
         }
         match &about.session {
-            Some(session) => operations::finish(tx, session),
+            Some(session) => operations::finish(tx, session, cloud.region.as_str()),
             None => Ok(()),
         }
     })?;
-    for instance in &about.instances {
-        launch::remove_folder(cloud, instance)?;
-    }
     super::collect::sweep(cloud)
 }
 

@@ -2,9 +2,9 @@
 //!
 //! `shutting-down` is recorded first; from then on there is no way back, and whoever finds the work cut short goes on
 //! with it. A guest whose volumes all go with it is killed: nobody will read what it might still write. One with a
-//! volume that stays is ended cleanly first. Then, in one transaction, the volumes that go are forgotten, those that
-//! stay are detached (`available`), and the instance is `terminated`: known for an hour. Folder and layers are removed
-//! afterwards; what a crash leaves of them belongs to nothing any more, and goes with the next collection.
+//! volume that stays is ended cleanly first. The folder is removed; then, in one transaction, the volumes that go are
+//! forgotten and their layers condemned, those that stay are detached (`available`), and the instance is `terminated`:
+//! known for an hour. The files of the layers are removed afterwards, by this command or by the next.
 
 use super::stop::at_once;
 use super::{Work, collect, ending, launch};
@@ -94,6 +94,7 @@ fn finish(work: Work<'_>, id: &InstanceId) -> Result<Option<String>> {
     };
     let warning = ending::end(cloud, id, ending)?;
     crash_point!("terminate.after_end");
+    launch::remove_folder(cloud, id)?;
     work.finish(|tx| {
         for disk in &disks {
             if stays(disk) {
@@ -108,7 +109,6 @@ fn finish(work: Work<'_>, id: &InstanceId) -> Result<Option<String>> {
         instances::change(tx, id, &from, InstanceState::Terminated, Some(&reason)).map(drop)
     })?;
     crash_point!("terminate.after_commit");
-    launch::remove_folder(cloud, id)?;
     let warn = ending != Ending::Force;
     Ok(warning.filter(|_| warn))
 }

@@ -1,0 +1,351 @@
+//! A command killed at each of its steps: what it was about has happened or it has not, never half of it, and the next
+//! command finds nothing left over.
+
+use super::*;
+use crate::OnShutdown;
+use crate::instance::{StopInstances, Waiting};
+use crate::{Code, CreateSnapshot, DeregisterImage, DescribeImages, Lifetime, OnDeregister};
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+const HOME: &str = "KILN_TEST_HOME";
+const SCENARIO: &str = "KILN_TEST_SCENARIO";
+const POINT: &str = "KILN_CRASH_POINT";
+
+/// What the command does that is killed; the points at which it can be.
+const SCENARIOS: &[(&str, &[&str])] = &[
+    (
+        "import",
+        &[
+            "import_image.after_intent",
+            "import_image.after_copy",
+            "import_image.after_seal",
+        ],
+    ),
+    (
+        "run",
+        &[
+            "run_instances.after_reservation",
+            "run_instances.after_folder",
+            "run_instances.after_overlays",
+            "run_instances.after_attach",
+            "run_instances.after_spawn",
+            "run_instances.after_running",
+        ],
+    ),
+    (
+        "run --rm",
+        &[
+            "run_instances.after_reservation",
+            "run_instances.after_spawn",
+            "run_instances.after_running",
+        ],
+    ),
+    (
+        "bake live",
+        &[
+            "create_image.after_intent",
+            "create_image.after_overlays",
+            "create_image.before_freeze",
+            "create_image.after_freeze",
+            "create_image.after_seal",
+            "create_image.after_commit",
+        ],
+    ),
+    (
+        "bake with reboot",
+        &[
+            "create_image.after_intent",
+            "create_image.after_ending",
+            "create_image.after_overlays",
+            "create_image.before_freeze",
+            "create_image.after_freeze",
+            "create_image.after_seal",
+            "create_image.after_commit",
+            "create_image.after_restart",
+        ],
+    ),
+    (
+        "bake stopped",
+        &[
+            "create_image.after_intent",
+            "create_image.after_overlays",
+            "create_image.after_seal",
+        ],
+    ),
+    (
+        "snapshot",
+        &[
+            "create_image.after_overlays",
+            "create_image.after_freeze",
+            "create_image.after_commit",
+        ],
+    ),
+    ("start", &["start.after_claim", "start.after_spawn"]),
+    ("stop", &["stop.after_claim", "stop.after_end"]),
+    ("stop --no-wait", &["stop.after_asking"]),
+    (
+        "terminate",
+        &[
+            "terminate.after_claim",
+            "terminate.after_end",
+            "terminate.after_volumes",
+            "terminate.after_commit",
+            "collect.after_condemning",
+            "collect.after_removing",
+        ],
+    ),
+];
+
+/// What the killed command finds: a running instance, a stopped one, an image.
+fn prepare(home: &Home) -> (Cloud, InstanceId, InstanceId) {
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    let mut request = RunInstances::of("base");
+    request.tags = named("runs");
+    let runs = cloud
+        .run_instances(request)
+        .unwrap()
+        .document
+        .instances
+        .remove(0)
+        .instance_id;
+    let runs = InstanceId::parse(&runs).unwrap();
+    home.machines
+        .guest_writes(&cloud.instance_directory(&runs), 0, 1 << 20, &[b'1'; 512]);
+    let mut request = RunInstances::of("base");
+    request.tags = named("stands");
+    let stands = cloud
+        .run_instances(request)
+        .unwrap()
+        .document
+        .instances
+        .remove(0)
+        .instance_id;
+    let stands = InstanceId::parse(&stands).unwrap();
+    cloud.stop_instances(stop("stands", Waiting::UntilDone)).unwrap();
+    (cloud, runs, stands)
+}
+
+fn stop(name: &str, waiting: Waiting) -> StopInstances {
+    StopInstances {
+        instances: vec![name.to_owned()],
+        waiting,
+        ..StopInstances::default()
+    }
+}
+
+/// Does what a scenario is about; `Err` if Kiln says no.
+fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
+    let bake = |name: &str, reboot| CreateImage {
+        instance: name.to_owned(),
+        ..super::bake(&any(), "new", reboot)
+    };
+    match scenario {
+        "import" => drop(import(cloud, "new")),
+        "run" | "run --rm" => {
+            let mut request = RunInstances::of("base");
+            request.count = 2;
+            if scenario == "run --rm" {
+                request.count = 1;
+                request.lifetime = Lifetime::Session;
+                request.on_shutdown = OnShutdown::Terminate;
+            }
+            cloud.run_instances(request)?;
+        }
+        "bake live" => drop(cloud.create_image(bake("runs", Reboot::No))?),
+        "bake with reboot" => drop(cloud.create_image(bake("runs", Reboot::Yes))?),
+        "bake stopped" => drop(cloud.create_image(bake("stands", Reboot::Yes))?),
+        "snapshot" => {
+            let id = cloud.resolve_instance("runs")?;
+            let volume = instance(cloud, &id).block_device_mappings[0]
+                .ebs
+                .volume_id
+                .clone();
+            cloud.create_snapshot(CreateSnapshot {
+                volume,
+                description: None,
+                tags: Vec::new(),
+            })?;
+        }
+        "start" => drop(cloud.start_instances(&["stands".to_owned()])?),
+        "stop" => drop(cloud.stop_instances(stop("runs", Waiting::UntilDone))?),
+        "stop --no-wait" => drop(cloud.stop_instances(stop("runs", Waiting::No))?),
+        "terminate" => drop(cloud.terminate_instances(&["runs".to_owned()])?),
+        other => panic!("{other}"),
+    }
+    Ok(())
+}
+
+fn any() -> InstanceId {
+    InstanceId::parse("i-00000000000000000").unwrap()
+}
+
+/// The command that is killed: the test program started anew, for this one test.
+#[test]
+fn the_command_that_is_killed() {
+    let (Some(home), Ok(scenario)) = (std::env::var_os(HOME), std::env::var(SCENARIO)) else {
+        return;
+    };
+    let mut options = Options::new(home);
+    options.memory = Some(Bytes(64 << 30));
+    let cloud = Cloud::open_with(options, Arc::new(StandIns::default())).unwrap();
+    act(&cloud, &scenario).unwrap();
+}
+
+fn killed_at(home: &Home, scenario: &str, point: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "tests::crashes::the_command_that_is_killed",
+            "--nocapture",
+        ])
+        .env(HOME, home.path())
+        .env(SCENARIO, scenario)
+        .env(POINT, point)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        output.status.signal(),
+        Some(9),
+        "{scenario} did not come to {point}: {text}"
+    );
+}
+
+#[test]
+fn hazard_a_command_killed_at_any_step_leaves_before_or_after_and_nothing_over() {
+    for (scenario, points) in SCENARIOS {
+        for point in *points {
+            let home = Home::new();
+            let (cloud, runs, stands) = prepare(&home);
+            drop(cloud);
+            killed_at(&home, scenario, point);
+
+            let cloud = home.cloud();
+            let context = format!("{scenario} killed at {point}: {:?}", cloud.notices());
+            println!("{context}");
+            assert_whole(&cloud);
+            assert!(
+                home.cloud().notices().is_empty(),
+                "{context}: recovery is not done at once"
+            );
+            let states = [state(&cloud, &runs), state(&cloud, &stands)];
+            let right: &[[&str; 2]] = match *scenario {
+                "start" => &[["running", "running"], ["running", "stopped"]],
+                "stop" | "stop --no-wait" => &[
+                    ["running", "stopped"],
+                    ["stopping", "stopped"],
+                    ["stopped", "stopped"],
+                ],
+                "terminate" => &[["terminated", "stopped"]],
+                _ => &[["running", "stopped"]],
+            };
+            assert!(right.contains(&states), "{context}: {states:?}");
+            assert_images_are_whole(&cloud, &context);
+            assert_guests_are_as_launched(&cloud, scenario, &context);
+            assert_can_be_done_again(&cloud, scenario, &context);
+            drop(cloud);
+            assert_whole(&home.cloud());
+        }
+    }
+}
+
+/// An image is there with all it should hold, and can be launched, or it is not there.
+fn assert_images_are_whole(cloud: &Cloud, context: &str) {
+    for image in cloud.describe_images(DescribeImages::default()).unwrap().images {
+        assert_eq!(image.state.as_str(), "available", "{context}");
+        assert_eq!(content(cloud, &image.image_id, 0, 4), b"from", "{context}");
+        if image.source_instance_id.is_some() {
+            let expected = if context.starts_with("bake stopped") {
+                [0; 512]
+            } else {
+                [b'1'; 512]
+            };
+            assert_eq!(
+                content(cloud, &image.image_id, 1 << 20, 512),
+                expected,
+                "{context}"
+            );
+        }
+        let id = run(cloud, &image.image_id);
+        cloud.terminate_instances(&[id.to_string()]).unwrap();
+    }
+}
+
+/// Of a launch, all instances run or none does; of a session, none.
+fn assert_guests_are_as_launched(cloud: &Cloud, scenario: &str, context: &str) {
+    let all = cloud.describe_instances(DescribeInstances::default()).unwrap();
+    for reservation in all.reservations {
+        let states: BTreeSet<&str> = reservation
+            .instances
+            .iter()
+            .map(|one| one.state.name.as_str())
+            .collect();
+        assert_eq!(states.len(), 1, "{context}: {states:?}");
+        let is_new = name_of_first(&reservation).is_none();
+        if is_new && scenario == "run --rm" {
+            assert_eq!(states, BTreeSet::from(["terminated"]), "{context}");
+        }
+        for one in &reservation.instances {
+            let dir = cloud.home.join("instances").join(&one.instance_id);
+            assert_eq!(dir.exists(), one.state.name.as_str() != "terminated", "{context}");
+        }
+    }
+}
+
+fn name_of_first(reservation: &crate::Reservation) -> Option<&str> {
+    crate::name_of(&reservation.instances.first()?.tags)
+}
+
+fn assert_can_be_done_again(cloud: &Cloud, scenario: &str, context: &str) {
+    if cloud.resolve_image("new").is_ok() {
+        let request = DeregisterImage {
+            image: "new".to_owned(),
+            snapshots: OnDeregister::DeleteSnapshots,
+        };
+        cloud.deregister_image(request).unwrap();
+    }
+    match act(cloud, scenario) {
+        Ok(()) => {}
+        // What has been terminated cannot be terminated by its name again.
+        Err(error) => assert_eq!(
+            error.code(),
+            Code::InvalidInstanceIdNotFound,
+            "{context}: {error}"
+        ),
+    }
+}
+
+#[test]
+fn every_crash_point_is_tried() {
+    let tried: BTreeSet<&str> = SCENARIOS
+        .iter()
+        .flat_map(|(_, points)| points.iter().copied())
+        .collect();
+    let known: BTreeSet<&str> = crate::CRASH_POINTS.iter().copied().collect();
+    assert_eq!(tried, known);
+}
+
+#[test]
+fn a_machine_that_died_with_the_command_that_froze_it_goes_on_from_its_overlay() {
+    for point in ["create_image.before_freeze", "create_image.after_freeze"] {
+        let home = Home::new();
+        let (cloud, runs, _) = prepare(&home);
+        drop(cloud);
+        killed_at(&home, "bake live", point);
+        home.kill_machine(&runs, kiln_vmm::client::ExitReason::HostLost);
+        let cloud = home.cloud();
+        assert_whole(&cloud);
+        assert_eq!(state(&cloud, &runs), "stopped");
+        assert_eq!(content(&cloud, "new", 1 << 20, 512), [b'1'; 512], "{point}");
+        cloud.start_instances(&[runs.to_string()]).unwrap();
+        home.machines
+            .guest_writes(&cloud.instance_directory(&runs), 0, 1 << 20, &[b'2'; 512]);
+        assert_eq!(content(&cloud, "new", 1 << 20, 512), [b'1'; 512], "{point}");
+        cloud.create_image(bake(&runs, "newer", Reboot::No)).unwrap();
+        assert_eq!(content(&cloud, "newer", 1 << 20, 512), [b'2'; 512], "{point}");
+        assert_whole(&cloud);
+    }
+}

@@ -1,0 +1,238 @@
+//! How instances end, and begin again.
+
+use super::*;
+use crate::OnShutdown;
+use crate::instance::{Ending, StopInstances, Waiting};
+use crate::{Code, DescribeVolumes, Lifetime};
+use kiln_vmm::client::ExitReason;
+
+fn stop(id: &InstanceId, ending: Ending) -> StopInstances {
+    StopInstances {
+        instances: vec![id.to_string()],
+        ending,
+        waiting: Waiting::UntilDone,
+    }
+}
+
+const SOON: Ending = Ending::Clean(Duration::from_millis(60));
+
+fn started() -> (Home, Cloud, InstanceId) {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    let id = run(&cloud, "base");
+    home.asked();
+    (home, cloud, id)
+}
+
+#[test]
+fn a_guest_with_an_agent_is_stopped_cleanly_and_started_again_with_its_disk() {
+    let (home, cloud, id) = started();
+    let before = instance(&cloud, &id).block_device_mappings[0]
+        .ebs
+        .volume_id
+        .clone();
+    let reply = cloud.stop_instances(stop(&id, SOON)).unwrap();
+    assert_eq!(reply.warnings, Vec::<String>::new());
+    let change = &reply.document.stopping_instances[0];
+    assert_eq!((change.previous_state.code, change.current_state.code), (16, 80));
+    assert_eq!(home.asked(), ["agent"]);
+    let seen = instance(&cloud, &id);
+    assert_eq!(seen.state_reason.unwrap().code, "Client.UserInitiatedShutdown");
+    assert!(
+        seen.state_transition_reason.starts_with("User initiated ("),
+        "{}",
+        seen.state_transition_reason
+    );
+    cloud.start_instances(&[id.to_string()]).unwrap();
+    assert_eq!(
+        instance(&cloud, &id).block_device_mappings[0].ebs.volume_id,
+        before
+    );
+    assert_eq!(state(&cloud, &id), "running");
+}
+
+#[test]
+fn a_guest_without_an_agent_is_stopped_by_the_power_button() {
+    let (home, cloud, id) = started();
+    home.guests(Guests::MindTheButton);
+    let reply = cloud.stop_instances(stop(&id, SOON)).unwrap();
+    assert_eq!(reply.warnings, Vec::<String>::new());
+    assert_eq!(home.asked(), ["agent", "button"]);
+}
+
+#[test]
+fn hazard_a_guest_that_ignores_everything_ends_by_the_deadline_and_that_is_said() {
+    let (home, cloud, id) = started();
+    home.guests(Guests::Ignore);
+    let reply = cloud.stop_instances(stop(&id, SOON)).unwrap();
+    assert!(
+        reply.warnings[0].contains("ended by force"),
+        "{:?}",
+        reply.warnings
+    );
+    assert_eq!(home.asked().last(), Some(&"kill"));
+    assert_eq!(state(&cloud, &id), "stopped");
+}
+
+#[test]
+fn stopping_what_is_stopped_and_starting_what_runs_are_no_errors() {
+    let (_home, cloud, id) = started();
+    cloud.start_instances(&[id.to_string()]).unwrap();
+    cloud.stop_instances(stop(&id, SOON)).unwrap();
+    let change = cloud
+        .stop_instances(stop(&id, SOON))
+        .unwrap()
+        .document
+        .stopping_instances
+        .remove(0);
+    assert_eq!(change.previous_state.code, 80);
+    cloud.terminate_instances(&[id.to_string()]).unwrap();
+    cloud.terminate_instances(&[id.to_string()]).unwrap();
+    let error = cloud.start_instances(&[id.to_string()]).unwrap_err();
+    assert_eq!(error.code(), Code::IncorrectInstanceState);
+}
+
+#[test]
+fn a_machine_that_died_shows_as_stopped_with_the_reason_and_can_be_started() {
+    for (reason, code) in [
+        (ExitReason::VmmError, "Server.InternalError"),
+        (ExitReason::Killed, "Server.InternalError"),
+        (ExitReason::HostLost, "Server.InternalError"),
+        (ExitReason::GuestCrash, "Client.InternalError"),
+        (ExitReason::Shutdown, "Client.InstanceInitiatedShutdown"),
+    ] {
+        let (home, cloud, id) = started();
+        home.kill_machine(&id, reason);
+        let seen = instance(&cloud, &id);
+        assert_eq!(seen.state.name.as_str(), "stopped");
+        assert_eq!(seen.state_reason.unwrap().code, code, "{reason:?}");
+        cloud.start_instances(&[id.to_string()]).unwrap();
+        assert_eq!(state(&cloud, &id), "running");
+        assert_eq!(instance(&cloud, &id).state_reason, None);
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_instance_stopped_with_the_reason() {
+    let (home, cloud, id) = started();
+    cloud.stop_instances(stop(&id, SOON)).unwrap();
+    home.guests(Guests::DoNotStart);
+    cloud.start_instances(&[id.to_string()]).unwrap_err();
+    let seen = instance(&cloud, &id);
+    assert_eq!(seen.state.name.as_str(), "stopped");
+    assert!(seen.state_reason.unwrap().message.contains("no menu"));
+    assert_whole(&cloud);
+}
+
+#[test]
+fn a_reboot_is_a_reset_that_the_agent_makes_or_the_deadline() {
+    let (home, cloud, id) = started();
+    cloud.reboot_instances(&[id.to_string()], SOON).unwrap();
+    assert_eq!(home.asked(), ["agent"]);
+    home.guests(Guests::MindTheButton);
+    cloud.reboot_instances(&[id.to_string()], SOON).unwrap();
+    assert!(home.asked().ends_with(&["button", "spawn"]));
+    home.guests(Guests::Ignore);
+    let reply = cloud.reboot_instances(&[id.to_string()], SOON).unwrap();
+    assert!(reply.warnings[0].contains("by force"), "{:?}", reply.warnings);
+    assert_eq!(state(&cloud, &id), "running");
+    assert_whole(&cloud);
+}
+
+#[test]
+fn a_terminated_instance_takes_its_disks_with_it_and_is_known_for_an_hour() {
+    let (_home, cloud, id) = started();
+    cloud.terminate_instances(&[id.to_string()]).unwrap();
+    assert_eq!(state(&cloud, &id), "terminated");
+    assert!(
+        cloud
+            .describe_volumes(DescribeVolumes::default())
+            .unwrap()
+            .volumes
+            .is_empty()
+    );
+    assert!(!cloud.instance_directory(&id).exists());
+    cloud
+        .catalog
+        .write(|tx| {
+            tx.execute(
+                "UPDATE instances SET terminated = terminated - 3600 * 1000 - 1",
+                [],
+            )?;
+            Ok(())
+        })
+        .unwrap();
+    assert!(
+        cloud
+            .describe_instances(DescribeInstances::default())
+            .unwrap()
+            .reservations
+            .is_empty()
+    );
+    assert_whole(&cloud);
+}
+
+#[test]
+fn a_stop_without_waiting_is_seen_to_be_done_later() {
+    let (home, cloud, id) = started();
+    home.guests(Guests::Ignore);
+    let request = StopInstances {
+        waiting: Waiting::No,
+        ..stop(&id, SOON)
+    };
+    cloud.stop_instances(request).unwrap();
+    assert_eq!(state(&cloud, &id), "stopping");
+    home.kill_machine(&id, ExitReason::Shutdown);
+    let seen = instance(&cloud, &id);
+    assert_eq!(seen.state.name.as_str(), "stopped");
+    assert_eq!(seen.state_reason.unwrap().code, "Client.UserInitiatedShutdown");
+}
+
+#[test]
+fn an_instance_that_is_to_go_when_it_stops_is_terminated_by_a_stop() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    let mut request = RunInstances::of("base");
+    request.on_shutdown = OnShutdown::Terminate;
+    let id = cloud
+        .run_instances(request)
+        .unwrap()
+        .document
+        .instances
+        .remove(0)
+        .instance_id;
+    let id = InstanceId::parse(&id).unwrap();
+    cloud.stop_instances(stop(&id, SOON)).unwrap();
+    assert_eq!(state(&cloud, &id), "terminated");
+    assert_whole(&cloud);
+}
+
+#[test]
+fn an_instance_of_a_session_goes_with_its_command() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    let mut request = RunInstances::of("base");
+    request.lifetime = Lifetime::Session;
+    let id = cloud
+        .run_instances(request)
+        .unwrap()
+        .document
+        .instances
+        .remove(0)
+        .instance_id;
+    let id = InstanceId::parse(&id).unwrap();
+    // Another command leaves it alone while this one lives.
+    assert_eq!(state(&home.cloud(), &id), "running");
+    drop(cloud);
+    let next = home.cloud();
+    assert_eq!(state(&next, &id), "terminated");
+    assert!(
+        next.notices()[0].contains("outlived its command"),
+        "{:?}",
+        next.notices()
+    );
+    assert_whole(&next);
+}

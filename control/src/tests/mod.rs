@@ -1,0 +1,157 @@
+//! Behaviour that crosses the modules of this crate: a file a behaviour, over a real catalogue and a real store.
+
+mod baking;
+mod check;
+mod concurrency;
+mod crashes;
+mod ending;
+mod launching;
+mod names;
+mod real_machines;
+mod stand_in;
+mod states;
+
+use crate::cloud::Options;
+use crate::image::{CreateImage, ImportImage, OnTermination, Reboot};
+use crate::instance::{Instance, RunInstances};
+use crate::{Bytes, Cloud, DescribeInstances, InstanceId, Tag};
+use stand_in::{Guests, StandIns};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A home of its own, gone at the end.
+struct Home {
+    folder: tempfile::TempDir,
+    machines: Arc<StandIns>,
+}
+
+/// The size of the disks in these tests.
+const SIZE: u64 = 4 << 20;
+
+impl Home {
+    fn new() -> Home {
+        Home {
+            folder: tempfile::tempdir().unwrap(),
+            machines: Arc::default(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options::new(self.path());
+        options.memory = Some(Bytes(64 << 30));
+        options
+    }
+
+    fn cloud(&self) -> Cloud {
+        Cloud::open_with(self.options(), self.machines.clone()).unwrap()
+    }
+
+    fn guests(&self, guests: Guests) {
+        *self.machines.guests.lock().unwrap() = guests;
+    }
+
+    fn asked(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.machines.asked.lock().unwrap())
+    }
+
+    /// Ends a machine as if it had died.
+    fn kill_machine(&self, id: &InstanceId, reason: kiln_vmm::client::ExitReason) {
+        self.machines
+            .end(&self.path().join("instances").join(id.as_str()), reason);
+    }
+}
+
+/// A raw disk with a text at its beginning.
+fn disk_file(text: &[u8]) -> std::fs::File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text).unwrap();
+    file.set_len(SIZE).unwrap();
+    file
+}
+
+fn import(cloud: &Cloud, name: &str) -> String {
+    let request = ImportImage {
+        source: disk_file(b"from the base image"),
+        source_name: "base.raw".to_owned(),
+        name: name.to_owned(),
+        description: None,
+        virtualization: None,
+        tags: Vec::new(),
+        progress: None,
+    };
+    cloud.import_image(request).unwrap().document.image_id
+}
+
+fn run(cloud: &Cloud, image: &str) -> InstanceId {
+    let reservation = cloud.run_instances(RunInstances::of(image)).unwrap().document;
+    InstanceId::parse(&reservation.instances[0].instance_id).unwrap()
+}
+
+fn named(name: &str) -> Vec<Tag> {
+    vec![Tag::new(Tag::NAME, name).unwrap()]
+}
+
+fn bake(instance: &InstanceId, name: &str, reboot: Reboot) -> CreateImage {
+    CreateImage {
+        instance: instance.to_string(),
+        name: name.to_owned(),
+        description: None,
+        reboot,
+        volumes: OnTermination::Delete,
+        tags: Vec::new(),
+        timeout: Duration::from_secs(5),
+    }
+}
+
+fn instance(cloud: &Cloud, id: &InstanceId) -> Instance {
+    let request = DescribeInstances {
+        instances: vec![id.to_string()],
+        filters: Vec::new(),
+    };
+    let reservations = cloud.describe_instances(request).unwrap().reservations;
+    reservations[0].instances[0].clone()
+}
+
+fn state(cloud: &Cloud, id: &InstanceId) -> &'static str {
+    instance(cloud, id).state.name.as_str()
+}
+
+/// The beginning of an image's root disk.
+fn content(cloud: &Cloud, image: &str, offset: u64, len: usize) -> Vec<u8> {
+    let target = tempfile::tempfile().unwrap();
+    let request = crate::ExportImage {
+        image: image.to_owned(),
+        target: target.try_clone().unwrap(),
+        format: crate::ExportFormat::Raw,
+        progress: None,
+    };
+    cloud.export_image(request).unwrap();
+    let mut bytes = vec![0; len];
+    target.read_exact_at(&mut bytes, offset).unwrap();
+    bytes
+}
+
+/// Nothing is wrong, nothing is left over: catalogue, store and folders name the same things.
+fn assert_whole(cloud: &Cloud) {
+    let findings = cloud.check().unwrap();
+    assert_eq!(findings.findings, vec![], "the check found something");
+    let collected = cloud.collect().unwrap();
+    assert_eq!(collected.layers, Vec::<String>::new(), "something was left over");
+    let operations: i64 = cloud
+        .catalog
+        .read(|tx| Ok(tx.query_row("SELECT count(*) FROM operations", [], |row| row.get(0))?))
+        .unwrap();
+    assert_eq!(operations, 0, "work is left over");
+    let locks: Vec<_> = std::fs::read_dir(cloud.home.join("operations"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(locks, Vec::<std::ffi::OsString>::new(), "locks are left over");
+}

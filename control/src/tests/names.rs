@@ -1,0 +1,131 @@
+//! Whose image a name means.
+
+use super::*;
+use crate::{Code, DescribeImages, Owner};
+
+/// A second account of a home.
+fn stranger(home: &Home) -> Cloud {
+    let cloud = home.cloud();
+    cloud
+        .catalog
+        .write(|tx| {
+            tx.execute(
+                "INSERT OR IGNORE INTO accounts (id, name, created) VALUES ('999999999999', 'stranger', 0)",
+                [],
+            )?;
+            Ok(())
+        })
+        .unwrap();
+    let mut options = home.options();
+    options.account = Some("stranger".to_owned());
+    Cloud::open_with(options, home.machines.clone()).unwrap()
+}
+
+#[test]
+fn hazard_a_strangers_image_of_a_well_known_name_is_never_launched() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    let own = import(&cloud, "debian-12");
+    let theirs = import(&stranger(&home), "debian-12");
+    let only_theirs = import(&stranger(&home), "debian-13");
+
+    let id = run(&cloud, "debian-12");
+    assert_eq!(instance(&cloud, &id).image_id, own);
+    for text in ["debian-13", &only_theirs, &theirs] {
+        let error = cloud.run_instances(RunInstances::of(text)).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidAmiIdNotFound, "{text}");
+    }
+    for owners in [vec![], vec![Owner::Own], vec![Owner::Kiln], vec![Owner::Anyone]] {
+        let request = DescribeImages {
+            owners,
+            ..DescribeImages::default()
+        };
+        let images = cloud.describe_images(request).unwrap().images;
+        assert!(images.iter().all(|image| image.image_id == own), "{images:?}");
+    }
+}
+
+#[test]
+fn a_name_is_unique_in_its_account_until_its_image_is_deregistered() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    let first = import(&cloud, "base");
+    let id = run(&cloud, "base");
+    let error = cloud.create_image(bake(&id, "base", Reboot::No)).unwrap_err();
+    assert_eq!(error.code(), Code::InvalidAmiNameDuplicate);
+    assert!(error.to_string().contains(&first), "{error}");
+    let request = crate::DeregisterImage {
+        image: first,
+        snapshots: crate::OnDeregister::default(),
+    };
+    cloud.deregister_image(request).unwrap();
+    cloud.create_image(bake(&id, "base", Reboot::No)).unwrap();
+    assert_whole(&cloud);
+}
+
+#[test]
+fn regions_do_not_see_each_other() {
+    let home = Home::new();
+    import(&home.cloud(), "base");
+    let mut options = home.options();
+    options.region = crate::Region::parse("eu-west-1").unwrap();
+    let other = Cloud::open_with(options, home.machines.clone()).unwrap();
+    assert!(
+        other
+            .describe_images(DescribeImages::default())
+            .unwrap()
+            .images
+            .is_empty()
+    );
+    import(&other, "base");
+    run(&other, "base");
+    assert!(
+        home.cloud()
+            .describe_instances(DescribeInstances::default())
+            .unwrap()
+            .reservations
+            .is_empty()
+    );
+    assert_whole(&other);
+    assert_whole(&home.cloud());
+}
+
+#[test]
+fn two_homes_never_meet() {
+    let (one, other) = (Home::new(), Home::new());
+    import(&one.cloud(), "base");
+    assert!(
+        other
+            .cloud()
+            .describe_images(DescribeImages::default())
+            .unwrap()
+            .images
+            .is_empty()
+    );
+}
+
+#[test]
+fn tags_find_a_thing_by_its_name_whatever_it_is() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    let id = run(&cloud, "base");
+    cloud.create_tags(&[id.to_string()], &named("web")).unwrap();
+    cloud
+        .create_tags(
+            &["web".to_owned(), "base".to_owned()],
+            &[Tag::parse("team=blue").unwrap()],
+        )
+        .unwrap();
+    assert_eq!(cloud.resolve_instance("web").unwrap(), id);
+    let filters = vec![crate::Filter::parse("tag:team=blue").unwrap()];
+    let request = DescribeImages {
+        filters,
+        ..DescribeImages::default()
+    };
+    assert_eq!(cloud.describe_images(request).unwrap().images.len(), 1);
+    let error = cloud
+        .create_tags(&["nothing".to_owned()], &named("x"))
+        .unwrap_err();
+    assert_eq!(error.code(), Code::InvalidId);
+}

@@ -1,0 +1,220 @@
+//! Machines that start no process: a file in the instance's folder says that one runs, and which file each of its disks
+//! writes to. What control does around machines can be tested with them in milliseconds, across the death of the
+//! process that does it. Real machines are in `real_machines`.
+
+use crate::supervisor::{Farewell, FreezeFailure, Heard, Machines};
+use crate::{Code, Error, Result};
+use kiln_imagefmt::{Access, Chain, Disk, Segment};
+use kiln_vmm::client::{
+    DiskStatus, ExitReason, ExitRecord, FileId, FreezeReply, FreezeRequest, Quiesce, RunState, Status,
+};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How guests behave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Guests {
+    /// They have an agent, which does what it is asked.
+    #[default]
+    Obey,
+    /// They have no agent, but mind the power button.
+    MindTheButton,
+    /// They have no agent and ignore the power button.
+    Ignore,
+    /// They do not start.
+    DoNotStart,
+    /// Their disks cannot be frozen.
+    DoNotFreeze,
+    /// Their machine dies while their disks are frozen.
+    DieFrozen,
+    /// Their disks are swapped, but the old files cannot be synced.
+    DoNotSync,
+}
+
+/// What the file says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Running {
+    disks: Vec<(String, PathBuf)>,
+    resets: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct StandIns {
+    pub(super) guests: Mutex<Guests>,
+    /// What was asked of the machines, in order.
+    pub(super) asked: Mutex<Vec<&'static str>>,
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("running")
+}
+
+fn read(dir: &Path) -> Result<Running> {
+    let text = std::fs::read(file(dir)).map_err(|error| Error::internal("no machine answers", error))?;
+    Ok(serde_json::from_slice(&text).unwrap())
+}
+
+fn write(dir: &Path, running: &Running) {
+    std::fs::write(file(dir), serde_json::to_vec(running).unwrap()).unwrap();
+}
+
+impl StandIns {
+    fn ask(&self, what: &'static str) -> Guests {
+        self.asked.lock().unwrap().push(what);
+        *self.guests.lock().unwrap()
+    }
+
+    /// The machine is gone, for a reason.
+    pub(super) fn end(&self, dir: &Path, reason: ExitReason) {
+        let record = ExitRecord::now(reason, "as the test would have it", 0);
+        std::fs::write(dir.join("exit.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+        std::fs::remove_file(file(dir)).unwrap();
+    }
+
+    /// A guest writes to its n-th disk.
+    pub(super) fn guest_writes(&self, dir: &Path, disk: usize, offset: u64, text: &[u8]) {
+        let running = read(dir).unwrap();
+        let chain = Chain::open_path(&running.disks[disk].1, Access::ReadWrite).unwrap();
+        chain.write(offset, &[Segment::from_ref(text)]).unwrap();
+        chain.flush().unwrap();
+    }
+}
+
+impl Machines for StandIns {
+    fn spawn(&self, dir: &Path) -> Result<()> {
+        if self.ask("spawn") == Guests::DoNotStart {
+            return Err(Error::new(
+                Code::InvalidKernel,
+                "the machine did not start: no menu",
+            ));
+        }
+        let text = std::fs::read(dir.join("spec.json")).unwrap();
+        let spec: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let disks = spec["devices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|device| device["kind"] == "block");
+        let disks = disks
+            .map(|disk| {
+                (
+                    disk["id"].as_str().unwrap().to_owned(),
+                    PathBuf::from(disk["path"].as_str().unwrap()),
+                )
+            })
+            .collect();
+        let _ = std::fs::remove_file(dir.join("exit.json"));
+        write(dir, &Running { disks, resets: 0 });
+        Ok(())
+    }
+
+    fn is_running(&self, dir: &Path) -> Result<bool> {
+        Ok(file(dir).exists())
+    }
+
+    fn wait_exit(&self, dir: &Path, timeout: Duration) -> Result<Option<ExitRecord>> {
+        if self.is_running(dir)? {
+            std::thread::sleep(timeout.min(Duration::from_millis(2)));
+            return Ok(None);
+        }
+        let text = std::fs::read(dir.join("exit.json")).ok();
+        Ok(text.map(|text| serde_json::from_slice(&text).unwrap()))
+    }
+
+    fn status(&self, dir: &Path) -> Result<Status> {
+        let running = read(dir)?;
+        let top = |path: &Path| Some(FileId::of(File::open(path).unwrap()).unwrap());
+        let disks = running.disks.iter();
+        Ok(Status {
+            state: RunState::Running,
+            uptime_ms: 1,
+            resets: running.resets,
+            agent: !matches!(
+                *self.guests.lock().unwrap(),
+                Guests::Ignore | Guests::MindTheButton
+            ),
+            disks: disks
+                .map(|(id, path)| DiskStatus {
+                    id: id.clone(),
+                    top: top(path),
+                })
+                .collect(),
+            freezing: false,
+        })
+    }
+
+    fn ask_agent(&self, dir: &Path, farewell: Farewell) -> Heard {
+        if matches!(self.ask("agent"), Guests::Ignore | Guests::MindTheButton) {
+            return Heard::No;
+        }
+        match farewell {
+            Farewell::PowerOff => self.end(dir, ExitReason::Shutdown),
+            Farewell::Reboot => {
+                let mut running = read(dir).unwrap();
+                running.resets += 1;
+                write(dir, &running);
+            }
+        }
+        Heard::Yes
+    }
+
+    fn press_power_button(&self, dir: &Path) -> Result<()> {
+        if self.ask("button") != Guests::Ignore {
+            self.end(dir, ExitReason::Shutdown);
+        }
+        Ok(())
+    }
+
+    fn reset(&self, dir: &Path) -> Result<()> {
+        self.ask("reset");
+        let mut running = read(dir)?;
+        running.resets += 1;
+        write(dir, &running);
+        Ok(())
+    }
+
+    fn kill(&self, dir: &Path) -> Result<Option<ExitRecord>> {
+        self.ask("kill");
+        if self.is_running(dir)? {
+            self.end(dir, ExitReason::Killed);
+        }
+        self.wait_exit(dir, Duration::ZERO)
+    }
+
+    fn freeze(
+        &self,
+        dir: &Path,
+        request: &FreezeRequest,
+        overlays: &[OwnedFd],
+    ) -> Result<FreezeReply, FreezeFailure> {
+        let failure = || Error::new(Code::InternalError, "as the test would have it");
+        let guests = self.ask("freeze");
+        if guests == Guests::DoNotFreeze {
+            return Err(FreezeFailure::Unchanged(failure()));
+        }
+        let mut running = read(dir).map_err(FreezeFailure::Unchanged)?;
+        assert_eq!(request.disks.len(), overlays.len());
+        for (disk, overlay) in request.disks.iter().zip(overlays) {
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", overlay.as_raw_fd())).unwrap();
+            let place = running.disks.iter_mut().find(|(id, _)| id == &disk.id).unwrap();
+            place.1 = path;
+        }
+        write(dir, &running);
+        match guests {
+            Guests::DieFrozen => {
+                self.end(dir, ExitReason::VmmError);
+                Err(FreezeFailure::Unknown(failure()))
+            }
+            Guests::DoNotSync => Err(FreezeFailure::NotSynced(failure())),
+            _ => Ok(FreezeReply {
+                stall_us: 1,
+                quiesced: request.quiesce != Quiesce::None,
+                warning: None,
+            }),
+        }
+    }
+}
