@@ -19,7 +19,8 @@ use zerocopy::IntoBytes;
 
 use super::fault::Fault;
 use super::geometry::{ENTRY, Geometry};
-use super::header::{MAGIC, NAME_LIMIT, RawExtension, RawHeader, RawVersion3};
+use super::header::NAME_LIMIT;
+use super::raw_header::{MAGIC, RawExtension, RawHeader, RawVersion3};
 use crate::error::DiskError;
 use crate::io::{FileStorage, Host};
 

@@ -2,16 +2,15 @@
 //! before anything else of a file is trusted.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use zerocopy::byteorder::big_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 
+use super::extensions::Extensions;
 use super::fault::Fault;
 use super::geometry::{ENTRY, Geometry, HostOffset};
+use super::raw_header::{MAGIC, RawHeader, RawVersion3};
 use crate::error::DiskError;
 use crate::io::Host;
 
-/// `QFI\xfb`.
-pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
 /// QEMU's `QCOW_MAX_L1_SIZE`: bounds the memory for the table.
 const L1_LIMIT: u64 = 32 << 20;
 /// QEMU's `QCOW_MAX_REFTABLE_SIZE`.
@@ -26,57 +25,6 @@ const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
 const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
 const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
 const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
-
-const EXTENSION_END: u32 = 0;
-const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
-const EXTENSION_BITMAPS: u32 = 0x2385_2875;
-const EXTENSION_ENCRYPTION: u32 = 0x0537_be77;
-const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
-
-/// The part that versions 2 and 3 share: bytes 0 to 71.
-#[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(crate) struct RawHeader {
-    pub(crate) magic: [u8; 4],
-    pub(crate) version: U32,
-    pub(crate) backing_file_offset: U64,
-    pub(crate) backing_file_size: U32,
-    pub(crate) cluster_bits: U32,
-    pub(crate) size: U64,
-    pub(crate) crypt_method: U32,
-    pub(crate) l1_size: U32,
-    pub(crate) l1_table_offset: U64,
-    pub(crate) refcount_table_offset: U64,
-    pub(crate) refcount_table_clusters: U32,
-    pub(crate) nb_snapshots: U32,
-    pub(crate) snapshots_offset: U64,
-}
-
-/// What version 3 adds: bytes 72 to 111. The last eight are there from header length 112 on.
-#[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(crate) struct RawVersion3 {
-    pub(crate) incompatible_features: U64,
-    pub(crate) compatible_features: U64,
-    pub(crate) autoclear_features: U64,
-    pub(crate) refcount_order: U32,
-    pub(crate) header_length: U32,
-    pub(crate) compression_type: u8,
-    pub(crate) padding: [u8; 7],
-}
-
-/// The head of a header extension; its data follows, padded to 8 bytes.
-#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(crate) struct RawExtension {
-    pub(crate) kind: U32,
-    pub(crate) len: U32,
-}
-
-impl RawExtension {
-    /// The extension that names the backing file's format.
-    pub(crate) const BACKING_FORMAT: u32 = EXTENSION_BACKING_FORMAT;
-}
 
 /// How compressed clusters are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -344,46 +292,4 @@ fn backing_name(raw: &RawHeader, first: &[u8], geometry: Geometry) -> Result<Opt
     std::str::from_utf8(bytes)
         .map(|name| Some(name.to_string()))
         .map_err(|_| Fault::BackingName)
-}
-
-#[derive(Debug, Default)]
-struct Extensions {
-    backing_format: Option<String>,
-    bitmaps: bool,
-}
-
-impl Extensions {
-    /// They lie between the header and the backing file's name, or the end of the first cluster.
-    fn parse(raw: &RawHeader, header: u32, first: &[u8], geometry: Geometry) -> Result<Self, Fault> {
-        let end = match raw.backing_file_offset.get() {
-            0 => geometry.cluster_size(),
-            offset => offset,
-        };
-        let end = usize::try_from(end).unwrap_or(usize::MAX).min(first.len());
-        let mut at = header as usize;
-        let mut found = Self::default();
-        while let Some(rest) = first.get(at..end).filter(|rest| rest.len() >= 8) {
-            let malformed = Fault::Extensions(at as u64);
-            let (extension, data) = RawExtension::read_from_prefix(rest).map_err(|_| malformed.clone())?;
-            let len = extension.len.get() as usize;
-            let kind = extension.kind.get();
-            if kind == EXTENSION_END {
-                break;
-            }
-            let data = data.get(..len).ok_or(malformed.clone())?;
-            match kind {
-                EXTENSION_BACKING_FORMAT => {
-                    let name = std::str::from_utf8(data).map_err(|_| malformed.clone())?;
-                    found.backing_format = Some(name.to_string());
-                }
-                EXTENSION_BITMAPS => found.bitmaps = true,
-                EXTENSION_ENCRYPTION => return Err(Fault::Encrypted(2)),
-                EXTENSION_DATA_FILE => return Err(Fault::ExternalDataFile),
-                _ => {}
-            }
-            let step = len.checked_next_multiple_of(8).and_then(|len| len.checked_add(8));
-            at = step.and_then(|step| at.checked_add(step)).ok_or(malformed)?;
-        }
-        Ok(found)
-    }
 }

@@ -1,6 +1,6 @@
 //! The qcow2 format, version 3 (and 2 for reading), after QEMU's `docs/interop/qcow2.rst`.
 //!
-//! [`layer`] is one file. What reads it, from the bytes up: [`geometry`] (typed addresses), [`header`],
+//! [`layer`] is one file. What reads it, from the bytes up: [`geometry`] (typed addresses), [`header`] (with [`raw_header`] and [`extensions`]),
 //! [`entry`] (table entries), [`tables`] (the cached mapping), [`compressed`], [`stack`] (layers on top of each
 //! other). What writes it: [`create`], [`refcount`] and [`extents`] (the allocator), [`write`](mod@write),
 //! [`discard`], [`grow`], and [`commit`], which holds the order in which all of it reaches the disk.
@@ -11,6 +11,7 @@ mod compressed;
 mod create;
 mod discard;
 mod entry;
+mod extensions;
 mod extents;
 mod fault;
 mod geometry;
@@ -19,6 +20,7 @@ mod header;
 mod inspect;
 mod layer;
 mod open;
+mod raw_header;
 mod refcount;
 mod stack;
 mod tables;

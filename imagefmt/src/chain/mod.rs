@@ -14,12 +14,16 @@
 //! assignments in memory, [`Chain::sync_sealing`] makes the old top durable while the guest goes on writing to
 //! the new one.
 
+mod admission;
+mod freeze;
+
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use self::admission::{check_distinct, check_not_sealed, check_on_top_of};
+pub use self::freeze::{Prepared, Sealing};
 use crate::disk::{Access, Disk, Segment, Unmap, check_range};
 use crate::error::DiskError;
 use crate::io::{FileStorage, Host, Span, file_name};
@@ -41,19 +45,6 @@ pub struct Chain {
     /// Former tops that are not durable yet.
     sealing: Mutex<Vec<Arc<Layer>>>,
     access: Access,
-}
-
-/// A checked, empty overlay that is ready to become the top.
-#[derive(Debug)]
-pub struct Prepared {
-    layer: Arc<Layer>,
-}
-
-/// The former top after a [`Chain::swap`], until it is durable.
-#[derive(Debug, Clone)]
-#[must_use = "the old top is not durable before `Chain::sync_sealing`"]
-pub struct Sealing {
-    layer: Arc<Layer>,
 }
 
 impl Chain {
@@ -128,61 +119,6 @@ impl Chain {
     /// Number of layers.
     pub fn depth(&self) -> usize {
         self.layers().len()
-    }
-
-    /// Checks a new, empty overlay of the same size that names the present top as its backing file.
-    pub fn prepare(&self, overlay: File) -> Result<Prepared, DiskError> {
-        self.prepare_host(named(overlay))
-    }
-
-    pub(crate) fn prepare_host(&self, overlay: Host) -> Result<Prepared, DiskError> {
-        self.check_writable()?;
-        lock::lock_writer(&overlay)?;
-        let layer = Layer::open_writable(overlay)?;
-        layer.check_empty()?;
-        let layers = self.layers();
-        let top = layers.last();
-        let refuse = |reason: String| DiskError::Chain {
-            path: layer.name().to_string(),
-            reason,
-        };
-        if layers.len() >= MAX_DEPTH {
-            return Err(refuse(format!(
-                "the chain has {MAX_DEPTH} layers already: flatten it first"
-            )));
-        }
-        if top.is_some_and(|top| top.size() != layer.size()) {
-            return Err(refuse(format!(
-                "its size is {}, the disk's is {}",
-                layer.size(),
-                self.size()
-            )));
-        }
-        check_on_top_of(&layer, top.map(AsRef::as_ref))?;
-        Ok(Prepared {
-            layer: Arc::new(layer),
-        })
-    }
-
-    /// Makes the overlay the top. It cannot fail, does no system call and costs the same for any disk; waits
-    /// for requests in flight. From now on writes go to the new top; until the old one is durable a
-    /// [`Disk::flush`] covers both.
-    pub fn swap(&self, prepared: Prepared) -> Sealing {
-        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
-        let old = Arc::clone(layers.last().expect("a chain has at least one layer"));
-        self.sealing().push(Arc::clone(&old));
-        layers.push(prepared.layer);
-        Sealing { layer: old }
-    }
-
-    /// Makes the old top durable; it is complete and will not change any more. After an error it may be tried
-    /// again (by this, or by any [`Disk::flush`]).
-    pub fn sync_sealing(&self, sealing: Sealing) -> Result<(), DiskError> {
-        sealing.layer.commit_fully()?;
-        lock::downgrade(sealing.layer.host());
-        sealing.layer.set_cache_limit(SEALED_SLICES / 2);
-        self.sealing().retain(|layer| !Arc::ptr_eq(layer, &sealing.layer));
-        Ok(())
     }
 
     /// Grows the disk to `size` bytes (a multiple of 512), durably. The new bytes read as zeroes.
@@ -305,98 +241,4 @@ impl Drop for Chain {
 fn named(file: File) -> Host {
     let name = file_name(&file).unwrap_or_else(|| "layer".into());
     Host::new(Arc::new(FileStorage::new(file)), &name)
-}
-
-/// The last part of a layer's name, where it is known: names that come from descriptors are absolute.
-fn known_file_name(layer: &Layer) -> Option<&str> {
-    layer
-        .name()
-        .starts_with('/')
-        .then(|| layer.name().rsplit('/').next().unwrap_or_default())
-}
-
-/// Checks that `layer` belongs on top of `below` (or at the bottom).
-fn check_on_top_of(layer: &Layer, below: Option<&Layer>) -> Result<(), DiskError> {
-    let refuse = |reason: String| {
-        Err(DiskError::Chain {
-            path: layer.name().to_string(),
-            reason,
-        })
-    };
-    let (header, below) = match (&layer.header().backing_name, below) {
-        (None, None) => return Ok(()),
-        (None, Some(below)) => {
-            return refuse(format!(
-                "it has no backing file, but is to lie on {}",
-                below.name()
-            ));
-        }
-        (Some(name), None) => return refuse(format!("its backing file `{name}` is missing from the chain")),
-        (Some(_), Some(below)) => (layer.header(), below),
-    };
-    if let Some(format) = header
-        .backing_format
-        .as_deref()
-        .filter(|format| *format != "qcow2")
-    {
-        let fault = Fault::BackingFormat(format.to_string());
-        return Err(DiskError::Format {
-            path: layer.name().to_string(),
-            fault,
-        });
-    }
-    let name = header.backing_name.as_deref().unwrap_or_default();
-    if known_file_name(below).is_some_and(|below| below != name) {
-        return refuse(format!("its backing file is `{name}`, not {}", below.name()));
-    }
-    if layer.size() < below.size() {
-        return refuse(format!(
-            "it is smaller ({}) than its backing file ({})",
-            layer.size(),
-            below.size()
-        ));
-    }
-    Ok(())
-}
-
-/// Root may write to a file whatever its mode says; a sealed layer must not change all the same.
-fn check_not_sealed(top: Option<&File>) -> Result<(), DiskError> {
-    let sealed = |file: &File| file.metadata().is_ok_and(|metadata| metadata.mode() & 0o222 == 0);
-    match top.filter(|file| sealed(file)) {
-        None => Ok(()),
-        Some(file) => {
-            let path = file_name(file).unwrap_or_else(|| "layer".into());
-            Err(DiskError::Chain {
-                path,
-                reason: "the layer is sealed: make an overlay on it".into(),
-            })
-        }
-    }
-}
-
-/// A file that occurs twice, under whatever name, is a loop or worse.
-fn check_distinct(files: &[File]) -> Result<(), DiskError> {
-    let mut seen = std::collections::HashSet::new();
-    for file in files {
-        let path = || file_name(file).unwrap_or_else(|| "layer".into());
-        let metadata = file.metadata().map_err(|source| DiskError::Io {
-            path: path(),
-            operation: "look at",
-            offset: 0,
-            source,
-        })?;
-        if !metadata.is_file() {
-            return Err(DiskError::Chain {
-                path: path(),
-                reason: "it is not a regular file".into(),
-            });
-        }
-        if !seen.insert((metadata.dev(), metadata.ino())) {
-            return Err(DiskError::Chain {
-                path: path(),
-                reason: "the same file occurs twice in the chain".into(),
-            });
-        }
-    }
-    Ok(())
 }

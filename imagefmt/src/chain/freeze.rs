@@ -1,0 +1,88 @@
+//! Freeze: a new, empty overlay becomes the top while the disk is in use; the old top becomes a sealed layer.
+//!
+//! ```text
+//!   prepare        header, size, emptiness, locks        can fail; takes its time
+//!   swap           ── requests drained ── one push ──    cannot fail; memory only
+//!   sync_sealing   commit and sync the old top           can fail, and be tried again; the guest goes on
+//! ```
+
+use std::fs::File;
+use std::sync::{Arc, PoisonError};
+
+use super::admission::check_on_top_of;
+use super::{Chain, MAX_DEPTH, named};
+use crate::disk::Disk;
+use crate::error::DiskError;
+use crate::io::Host;
+use crate::lock;
+use crate::qcow2::{Layer, SEALED_SLICES};
+
+/// A checked, empty overlay that is ready to become the top.
+#[derive(Debug)]
+pub struct Prepared {
+    layer: Arc<Layer>,
+}
+
+/// The former top after a [`Chain::swap`], until it is durable.
+#[derive(Debug, Clone)]
+#[must_use = "the old top is not durable before `Chain::sync_sealing`"]
+pub struct Sealing {
+    layer: Arc<Layer>,
+}
+
+impl Chain {
+    /// Checks a new, empty overlay of the same size that names the present top as its backing file.
+    pub fn prepare(&self, overlay: File) -> Result<Prepared, DiskError> {
+        self.prepare_host(named(overlay))
+    }
+
+    pub(crate) fn prepare_host(&self, overlay: Host) -> Result<Prepared, DiskError> {
+        self.check_writable()?;
+        lock::lock_writer(&overlay)?;
+        let layer = Layer::open_writable(overlay)?;
+        layer.check_empty()?;
+        let layers = self.layers();
+        let top = layers.last();
+        let refuse = |reason: String| DiskError::Chain {
+            path: layer.name().to_string(),
+            reason,
+        };
+        if layers.len() >= MAX_DEPTH {
+            return Err(refuse(format!(
+                "the chain has {MAX_DEPTH} layers already: flatten it first"
+            )));
+        }
+        if top.is_some_and(|top| top.size() != layer.size()) {
+            return Err(refuse(format!(
+                "its size is {}, the disk's is {}",
+                layer.size(),
+                self.size()
+            )));
+        }
+        check_on_top_of(&layer, top.map(AsRef::as_ref))?;
+        Ok(Prepared {
+            layer: Arc::new(layer),
+        })
+    }
+
+    /// Makes the overlay the top. It cannot fail, does no system call and costs the same for any disk; waits
+    /// for requests in flight. From now on writes go to the new top; until the old one is durable a
+    /// [`Disk::flush`] covers both.
+    pub fn swap(&self, prepared: Prepared) -> Sealing {
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        let old = Arc::clone(layers.last().expect("a chain has at least one layer"));
+        self.sealing().push(Arc::clone(&old));
+        layers.push(prepared.layer);
+        Sealing { layer: old }
+    }
+
+    /// Makes the old top durable; it is complete and will not change any more. After an error it may be tried
+    /// again (by this, or by any [`Disk::flush`]).
+    pub fn sync_sealing(&self, sealing: Sealing) -> Result<(), DiskError> {
+        sealing.layer.commit_fully()?;
+        lock::downgrade(sealing.layer.host());
+        sealing.layer.set_cache_limit(SEALED_SLICES / 2);
+        self.sealing().retain(|layer| !Arc::ptr_eq(layer, &sealing.layer));
+        Ok(())
+    }
+}
