@@ -14,10 +14,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let start = std::time::Instant::now();
     let progress = |step: &str| eprintln!("{:6.1}s {step}", start.elapsed().as_secs_f32());
-    let options =
-        Options { cache: Path::new(cache), agent: Path::new(agent), epoch: None, progress: &progress };
+    let options = Options {
+        cache: Path::new(cache),
+        agent: Path::new(agent),
+        epoch: None,
+        progress: &progress,
+    };
     let built = build(&recipe, &options)?;
     println!("{}", built.path.display());
-    eprintln!("{:6.1}s done, cached: {}", start.elapsed().as_secs_f32(), built.cached);
+    eprintln!(
+        "{:6.1}s done, cached: {}",
+        start.elapsed().as_secs_f32(),
+        built.cached
+    );
     Ok(())
 }

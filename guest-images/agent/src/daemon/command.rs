@@ -158,7 +158,7 @@ impl Command {
     /// Its client is gone: told to end, and killed a little later. Its streams close with this.
     pub(super) fn end(mut self) -> Command {
         for signal in [Signal::HUP, Signal::TERM, Signal::CONT] {
-            self.signal(i32::from(signal.as_raw()));
+            self.signal(signal.as_raw());
             let _ = kill_process_group(self.pid, signal);
         }
         self.stdin = Inlet::closed();

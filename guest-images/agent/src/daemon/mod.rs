@@ -274,9 +274,11 @@ impl Daemon {
                 command.read_output(*channel, &mut self.out);
             }
         }
-        let done = self.commands.extract_if(.., |_, command| command.is_done(now));
-        for (channel, command) in done.collect::<Vec<_>>() {
-            self.send(channel, Kind::Exit, &command.into_exit());
+        let done = self.commands.iter().filter(|(_, command)| command.is_done(now));
+        for channel in done.map(|(channel, _)| *channel).collect::<Vec<_>>() {
+            if let Some(command) = self.commands.remove(&channel) {
+                self.send(channel, Kind::Exit, &command.into_exit());
+            }
         }
         self.ending.retain_mut(|command| !command.is_gone(now));
     }

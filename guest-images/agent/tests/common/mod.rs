@@ -1,5 +1,9 @@
 //! A daemon and a mux, joined by a socket in place of the port.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy takes for no tests"
+)]
 
 use kiln_agent::client::{Agent, Captured, ExecRequest};
 use kiln_agent::daemon::{Daemon, Duties, Port};
