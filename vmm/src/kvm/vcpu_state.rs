@@ -24,10 +24,20 @@ pub struct VcpuState {
     msrs: Vec<kvm_msr_entry>,
 }
 
+/// `MSR_IA32_TSC`.
+const TSC: u32 = 0x10;
+
 impl VcpuState {
     /// Reads the state of `vcpu`, which must not be running.
     pub fn read(hypervisor: &Hypervisor, vcpu: &Vcpu) -> Result<Self, KvmError> {
         let fd = vcpu.fd();
+        let indices = hypervisor.msr_indices()?;
+        let msrs: Vec<_> = indices
+            .as_slice()
+            .iter()
+            .copied()
+            .filter(|&index| index != TSC)
+            .collect();
         Ok(Self {
             regs: fd.get_regs().map_err(ioctl("KVM_GET_REGS"))?,
             sregs: fd.get_sregs().map_err(ioctl("KVM_GET_SREGS"))?,
@@ -37,7 +47,7 @@ impl VcpuState {
             debug: fd.get_debug_regs().map_err(ioctl("KVM_GET_DEBUGREGS"))?,
             xsave: fd.get_xsave().map_err(ioctl("KVM_GET_XSAVE"))?,
             xcrs: fd.get_xcrs().ok().filter(|xcrs| xcrs.nr_xcrs > 0),
-            msrs: read_msrs(fd, hypervisor.msr_indices()?.as_slice())?,
+            msrs: read_msrs(fd, &msrs)?,
         })
     }
 
@@ -56,6 +66,14 @@ impl VcpuState {
             fd.set_xcrs(xcrs).map_err(ioctl("KVM_SET_XCRS"))?;
         }
         write_msrs(fd, &self.msrs)?;
+        // Zero is not a time to KVM, but "as the other vCPUs": their counters stay in step.
+        write_msrs(
+            fd,
+            &[kvm_msr_entry {
+                index: TSC,
+                ..Default::default()
+            }],
+        )?;
         fd.set_lapic(&self.lapic).map_err(ioctl("KVM_SET_LAPIC"))?;
         fd.set_debug_regs(&self.debug)
             .map_err(ioctl("KVM_SET_DEBUGREGS"))?;
