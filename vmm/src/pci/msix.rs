@@ -2,7 +2,8 @@
 //!
 //! Masks live here, not in the irqchip: a masked vector that is signalled sets its pending bit, and
 //! unmasking sends it. A vector takes a route of the host only when the guest first unmasks it, and the
-//! route changes only when its message does, since that is what costs on the host.
+//! route changes only when its message does, since that is what costs on the host. Routes are made on the
+//! vCPU's thread that writes the table; device threads only signal.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::io;
@@ -212,7 +213,9 @@ impl Msix {
             return;
         };
         entry.pending = true;
-        self.settle(&mut table, vector.into());
+        if table.is_open(vector.into()) {
+            table.send_pending(vector.into());
+        }
     }
 
     /// True if the guest switched MSI-X on.
@@ -265,15 +268,15 @@ impl Msix {
         self.set_control(state.control);
     }
 
-    /// Brings a vector's route and its pending bit in line with the registers.
+    /// Brings a vector's route, then its pending bit, in line with the registers. For vCPUs only: device
+    /// threads may not ask KVM for anything.
     fn settle(&self, table: &mut Table, index: usize) {
-        let open = table.control & (ENABLE | FUNCTION_MASK) == ENABLE;
+        if !table.is_open(index) {
+            return;
+        }
         let Some(vector) = table.vectors.get_mut(index) else {
             return;
         };
-        if !open || vector.control & MASKED != 0 {
-            return;
-        }
         let message = MsiMessage {
             address: vector.address,
             data: vector.data,
@@ -281,8 +284,27 @@ impl Msix {
         };
         if let Err(error) = vector.route_to(message, self.router.as_ref()) {
             tracing::warn!(vector = index, %error, "interrupt vector has no route");
+            vector.route = None;
             return;
         }
+        table.send_pending(index);
+    }
+}
+
+impl Table {
+    /// True if messages of a vector are sent as they come.
+    fn is_open(&self, index: usize) -> bool {
+        let on = self.control & (ENABLE | FUNCTION_MASK) == ENABLE;
+        on && self
+            .vectors
+            .get(index)
+            .is_some_and(|vector| vector.control & MASKED == 0)
+    }
+
+    fn send_pending(&mut self, index: usize) {
+        let Some(vector) = self.vectors.get_mut(index) else {
+            return;
+        };
         if vector.pending
             && let Some((_, route)) = &vector.route
         {

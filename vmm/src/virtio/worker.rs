@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -45,11 +46,31 @@ pub trait Task: Send + 'static {
 
 /// Tells a task to return. It stays set until the task has.
 #[derive(Debug)]
-pub struct Stop(EventFd);
+pub struct Stop {
+    /// For those who wait.
+    event: EventFd,
+    /// The same for those who only look, without a system call.
+    set: AtomicBool,
+}
 
 impl Stop {
     fn new() -> io::Result<Self> {
-        EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map(Self)
+        let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        Ok(Self {
+            event,
+            set: AtomicBool::new(false),
+        })
+    }
+
+    fn set(&self) {
+        self.set.store(true, Ordering::SeqCst);
+        // The counter saturates at 2^64-2; a failed write means that it is readable already.
+        let _ = self.event.write(1);
+    }
+
+    fn clear(&self) {
+        self.set.store(false, Ordering::SeqCst);
+        drain(&self.event);
     }
 
     /// Waits until `stop` or one of `sources` is readable, at most for `timeout`.
@@ -61,7 +82,7 @@ impl Stop {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: t.subsec_nanos().into(),
         });
-        let stop = borrow(&self.0);
+        let stop = borrow(&self.event);
         let mut fds: Vec<PollFd<'_>> = std::iter::once(stop)
             .chain(sources.iter().copied().take(64))
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
@@ -86,7 +107,7 @@ impl Stop {
 
     /// True if the task must return.
     pub fn is_set(&self) -> bool {
-        self.wait(&[], Some(Duration::ZERO)).is_none()
+        self.set.load(Ordering::SeqCst)
     }
 }
 
@@ -163,8 +184,7 @@ impl<T: Task> Worker<T> {
     /// Asks the task to return, without waiting for it.
     pub fn ask_to_stop(&self) {
         if self.running {
-            // The counter saturates at 2^64-2; a failed write means that it is set already.
-            let _ = self.stop.0.write(1);
+            self.stop.set();
         }
     }
 
@@ -174,7 +194,7 @@ impl<T: Task> Worker<T> {
             self.ask_to_stop();
             self.held = self.outbox.recv().ok();
             self.running = false;
-            drain(&self.stop.0);
+            self.stop.clear();
         }
     }
 
@@ -192,7 +212,7 @@ impl<T: Task> Worker<T> {
 
 impl<T> Drop for Worker<T> {
     fn drop(&mut self) {
-        let _ = self.stop.0.write(1);
+        self.stop.set();
         self.inbox = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
