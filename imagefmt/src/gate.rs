@@ -203,6 +203,19 @@ pub(crate) fn read_header(path: &Path) -> Result<Header, GateError> {
     header_of(path, open_regular(path, None, Access::ReadOnly)?)
 }
 
+/// The name of a file's backing file, if it may be followed.
+pub(crate) fn backing_name(path: &Path) -> Result<Option<String>, GateError> {
+    let name = read_header(path)?.backing_name;
+    match name.as_deref().map_or(Ok(()), check_name) {
+        Ok(()) => Ok(name),
+        Err(reason) => Err(GateError::Name {
+            path: path.to_path_buf(),
+            name: name.unwrap_or_default(),
+            reason,
+        }),
+    }
+}
+
 fn header_of(path: &Path, file: File) -> Result<Header, GateError> {
     let host = Host::new(Arc::new(FileStorage::new(file)), &path.display().to_string());
     Ok(Header::read(&host)?)

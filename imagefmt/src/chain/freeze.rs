@@ -76,13 +76,19 @@ impl Chain {
         Sealing { layer: old }
     }
 
-    /// Makes the old top durable; it is complete and will not change any more. After an error it may be tried
-    /// again (by this, or by any [`Disk::flush`]).
+    /// Makes the old top durable; it is complete and will not change any more. So are, before it, those that
+    /// lie below it: a snapshot is no more durable than what it lies on. After an error it may be tried again.
     pub fn sync_sealing(&self, sealing: Sealing) -> Result<(), DiskError> {
-        sealing.layer.commit_fully()?;
-        lock::downgrade(sealing.layer.host());
-        sealing.layer.set_cache_limit(SEALED_SLICES / 2);
-        self.sealing().retain(|layer| !Arc::ptr_eq(layer, &sealing.layer));
+        let waiting = self.sealing().clone();
+        for layer in waiting {
+            layer.commit_fully()?;
+            lock::downgrade(layer.host());
+            layer.set_cache_limit(SEALED_SLICES / 2);
+            self.sealing().retain(|other| !Arc::ptr_eq(other, &layer));
+            if Arc::ptr_eq(&layer, &sealing.layer) {
+                break;
+            }
+        }
         Ok(())
     }
 }

@@ -67,7 +67,12 @@ impl FileStorage {
 
 impl Storage for FileStorage {
     fn length(&self) -> io::Result<u64> {
-        self.file.metadata().map(|metadata| metadata.len())
+        let metadata = self.file.metadata()?;
+        if metadata.is_file() {
+            return Ok(metadata.len());
+        }
+        // A block device has no length of its own; its end can be asked for.
+        Ok(rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0))?)
     }
 
     fn read_at(&self, offset: u64, to: Span<'_, '_>) -> io::Result<usize> {
@@ -119,7 +124,7 @@ impl Storage for FileStorage {
             Ok(()) => Ok(()),
             // A file system without holes: the old bytes must go all the same.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                let end = offset.saturating_add(len).min(self.file.metadata()?.len());
+                let end = offset.saturating_add(len).min(self.length()?);
                 let mut at = offset;
                 while at < end {
                     let now = (end - at).min(ZEROES.len() as u64);

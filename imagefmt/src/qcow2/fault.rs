@@ -143,6 +143,9 @@ pub enum Fault {
     /// The file cannot grow further.
     #[error("the refcount table is full at {0} bytes of file")]
     RefcountTableFull(u64),
+    /// No refcount block counts a cluster that is in use.
+    #[error("no refcount block counts cluster {0}")]
+    Uncounted(u64),
     /// The tables of a chain would take too much memory.
     #[error("the L1 tables of the chain would take more than {0} bytes of memory")]
     TablesTooLarge(u64),

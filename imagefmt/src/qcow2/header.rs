@@ -82,9 +82,17 @@ impl Header {
         };
         let bits = raw.cluster_bits.get();
         let geometry = Geometry::new(bits).ok_or_else(|| format(Fault::ClusterBits(bits)))?;
-        // Everything that the header points to inside of itself lies in the first cluster.
-        let mut first = vec![0; usize::try_from(len.min(geometry.cluster_size())).unwrap_or(0)];
-        host.read_exact(0, &mut first)?;
+        // Everything that the header points to inside of itself lies in the first cluster; of an overlay that is
+        // mostly its first page, up to the backing file's name.
+        let end = raw
+            .backing_file_offset
+            .get()
+            .saturating_add(raw.backing_file_size.get().into());
+        let mut first = start;
+        if raw.backing_file_offset.get() == 0 || end > first.len() as u64 {
+            first = vec![0; usize::try_from(len.min(geometry.cluster_size())).unwrap_or(0)];
+            host.read_exact(0, &mut first)?;
+        }
         Self::parse(&raw, geometry, &first, len).map_err(format)
     }
 

@@ -88,15 +88,11 @@ impl Refcounts {
         self.geometry.cluster_size() / 2
     }
 
-    /// Where a page of counts is in the file.
-    fn page_place(&self, page: u64) -> HostOffset {
+    /// Where a page of counts is in the file; `None` if its block does not exist.
+    fn page_place(&self, page: u64) -> Option<HostOffset> {
         let first = page * PAGE;
-        let block = self
-            .table
-            .get((first / self.block_clusters()) as usize)
-            .copied()
-            .unwrap_or(0);
-        HostOffset(block + first % self.block_clusters() * 2)
+        let block = *self.table.get((first / self.block_clusters()) as usize)?;
+        (block != 0).then(|| HostOffset(block + first % self.block_clusters() * 2))
     }
 
     fn page(&mut self, page: u64) -> Result<&mut Page, DiskError> {
@@ -109,9 +105,8 @@ impl Refcounts {
             }
             let mut bytes = vec![0; (PAGE * 2) as usize];
             let place = self.page_place(page);
-            if place.0 >= self.geometry.cluster_size() {
-                self.host.read_bytes_or_zero(place.0, &mut bytes)?;
-            }
+            let place = place.ok_or_else(|| self.fault(Fault::Uncounted(page * PAGE)))?;
+            self.host.read_bytes_or_zero(place.0, &mut bytes)?;
             let counts = bytes
                 .as_chunks()
                 .0
@@ -195,35 +190,40 @@ impl Refcounts {
 
     /// Makes sure that a refcount block counts the cluster at the file's end; a new one counts itself.
     fn reach_block(&mut self) -> Result<(), DiskError> {
-        let index = (self.end / self.block_clusters()) as usize;
-        match self.table.get(index).copied() {
-            Some(0) => {}
-            Some(_) => return Ok(()),
-            None => {
-                let fault = Fault::RefcountTableFull(self.end * self.geometry.cluster_size());
-                return Err(DiskError::Format {
-                    path: self.host.name().to_string(),
-                    fault,
-                });
+        loop {
+            let index = (self.end / self.block_clusters()) as usize;
+            match self.table.get(index).copied() {
+                // The new block may take the last cluster that it counts: then the next one is needed as well.
+                Some(0) => self.add_block(index)?,
+                Some(_) => return Ok(()),
+                None => {
+                    let len = self.end * self.geometry.cluster_size();
+                    return Err(self.fault(Fault::RefcountTableFull(len)));
+                }
             }
         }
+    }
+
+    /// Puts a new refcount block at the file's end. Nothing has ever been written there, so counts that are
+    /// not in memory read as zeroes.
+    fn add_block(&mut self, index: usize) -> Result<(), DiskError> {
         let place = self.geometry.host_start(HostCluster(self.end));
-        if let Some(entry) = self.table.get_mut(index) {
-            *entry = place.0;
-        }
-        // Its file range is still empty, so pages that are not in memory read as zeroes.
-        let first = index as u64 * self.block_clusters() / PAGE;
-        let last = first + self.block_clusters() / PAGE;
-        self.pages.retain(|number, _| !(first..last).contains(number));
+        let set = |table: &mut Vec<u64>, to| table.get_mut(index).into_iter().for_each(|entry| *entry = to);
+        set(&mut self.table, place.0);
         if let Err(error) = self.update(self.end, 1, |_| 1) {
-            if let Some(entry) = self.table.get_mut(index) {
-                *entry = 0;
-            }
+            set(&mut self.table, 0);
             return Err(error);
         }
         self.table_dirty.insert(index);
         self.end += 1;
         Ok(())
+    }
+
+    fn fault(&self, fault: Fault) -> DiskError {
+        DiskError::Format {
+            path: self.host.name().to_string(),
+            fault,
+        }
     }
 
     /// Gives back what was handed out and never referred to.
@@ -292,7 +292,9 @@ impl Refcounts {
             .map(|(number, _)| *number)
             .collect();
         for number in dirty {
-            let place = self.page_place(number);
+            let Some(place) = self.page_place(number) else {
+                continue;
+            };
             let Some(page) = self.pages.get_mut(&number) else {
                 continue;
             };
@@ -327,5 +329,69 @@ impl Refcounts {
             self.table_dirty
                 .extend(changes.table.iter().map(|(index, _, _)| *index));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::simulated::World;
+
+    /// A file that ends at the given cluster, whose table has room for three blocks and has none.
+    fn empty(end: u64) -> Refcounts {
+        let geometry = Geometry::new(16).unwrap();
+        let table = (HostOffset(65536), vec![0; 3]);
+        Refcounts::new(World::default().file(), geometry, table, Extents::default(), end)
+    }
+
+    #[test]
+    fn a_new_block_counts_itself_also_where_it_takes_the_last_cluster_that_it_counts() {
+        let block = 32768;
+        let mut counts = empty(block - 1);
+        let new = counts.allocate(4).unwrap();
+        assert_eq!(
+            new,
+            Allocation {
+                start: HostCluster(block + 1),
+                count: 4,
+                fresh: true
+            }
+        );
+        assert_eq!(counts.table, [(block - 1) << 16, block << 16, 0]);
+        let changes = counts.take_changes();
+        let places: Vec<_> = changes.pages.iter().map(|(_, at, _)| at.0 >> 16).collect();
+        assert!(
+            places.iter().all(|cluster| [block - 1, block].contains(cluster)),
+            "{places:?}"
+        );
+        assert_eq!(changes.table.len(), 2);
+    }
+
+    #[test]
+    fn a_row_never_crosses_a_block_and_what_is_left_over_is_free() {
+        let block = 32768;
+        let mut counts = empty(block - 3);
+        let new = counts.allocate_row(8).unwrap();
+        assert_eq!(new.start, HostCluster(block + 1));
+        assert_eq!(counts.free.iter().collect::<Vec<_>>(), [(block - 2, 2)]);
+        assert_eq!(counts.allocate(5).unwrap().start, HostCluster(block - 2));
+    }
+
+    #[test]
+    fn a_full_table_is_an_error_with_its_name() {
+        let mut counts = empty(3 * 32768);
+        let error = counts.allocate(1).unwrap_err();
+        assert!(error.to_string().contains("refcount table is full"), "{error}");
+    }
+
+    #[test]
+    fn clusters_are_free_when_their_last_reference_is_gone() {
+        let mut counts = empty(32768);
+        let new = counts.allocate(3).unwrap();
+        counts.set(new.start.0 + 1, 1, 2).unwrap();
+        let unused = counts.count_down(&[(new.start.0, 3)]);
+        assert_eq!(unused.iter().count(), 2);
+        counts.add_free(&unused);
+        assert!(!counts.allocate(1).unwrap().fresh);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{LayerId, Store, StoreLock};
 use crate::error::DiskError;
+use crate::gate::{self, GateError};
 
 /// What a collection removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,8 +24,12 @@ impl Store {
     pub fn collect(&self, _lock: &StoreLock, live: &HashSet<LayerId>) -> Result<Collected, DiskError> {
         let mut needed = live.clone();
         for id in live.iter().filter(|id| self.exists(id)) {
-            // A chain shares its lower part with others: that has been followed already.
-            needed.extend(self.ancestors(id)?);
+            // Chains share their lower parts: what has been reached before has been followed before, or is
+            // live and will be. So a loop ends, too.
+            let mut next = self.below(id)?;
+            while let Some(id) = next.filter(|id| needed.insert(id.clone())) {
+                next = self.below(&id)?;
+            }
         }
         let mut collected = Collected::default();
         for layer in self.list()? {
@@ -35,5 +40,20 @@ impl Store {
             }
         }
         Ok(collected)
+    }
+
+    /// The layer that a layer lies on.
+    fn below(&self, id: &LayerId) -> Result<Option<LayerId>, DiskError> {
+        let path = self.path(id);
+        let Some(name) = gate::backing_name(&path).map_err(GateError::into_disk_error)? else {
+            return Ok(None);
+        };
+        match LayerId::from_file_name(&name) {
+            Some(below) => Ok(Some(below)),
+            None => Err(DiskError::Chain {
+                path: path.display().to_string(),
+                reason: format!("its backing file `{name}` is no layer of this store"),
+            }),
+        }
     }
 }

@@ -10,5 +10,5 @@ mod locks;
 mod operations;
 mod oracle;
 mod power_cut;
-mod simulated;
+pub(crate) mod simulated;
 mod threads;
