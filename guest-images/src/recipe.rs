@@ -35,6 +35,12 @@ struct Spec {
     #[serde(default)]
     names: BTreeMap<String, String>,
     packages: Vec<String>,
+    /// Patterns of paths that are not unpacked (dpkg's path-exclude), of a bootstrap.
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// Exceptions of them.
+    #[serde(default)]
+    include: Vec<String>,
     /// Of the disk, in MiB.
     size_mib: u64,
     /// All times in the image, in seconds since 1970.
@@ -206,6 +212,21 @@ impl Recipe {
     /// The packages that it names.
     pub fn packages(&self) -> impl Iterator<Item = &str> {
         self.spec.packages.iter().map(String::as_str)
+    }
+
+    /// dpkg's options for the build: what of the packages is left out.
+    pub(crate) fn dpkg_options(&self) -> impl Iterator<Item = String> {
+        let excluded = self
+            .spec
+            .exclude
+            .iter()
+            .map(|pattern| format!("path-exclude={pattern}"));
+        excluded.chain(
+            self.spec
+                .include
+                .iter()
+                .map(|pattern| format!("path-include={pattern}")),
+        )
     }
 
     /// The disk's size in bytes.

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 fn daemon_on(port: UnixStream) {
     std::thread::spawn(move || {
-        let mut daemon = Daemon::new(Duties::PortOnly).unwrap();
+        let mut daemon = Daemon::new(Duties::PortOnly).expect("a daemon");
         // Ends when the test drops the other side.
-        let _ = daemon.serve(Port::socket(port.into()).unwrap());
+        let _ = daemon.serve(Port::socket(port.into()).expect("a port"));
     });
 }
 

@@ -89,6 +89,7 @@ fn mmdebstrap(
     for option in ["APT::Install-Recommends \"false\"", "Acquire::Languages \"none\""] {
         bootstrap.arg(format!("--aptopt={option}"));
     }
+    bootstrap.args(recipe.dpkg_options().map(|option| format!("--dpkgopt={option}")));
     for (name, value) in proxies() {
         bootstrap.arg(format!("--aptopt={name} \"{value}\""));
     }

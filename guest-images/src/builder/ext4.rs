@@ -57,7 +57,7 @@ impl Disk {
         // by the guest.
         let extended = format!("hash_seed={uuid},root_owner=0:0,assume_storage_prezeroed=1,nodiscard");
         [
-            "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1", "-L", "root",
+            "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "16384", "-m", "1", "-L", "root",
         ]
         .into_iter()
         .chain(["-O", FEATURES, "-U", &uuid, "-E", &extended])

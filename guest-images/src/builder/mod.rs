@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// Part of every digest: raised when the builder makes something else of the same recipe.
-const VERSION: &str = "kiln image 1";
+const VERSION: &str = "kiln image 2";
 
 /// What a build takes besides the recipe.
 pub struct Options<'a> {
