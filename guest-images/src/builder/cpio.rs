@@ -94,7 +94,7 @@ mod tests {
         let bytes = fs::read(&out).unwrap();
         assert_eq!(&bytes[..14], b"07070100000001");
         assert_eq!(&bytes[110..112], b"a\0");
-        assert!(bytes.len() % 4 == 0 && bytes.windows(10).any(|w| w == b"TRAILER!!!"));
+        assert!(bytes.len().is_multiple_of(4) && bytes.windows(10).any(|w| w == b"TRAILER!!!"));
         assert_eq!(bytes.len(), 112 + 4 + (110 + 6 + 4) + (110 + 11 + 3));
     }
 }
