@@ -281,7 +281,8 @@ fn a_disk_of_a_running_machine_is_frozen_again_and_again() {
         } else {
             Quiesce::Agent { deadline_ms: 1000 }
         };
-        let reply = freeze(&machine, &name, quiesce).unwrap();
+        let reply = freeze(&machine, &name, quiesce)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", machine.record()));
         assert_eq!(
             reply.warning.is_some(),
             turn % 2 == 1,

@@ -20,6 +20,7 @@ use crate::exit_record::{ExitReason, ExitRecord};
 use crate::kvm::Hypervisor;
 use crate::machine::exits::{Counting, Counts};
 use crate::machine::{HostSide, Machine, MachineError, OpenDisk, Ports};
+use crate::sandbox::{self, SandboxError};
 use crate::spec::{Device, MachineSpec, SpecError};
 use crate::virtio::block::OpenError;
 use crate::virtio::console::{PortBackend, PortInput, PortRole, PortSpec};
@@ -34,6 +35,9 @@ pub enum ByHandError {
     /// A disk.
     #[error(transparent)]
     Disk(#[from] OpenError),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -80,6 +84,8 @@ fn run_machine(spec: &MachineSpec, exits: Counting) -> Result<ExitRecord, ByHand
     // Before any thread is started, so that all of them inherit the mask.
     let signals = signals::Signals::block()?;
     let host = open(spec, exits)?;
+    let notes = sandbox::enter_by_hand()?;
+    notes.0.iter().for_each(|note| tracing::info!("{note}"));
     let machine = Machine::assemble(spec, host)?;
     signals.watch(machine.remote())?;
     // Dropped, and the terminal restored, after the machine has ended.

@@ -106,6 +106,12 @@ fn add_conditions(kind: ThreadKind, rules: &mut Rules) -> Result<(), seccompiler
             allow(rules, libc::SYS_rt_sigaction, equal(0, signal)?)?;
         }
     }
+    if kind == Process {
+        // A terminal by hand, made raw and restored. Not what types into it (TIOCSTI).
+        for request in [libc::TCGETS, libc::TCSETS, libc::TCGETS2, libc::TCSETS2] {
+            allow(rules, libc::SYS_ioctl, equal(1, request)?)?;
+        }
+    }
     if matches!(kind, Console | Control | Process | Parent) {
         allow(rules, libc::SYS_ioctl, equal(1, libc::FIONBIO)?)?;
     }

@@ -27,6 +27,7 @@ mod syscalls;
 pub(crate) mod violation;
 
 use std::io;
+use std::os::fd::AsFd;
 
 pub use devices::{ConfinedPort, DeviceThreads};
 pub use syscalls::name as syscall_name;
@@ -135,6 +136,16 @@ pub fn enter() -> Result<Notes, SandboxError> {
         .map_err(SandboxError::step("ask for a signal at the parent's death"))?;
     filter::install(ThreadKind::Process)?;
     Ok(notes)
+}
+
+/// As [`enter`], for a process without a parent that would hear of a forbidden call: it goes to
+/// standard error.
+///
+/// # Errors
+/// As [`enter`].
+pub fn enter_by_hand() -> Result<Notes, SandboxError> {
+    violation::report_to(std::io::stderr().as_fd());
+    enter()
 }
 
 /// Leaves a process that waits for a sandboxed one the right to write its record, and no other.

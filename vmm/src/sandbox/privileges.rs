@@ -45,12 +45,13 @@ pub(super) fn drop_all() -> Result<(), SandboxError> {
     rustix::thread::set_capabilities(None, none).map_err(failed("drop all capabilities"))
 }
 
-/// Has the C library's allocator ask for no number of CPUs (a file in /sys) when threads start: a
-/// fixed number of arenas is enough for threads that mostly wait.
+/// Has the C library's allocator keep one arena for all threads, which mostly wait. With several it
+/// reads files on its own: the number of CPUs from /sys as it makes one, the kernel's overcommit
+/// policy from /proc as it shrinks one.
 pub(super) fn settle_allocator() {
     #[cfg(target_env = "gnu")]
     // SAFETY: sets a number; called while the process has one thread.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 4);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }

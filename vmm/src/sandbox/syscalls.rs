@@ -42,8 +42,8 @@ group! {
 }
 
 group! {
-    /// Starting threads, which then narrow themselves.
-    THREADS: SYS_seccomp
+    /// Starting threads, which then narrow themselves; and waiting for signals by hand.
+    THREADS: SYS_seccomp SYS_rt_sigtimedwait
 }
 
 group! {

@@ -59,7 +59,7 @@ impl Program {
         // mov ecx, rounds << 16; dec ecx; jnz to it
         self.0.push(0xb9);
         self.0.extend((rounds << 16).to_le_bytes());
-        self.0.extend([0x49, 0x75, 0xfd]);
+        self.0.extend([0xff, 0xc9, 0x75, 0xfc]);
         self
     }
 
@@ -84,7 +84,7 @@ impl Program {
         let mut segment = |kind: u32, flags: u32, offset: u64, address: u64, length: u64| {
             file.extend(kind.to_le_bytes());
             file.extend(flags.to_le_bytes());
-            for word in [offset, address, address, length, length, 8] {
+            for word in [offset, address, address, length, length, 4] {
                 file.extend(word.to_le_bytes());
             }
         };
