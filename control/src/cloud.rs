@@ -97,8 +97,7 @@ impl Cloud {
             sessions: Mutex::default(),
             notices: Mutex::default(),
         };
-        let mut notices = crate::work::recover::run(&cloud)?;
-        notices.extend(cloud.refresh()?);
+        let notices = cloud.refresh()?;
         if let Ok(mut kept) = cloud.notices.lock() {
             *kept = notices;
         }

@@ -55,15 +55,9 @@ pub(crate) fn export(
         ExportFormat::Qcow2 => Format::Qcow2,
         ExportFormat::Raw => Format::Raw,
     };
-    transfer::export(
-        disk,
-        disk,
-        file,
-        format,
-        &mut told(progress),
-    )
-    .map(drop)
-    .map_err(|error| Error::internal("export", error))
+    transfer::export(disk, disk, file, format, &mut told(progress))
+        .map(drop)
+        .map_err(|error| Error::internal("export", error))
 }
 
 fn told(progress: Option<&dyn Progress>) -> impl FnMut(transfer::Progress) + '_ {

@@ -35,7 +35,7 @@ impl std::fmt::Display for Bytes {
             unit += 1;
         }
         let name = UNITS.get(unit).copied().unwrap_or("bytes");
-        if self.0 % scale == 0 {
+        if self.0.is_multiple_of(scale) {
             write!(f, "{} {name}", self.0 / scale)
         } else {
             write!(f, "{:.1} {name}", self.0 as f64 / scale as f64)

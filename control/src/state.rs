@@ -127,6 +127,10 @@ impl VirtualizationType {
     }
 }
 
+#[expect(
+    clippy::derivable_impls,
+    reason = "the macro that makes the enum knows no default"
+)]
 impl Default for OnShutdown {
     fn default() -> OnShutdown {
         OnShutdown::Stop

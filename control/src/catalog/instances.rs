@@ -211,10 +211,11 @@ pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<Inst
 pub(crate) fn unattended(db: &Connection, host: &str, region: &str) -> Result<Vec<InstanceRow>> {
     let mut statement = db.prepare(&format!(
         "SELECT {COLUMNS} FROM instances
-         WHERE host = ?1 AND operation IS NULL AND state IN ('pending', 'running', 'stopping', 'shutting-down')"
+         WHERE host = ?1 AND region = ?2 AND operation IS NULL
+         AND state IN ('pending', 'running', 'stopping', 'shutting-down')"
     ))?;
     Ok(statement
-        .query_map([host], instance)?
+        .query_map([host, region], instance)?
         .collect::<rusqlite::Result<_>>()?)
 }
 

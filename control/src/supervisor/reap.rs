@@ -15,10 +15,10 @@ use std::time::Duration;
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 impl Cloud {
-    /// Sees which guests have ended by themselves since the last look; answers with a line about each that did not
-    /// end in an ordinary way.
+    /// Sees which work was cut short and which guests have ended by themselves since the last look; answers with a
+    /// line about each piece of work, and about each guest that did not end in an ordinary way.
     pub fn refresh(&self) -> Result<Vec<String>> {
-        let mut notices = Vec::new();
+        let mut notices = crate::work::recover::run(self)?;
         let rows = self
             .catalog
             .read(|tx| instances::unattended(tx, &self.host, self.region.as_str()))?;

@@ -80,6 +80,11 @@ impl Machines for Vmms {
     }
 
     fn ask_agent(&self, dir: &Path, farewell: Farewell) -> Heard {
+        // The socket is there whether or not anybody in the guest listens: a guest that has never been heard from
+        // would only be waited for in vain.
+        if !self.status(dir).is_ok_and(|status| status.agent) {
+            return Heard::No;
+        }
         let mode = match farewell {
             Farewell::PowerOff => ShutdownMode::Poweroff,
             Farewell::Reboot => ShutdownMode::Reboot,

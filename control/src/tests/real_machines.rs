@@ -1,1 +1,310 @@
-//! The same with real machines: `kiln-vmm` on this host's `/dev/kvm`, running a guest of a few instructions.
+//! The same with real machines: `kiln-vmm` on this host's `/dev/kvm`, with guests of a few instructions.
+
+use super::*;
+use crate::instance::{Ending, KernelFiles, NewVolume, StopInstances, VolumeSource};
+use crate::supervisor::vmm::Vmms;
+use crate::{Code, CreateSnapshot, OnShutdown};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+const HOME: &str = "KILN_TEST_REAL_HOME";
+const SCENARIO: &str = "KILN_TEST_REAL_SCENARIO";
+
+/// The program, built if it is not there or not the newest.
+fn kiln_vmm() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        if let Some(given) = std::env::var_os("KILN_VMM") {
+            return PathBuf::from(given);
+        }
+        let own = std::env::current_exe().unwrap();
+        let target = own.parent().and_then(|deps| deps.parent()).unwrap().to_owned();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "kiln-vmm",
+                "--bin",
+                "kiln-vmm",
+                "--target-dir",
+            ])
+            .arg(target.parent().unwrap())
+            .status()
+            .unwrap();
+        assert!(status.success(), "kiln-vmm does not build");
+        target.join("kiln-vmm")
+    });
+    built.clone()
+}
+
+/// A home whose guests are real. What still runs at the end is killed.
+struct RealHome(tempfile::TempDir);
+
+impl RealHome {
+    fn new() -> RealHome {
+        let home = RealHome(tempfile::tempdir().unwrap());
+        import(&home.cloud(), "base");
+        home
+    }
+
+    fn cloud(&self) -> Cloud {
+        open(self.0.path().join("home"))
+    }
+}
+
+fn open(home: impl Into<PathBuf>) -> Cloud {
+    let mut options = Options::new(home);
+    options.memory = Some(Bytes(64 << 30));
+    Cloud::open_with(options, Arc::new(Vmms::new(Some(kiln_vmm())))).unwrap()
+}
+
+impl Drop for RealHome {
+    fn drop(&mut self) {
+        let folders = std::fs::read_dir(self.0.path().join("home/instances"))
+            .into_iter()
+            .flatten();
+        for folder in folders.flatten() {
+            let _ = kiln_vmm::client::kill_by_force(&folder.path());
+        }
+    }
+}
+
+fn with_kernel(image: &str, kernel: &[u8]) -> RunInstances {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(kernel).unwrap();
+    let mut request = RunInstances::of(image);
+    request.instance_type = Some("t2.nano".to_owned());
+    request.kernel = Some(KernelFiles {
+        kernel: file,
+        initrd: None,
+        cmdline: "micro".to_owned(),
+    });
+    request
+}
+
+fn launch(cloud: &Cloud, request: RunInstances) -> InstanceId {
+    let reservation = cloud.run_instances(request).unwrap().document;
+    InstanceId::parse(&reservation.instances[0].instance_id).unwrap()
+}
+
+fn has_printed(cloud: &Cloud, id: &InstanceId, text: &str) {
+    let log = cloud.instance_directory(id).join("console.log");
+    until(text, || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains(text))
+    });
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn stop(id: &InstanceId, seconds: u64) -> StopInstances {
+    let ending = Ending::Clean(Duration::from_secs(seconds));
+    StopInstances {
+        instances: vec![id.to_string()],
+        ending,
+        ..StopInstances::default()
+    }
+}
+
+#[test]
+fn a_guest_is_launched_stopped_by_its_button_started_again_and_terminated() {
+    let home = RealHome::new();
+    let cloud = home.cloud();
+    let id = launch(&cloud, with_kernel("base", &micro_guest::minds_the_button()));
+    has_printed(&cloud, &id, "up");
+    let reply = cloud.stop_instances(stop(&id, 60)).unwrap();
+    assert_eq!(reply.warnings, Vec::<String>::new());
+    assert_eq!(state(&cloud, &id), "stopped");
+    cloud.start_instances(&[id.to_string()]).unwrap();
+    assert_eq!(state(&cloud, &id), "running");
+    assert_whole(&cloud);
+    cloud.terminate_instances(&[id.to_string()]).unwrap();
+    assert!(!cloud.instance_directory(&id).exists());
+    assert_whole(&cloud);
+}
+
+#[test]
+fn hazard_a_real_guest_that_ignores_the_button_is_ended_by_force_and_that_is_said() {
+    let home = RealHome::new();
+    let cloud = home.cloud();
+    let id = launch(&cloud, with_kernel("base", &micro_guest::ignores_everything()));
+    has_printed(&cloud, &id, "up");
+    let began = Instant::now();
+    let reply = cloud.stop_instances(stop(&id, 1)).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(reply.warnings[0].contains("by force"), "{:?}", reply.warnings);
+    assert_eq!(state(&cloud, &id), "stopped");
+}
+
+#[test]
+fn a_running_guest_is_baked_again_and_again_and_each_bake_launches() {
+    let home = RealHome::new();
+    let cloud = home.cloud();
+    let mut request = with_kernel("base", &micro_guest::minds_the_button());
+    let from = VolumeSource::Empty(Bytes(1 << 30));
+    request.volumes = vec![NewVolume {
+        from,
+        on_termination: OnTermination::Delete,
+    }];
+    let id = launch(&cloud, request);
+    for round in 0..3 {
+        let name = format!("live-{round}");
+        let reply = cloud.create_image(bake(&id, &name, Reboot::No)).unwrap();
+        assert!(
+            reply.warnings[0].contains("no agent answers"),
+            "{:?}",
+            reply.warnings
+        );
+        assert_eq!(content(&cloud, &name, 0, 19), b"from the base image");
+        let clone = launch(&cloud, with_kernel(&name, &micro_guest::minds_the_button()));
+        assert_eq!(instance(&cloud, &clone).block_device_mappings.len(), 2);
+        cloud.terminate_instances(&[clone.to_string()]).unwrap();
+    }
+    let mut request = bake(&id, "rebooted", Reboot::Yes);
+    request.timeout = Duration::from_secs(60);
+    let reply = cloud.create_image(request).unwrap();
+    assert_eq!(reply.warnings, Vec::<String>::new());
+    assert_eq!(state(&cloud, &id), "running");
+    let volume = instance(&cloud, &id).block_device_mappings[1]
+        .ebs
+        .volume_id
+        .clone();
+    cloud
+        .create_snapshot(CreateSnapshot {
+            volume,
+            description: None,
+            tags: Vec::new(),
+        })
+        .unwrap();
+    assert_whole(&cloud);
+    cloud.stop_instances(stop(&id, 60)).unwrap();
+    assert_whole(&cloud);
+}
+
+#[test]
+fn a_machine_that_is_killed_shows_as_stopped_with_the_reason_and_starts_again() {
+    let home = RealHome::new();
+    let cloud = home.cloud();
+    let id = launch(&cloud, with_kernel("base", &micro_guest::minds_the_button()));
+    kiln_vmm::client::kill_by_force(&cloud.instance_directory(&id)).unwrap();
+    until("the machine's end", || state(&cloud, &id) == "stopped");
+    let reason = instance(&cloud, &id).state_reason.unwrap();
+    assert_eq!(reason.code, "Server.InternalError");
+    assert!(reason.message.contains("killed"), "{reason:?}");
+    cloud.start_instances(&[id.to_string()]).unwrap();
+    has_printed(&cloud, &id, "up");
+    assert_whole(&cloud);
+}
+
+#[test]
+fn a_guest_that_powers_itself_off_is_stopped_or_terminated() {
+    let home = RealHome::new();
+    let cloud = home.cloud();
+    let stays = launch(&cloud, with_kernel("base", &micro_guest::ends_by_itself()));
+    let mut request = with_kernel("base", &micro_guest::ends_by_itself());
+    request.on_shutdown = OnShutdown::Terminate;
+    let goes = launch(&cloud, request);
+    until("the guest's end", || state(&cloud, &stays) == "stopped");
+    let reason = instance(&cloud, &stays).state_reason.unwrap();
+    assert_eq!(reason.code, "Client.InstanceInitiatedShutdown");
+    until("the guest's end", || state(&cloud, &goes) == "terminated");
+    assert_whole(&cloud);
+}
+
+#[test]
+fn a_disk_without_a_menu_is_registered_with_a_warning_and_refused_at_launch() {
+    let home = RealHome::new();
+    let cloud = home.cloud();
+    let request = ImportImage {
+        source: disk_file(b"no file system"),
+        source_name: "odd.raw".to_owned(),
+        name: "odd".to_owned(),
+        description: None,
+        virtualization: None,
+        tags: Vec::new(),
+        progress: None,
+    };
+    let reply = cloud.import_image(request).unwrap();
+    assert!(!reply.warnings.is_empty());
+    let error = cloud.run_instances(RunInstances::of("odd")).unwrap_err();
+    assert_eq!(error.code(), Code::InvalidKernel, "{error}");
+    let error = cloud
+        .run_instances(with_kernel("base", b"no kernel at all"))
+        .unwrap_err();
+    assert_eq!(error.code(), Code::InvalidKernel, "{error}");
+    assert_whole(&cloud);
+}
+
+/// The command that is killed: the test program started anew, for this one test.
+#[test]
+fn the_command_with_a_real_machine_that_is_killed() {
+    let (Some(home), Ok(scenario)) = (std::env::var_os(HOME), std::env::var(SCENARIO)) else {
+        return;
+    };
+    let cloud = open(home);
+    let kernel = micro_guest::minds_the_button();
+    match scenario.as_str() {
+        "run" => drop(launch(&cloud, with_kernel("base", &kernel))),
+        "bake" => {
+            let id = cloud.resolve_instance("runs").unwrap();
+            cloud.create_image(bake(&id, "new", Reboot::No)).unwrap();
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn hazard_a_command_killed_around_a_real_freeze_leaves_a_guest_that_goes_on() {
+    for (scenario, point) in [
+        ("run", "run_instances.after_attach"),
+        ("run", "run_instances.after_spawn"),
+        ("bake", "create_image.before_freeze"),
+        ("bake", "create_image.after_freeze"),
+        ("bake", "create_image.after_commit"),
+    ] {
+        let home = RealHome::new();
+        let cloud = home.cloud();
+        let mut request = with_kernel("base", &micro_guest::minds_the_button());
+        request.tags = named("runs");
+        let id = launch(&cloud, request);
+        drop(cloud);
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "tests::real_machines::the_command_with_a_real_machine_that_is_killed",
+                "--nocapture",
+            ])
+            .env(HOME, home.0.path().join("home"))
+            .env(SCENARIO, scenario)
+            .env("KILN_VMM", kiln_vmm())
+            .env("KILN_CRASH_POINT", point)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            output.status.signal(),
+            Some(9),
+            "{scenario} did not come to {point}: {text}"
+        );
+        let cloud = home.cloud();
+        println!("{scenario} killed at {point}: {:?}", cloud.notices());
+        assert_whole(&cloud);
+        assert_eq!(state(&cloud, &id), "running");
+        cloud.create_image(bake(&id, "newer", Reboot::No)).unwrap();
+        assert_eq!(
+            cloud.stop_instances(stop(&id, 60)).unwrap().warnings,
+            Vec::<String>::new()
+        );
+        cloud.start_instances(&[id.to_string()]).unwrap();
+        assert_whole(&cloud);
+    }
+}

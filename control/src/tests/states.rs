@@ -167,10 +167,10 @@ fn act(
             let result = cloud
                 .create_image(request)
                 .map(|reply| model.images.push(reply.document.image_id));
-            let is_gone = match (reboot, mood) {
-                (Reboot::Yes, Guests::DoNotStart) | (Reboot::No, Guests::DieFrozen) => true,
-                _ => false,
-            };
+            let is_gone = matches!(
+                (reboot, mood),
+                (Reboot::Yes, Guests::DoNotStart) | (Reboot::No, Guests::DieFrozen)
+            );
             if before == "running" && is_gone {
                 model.instances.insert(id.clone(), "stopped");
             }

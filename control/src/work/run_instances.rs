@@ -16,6 +16,7 @@
 //! that there is no moment in which a killed command leaves something behind.
 
 use super::launch::{self, Plan};
+use super::stop::at_once;
 use super::{Hold, Work, capacity, ending};
 use crate::catalog::images::{self, ImageRow};
 use crate::catalog::instances::{self, InstanceRow, ReservationRow};
@@ -406,11 +407,12 @@ fn carry_out(cloud: &Cloud, request: &RunInstances, about: &About) -> Result<()>
             .try_for_each(|instance| launch::attach_volumes(tx, instance))
     })?;
     crash_point!("run_instances.after_attach");
-    for instance in &about.instances {
+    let spawn = |instance: &InstanceId| {
         launch::spawn(cloud, instance)?;
         crash_point!("run_instances.after_spawn");
-    }
-    Ok(())
+        Ok(())
+    };
+    at_once(&about.instances, spawn).into_iter().collect()
 }
 
 fn settle(db: &Connection, about: &About) -> Result<()> {
