@@ -176,3 +176,56 @@ impl BootSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot(kernel: &str, initrd: Option<&str>) -> Boot {
+        Boot::Kernel {
+            kernel: kernel.into(),
+            initrd: initrd.map(Into::into),
+            cmdline: "a=b".into(),
+        }
+    }
+
+    #[test]
+    fn files_are_read_anew_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("vmlinuz", "old kernel");
+        write("initrd", "initramfs");
+        let source = BootSource::open(&boot("vmlinuz", Some("initrd")), folder.path(), None).unwrap();
+        let files = source.read().unwrap();
+        assert_eq!(
+            (files.kernel.as_slice(), files.initrd.as_slice()),
+            (&b"old kernel"[..], &b"initramfs"[..])
+        );
+        write("vmlinuz", "a new kernel");
+        assert_eq!(source.read().unwrap().kernel, b"a new kernel");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once_and_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = std::ffi::CString::new(folder.path().join("pipe").to_str().unwrap()).unwrap();
+        // SAFETY: the path is a C string that outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+        for kernel in ["absent", ".", "pipe", "/dev/zero"] {
+            let refusal = BootSource::open(&boot(kernel, None), folder.path(), None)
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(
+                refusal.starts_with("kernel ") && refusal.contains(kernel),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_menu_needs_a_disk() {
+        let refusal = BootSource::open(&Boot::PvGrub { append: None }, Path::new(""), None);
+        assert!(matches!(refusal, Err(SourceError::NoDisk)));
+    }
+}

@@ -13,14 +13,15 @@ use vmm_sys_util::eventfd::EventFd;
 use super::irq::Router;
 use super::vcpu::Vcpu;
 use super::{Hypervisor, KvmError, ioctl, memory_slots};
+use crate::arch::x86_64::layout::KVM_PAGES;
 use crate::memory::GuestMemory;
 use crate::pci::Doorbells;
 
 /// Where in guest memory KVM may put the pages that it needs on Intel hosts without unrestricted
 /// guests: one page of an identity map, then three of a task state segment. RAM is never there.
-pub const IDENTITY_MAP: u64 = 0xfeff_c000;
+const IDENTITY_MAP: u64 = KVM_PAGES;
 /// See [`IDENTITY_MAP`].
-pub const TSS: u64 = 0xfeff_d000;
+const TSS: u64 = KVM_PAGES + 0x1000;
 
 /// A virtual machine without vCPUs. Cheap to clone; all clones are the same machine.
 #[derive(Clone)]

@@ -1,6 +1,8 @@
 //! Where things lie: the addresses, ports and interrupt lines of QEMU's q35 (`hw/i386/pc_q35.c`,
 //! `hw/isa/lpc_ich9.c`), because SeaBIOS and OVMF expect them.
 
+use crate::pci;
+
 /// End of the conventional memory that an operating system may use; a page below 640 KiB is the
 /// extended BIOS data area.
 pub const CONVENTIONAL_END: u64 = 0x9_fc00;
@@ -20,18 +22,18 @@ pub const LOW_RAM_OF_LARGE: u64 = 0x8000_0000;
 pub const HIGH_RAM: u64 = 1 << 32;
 
 /// The PCI Express configuration space (`PCIEXBAR`).
-pub const ECAM: u64 = 0xb000_0000;
+pub const ECAM: u64 = pci::ECAM_BASE;
 /// Its length: 256 buses of 1 MiB.
-pub const ECAM_LEN: u64 = 256 << 20;
+pub const ECAM_LEN: u64 = pci::ECAM_SIZE;
 /// The window of 32-bit base address registers.
-pub const BARS: u64 = 0xc000_0000;
+pub const BARS: u64 = pci::WINDOW_BASE;
 /// Its length: up to the I/O APIC.
-pub const BARS_LEN: u64 = IO_APIC - BARS;
+pub const BARS_LEN: u64 = pci::WINDOW_SIZE;
 /// The I/O APIC's registers (in the kernel).
 pub const IO_APIC: u64 = 0xfec0_0000;
 /// The local APICs' registers (in the kernel).
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
-/// Four pages that KVM may use for itself, see [`crate::kvm::vm::IDENTITY_MAP`].
+/// Four pages that KVM may use for itself, see [`crate::kvm::vm`].
 pub const KVM_PAGES: u64 = 0xfeff_c000;
 /// Their length.
 pub const KVM_PAGES_LEN: u64 = 0x4000;
@@ -47,7 +49,7 @@ pub const PVPANIC: u16 = 0x505;
 /// The power management block (`PMBASE`), 128 ports.
 pub const PM: u16 = 0x600;
 /// PCI configuration mechanism 1: address and data.
-pub const PCI_CONFIG: u16 = 0xcf8;
+pub const PCI_CONFIG: u16 = pci::CONFIG_PORTS;
 /// The reset control register, in the middle of the former.
 pub const RESET_CONTROL: u16 = 0xcf9;
 
