@@ -3,7 +3,9 @@
 //! The arguments are measured ones: `thread=single` hangs guests, `-cpu max` makes kernels slow, AVX
 //! hangs the machine, and a HPET that is emulated costs more than it gives.
 
+use super::readiness::INSTALL_QEMU;
 use super::{Error, layout::Layout, program, settings::Settings};
+use kiln_guest_images::packages;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,10 +15,15 @@ use std::process::{Child, Command, Stdio};
 /// A usable QEMU.
 #[derive(Debug, Clone)]
 pub(crate) struct Qemu {
-    program: PathBuf,
-    /// The root of unpacked packages, when it does not come from the host itself.
-    tree: Option<PathBuf>,
+    /// What is executed, and the words that come before QEMU's own arguments.
+    words: Vec<OsString>,
+    /// Where it finds its own loadable parts, when it is not where it was built to be.
+    modules: Option<PathBuf>,
 }
+
+/// What an unpacked QEMU consists of, and of which release: 10.0, the one that was measured.
+const PACKAGES: &[&str] = &["qemu-system-x86", "seabios"];
+const SUITE: &str = "trixie";
 
 /// The name of the port that carries the agent's stream.
 const AGENT_PORT: &str = "org.kiln.agent.0";
@@ -25,42 +32,90 @@ impl Qemu {
     /// The host's QEMU, else the one unpacked in the cache.
     pub(crate) fn find(cache: &Path) -> Option<Self> {
         if let Ok(program) = program("qemu-system-x86_64") {
-            return Some(Self { program, tree: None });
+            return Some(Self {
+                words: vec![program.into()],
+                modules: None,
+            });
         }
-        let tree = cache.join("machine/qemu");
-        let program = tree.join("usr/bin/qemu-system-x86_64");
-        program.exists().then_some(Self {
-            program,
-            tree: Some(tree),
-        })
+        let tree = Self::link(cache).canonicalize().ok()?;
+        tree.join("usr/bin/qemu-system-x86_64")
+            .exists()
+            .then(|| Self::unpacked(&tree))
+    }
+
+    /// Unpacks a QEMU into the cache: no root is needed, nothing is installed, and no package of the
+    /// host's stands in the way.
+    pub(crate) fn fetch(cache: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
+        let said = std::cell::RefCell::new(say);
+        let progress = |what: &str| said.borrow_mut()(what);
+        let fetched =
+            packages::fetch_with(PACKAGES, SUITE, packages::Closure::Dependencies, cache, &progress)
+                .map_err(|e| {
+                    Error::new(format!(
+                        "this host has no QEMU, and none can be fetched ({e}); install it: {INSTALL_QEMU}"
+                    ))
+                })?;
+        let link = Self::link(cache);
+        let made = link
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| {
+                let _ = std::fs::remove_file(&link);
+                std::os::unix::fs::symlink(&fetched.tree, &link)
+            });
+        match made {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(Error::io("link", &link, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn link(cache: &Path) -> PathBuf {
+        cache.join("machine/qemu")
+    }
+
+    /// A QEMU with its own C library, started by its own loader: the host's may be older or another.
+    fn unpacked(tree: &Path) -> Self {
+        let mut libraries = OsString::new();
+        for folder in ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"] {
+            if !libraries.is_empty() {
+                libraries.push(":");
+            }
+            libraries.push(tree.join(folder));
+        }
+        let loader = ["usr/lib64/ld-linux-x86-64.so.2", "lib64/ld-linux-x86-64.so.2"].map(|p| tree.join(p));
+        let loader = if loader[0].exists() {
+            &loader[0]
+        } else {
+            &loader[1]
+        };
+        let mut words = vec![loader.into(), "--library-path".into(), libraries];
+        words.push(tree.join("usr/bin/qemu-system-x86_64").into());
+        for folder in ["usr/share/qemu", "usr/share/seabios"] {
+            words.extend(["-L".into(), tree.join(folder).into()]);
+        }
+        Self {
+            words,
+            modules: Some(tree.join("usr/lib/x86_64-linux-gnu/qemu")),
+        }
     }
 
     /// Its version as it prints it, such as `10.0.2`.
     pub(crate) fn version(&self) -> Option<String> {
-        let output = self
-            .command(&self.program.clone().into_os_string())
-            .arg("--version")
-            .output()
-            .ok()?;
+        let (program, rest) = self.words.split_first()?;
+        let output = Command::new(program).args(rest).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.split_whitespace().skip_while(|w| *w != "version").nth(1)?;
         Some(version.to_owned())
     }
 
-    /// Where the program is.
-    pub(crate) fn program(&self) -> &Path {
-        &self.program
-    }
-
-    fn command(&self, program: &OsString) -> Command {
-        let mut command = Command::new(program);
-        if let Some(tree) = &self.tree {
-            let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|p| tree.join(p));
-            if let Ok(paths) = std::env::join_paths(libraries) {
-                command.env("LD_LIBRARY_PATH", paths);
-            }
+    /// Where it comes from.
+    pub(crate) fn origin(&self) -> String {
+        match (&self.modules, self.words.first()) {
+            (None, Some(program)) => Path::new(program).display().to_string(),
+            _ => "unpacked in the cache".to_owned(),
         }
-        command
     }
 
     /// Starts the machine. The agent's stream is the other end of `agent`; QEMU dies with the caller, and
@@ -86,13 +141,11 @@ impl Qemu {
         let error = log
             .try_clone()
             .map_err(|e| Error::io("open", &layout.log(), &e))?;
-        let mut command = self.command(&own.into_os_string());
+        let mut command = Command::new(own);
         // `machine-child` ties its life to ours, then becomes QEMU.
-        command.arg("machine-child").arg(&self.program);
-        if let Some(tree) = &self.tree {
-            for folder in ["usr/share/qemu", "usr/share/seabios"] {
-                command.arg("-L").arg(tree.join(folder));
-            }
+        command.arg("machine-child").args(&self.words);
+        if let Some(modules) = &self.modules {
+            command.env("QEMU_MODULE_DIR", modules);
         }
         command.args(arguments(settings, agent.as_raw_fd()));
         command.arg("-kernel").arg(kernel);
@@ -157,6 +210,16 @@ fn arguments(settings: &Settings, agent: i32) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unpacked_qemu_brings_its_own_loader_libraries_and_firmware() {
+        let words = Qemu::unpacked(Path::new("/c")).words;
+        let words: Vec<_> = words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+        assert!(words[0].ends_with("ld-linux-x86-64.so.2"));
+        assert_eq!(words[1], "--library-path");
+        assert_eq!(words[3], "/c/usr/bin/qemu-system-x86_64");
+        assert!(words.contains(&"/c/usr/share/seabios".to_owned()));
+    }
 
     #[test]
     fn the_machine_is_never_single_threaded_and_has_no_avx() {

@@ -25,12 +25,13 @@ pub(crate) fn readiness() -> Result<String, Lacks> {
         what,
         fix: fix.to_owned(),
     };
-    let qemu = Qemu::find(&crate::home::cache()).ok_or_else(|| {
-        lacks(
+    let qemu = Qemu::find(&crate::home::cache());
+    if qemu.is_none() && program("apt-get").is_err() {
+        return Err(lacks(
             "there is no qemu-system-x86_64 for the software machine".to_owned(),
             INSTALL_QEMU,
-        )
-    })?;
+        ));
+    }
     if program("mke2fs").is_err() {
         return Err(lacks(
             "there is no mke2fs to make the software machine's disk".to_owned(),
@@ -38,10 +39,13 @@ pub(crate) fn readiness() -> Result<String, Lacks> {
         ));
     }
     Programs::find().map_err(|e| lacks(e.to_string(), "build with `make build`"))?;
+    let Some(qemu) = qemu else {
+        return Ok("QEMU is fetched into the cache when it is first needed, some 100 MB".to_owned());
+    };
     let version = qemu
         .version()
         .unwrap_or_else(|| "of an unknown version".to_owned());
-    Ok(format!("QEMU {version}, {}", qemu.program().display()))
+    Ok(format!("QEMU {version}, {}", qemu.origin()))
 }
 
 /// Is there a machine, running or not, in this home?

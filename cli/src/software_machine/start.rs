@@ -112,9 +112,8 @@ fn begin(home: &Path, layout: &Layout, say: &mut dyn FnMut(&str)) -> Result<Unix
         Base::ensure(&cache)?;
     }
     if Qemu::find(&cache).is_none() {
-        return Err(Error::new(
-            "this host has no qemu-system-x86_64: apt-get install --no-install-recommends --no-remove qemu-system-x86",
-        ));
+        say("fetching QEMU");
+        Qemu::fetch(&cache, say)?;
     }
     std::fs::create_dir_all(layout.folder()).map_err(|e| Error::io("create", layout.folder(), &e))?;
     let open = || File::options().create(true).append(true).open(layout.log());
