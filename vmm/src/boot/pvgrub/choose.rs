@@ -25,7 +25,9 @@ const SAVED_LIMIT: u64 = 4096;
 /// then each `fallback` in turn. Entries that name no kernel at all are headings, or boot other
 /// systems: if nothing but such was tried, the first entry with a kernel is taken.
 pub fn choose(disk: &Arc<dyn Disk>, append: Option<&str>) -> Result<Chosen, BootError> {
-    choose_on(&Volumes::open(disk)?, append)
+    let chosen = choose_on(&Volumes::open(disk)?, append)?;
+    chosen.found.log();
+    Ok(chosen)
 }
 
 /// The same, on a disk that was looked at already.

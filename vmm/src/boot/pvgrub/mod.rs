@@ -67,6 +67,23 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
+impl Found {
+    /// Tells the log which entry was chosen and why, and what was changed.
+    fn log(&self) {
+        tracing::info!(
+            menu = self.menu,
+            entry = self.entry,
+            kernel = self.kernel,
+            initrd = self.initrd.join(" "),
+            reason = self.reason,
+            "chosen from the boot menu"
+        );
+        for line in self.rewritten.iter().chain(&self.notes) {
+            tracing::info!("{line}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
