@@ -345,3 +345,53 @@ proptest! {
         prop_assert!(interrupt.broken().len() <= 1);
     }
 }
+
+/// A second vCPU rewrites the descriptors while the device looks at them: each look gives a chain as it
+/// was at some moment of each descriptor, within all bounds, or an error; the queue stays whole.
+#[test]
+fn hazard_descriptors_that_change_while_they_are_read() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut ring, _, _) = ring();
+    let flipping = std::thread::spawn({
+        let (stop, other) = (Arc::clone(&stop), Ring::new(&ring.memory, 0xc000, SIZE));
+        move || {
+            let mut n = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                n = n
+                    .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                    .wrapping_add(0x1405_7b7e_f767_814f);
+                let index = (n >> 33) as u16 % SIZE;
+                let good = n & 1 << 20 == 0;
+                let (address, len) = if good { (DATA, 64) } else { (n, n as u32) };
+                other.descriptor_at(
+                    0x4000,
+                    index,
+                    (address, len, (n >> 40) as u16 & 3, (n >> 50) as u16 % 9),
+                );
+            }
+        }
+    });
+    for _ in 0..2000 {
+        let interrupt = Arc::new(Recorder::default());
+        let mut queue = ring.queue(0, &interrupt, ALL);
+        ring.set_available(0);
+        ring.offer(0);
+        while let Ok(Some(chain)) = queue.pop() {
+            let (readable, writable) = (chain.readable_len(), chain.writable_len());
+            let mut bytes = [0; 64];
+            let _ = chain.read_at(&ring.memory, 0, &mut bytes);
+            if chain.writable(&ring.memory, 0, writable).is_ok() {
+                chain
+                    .write_at(&ring.memory, 0, &vec![1; writable.min(4096) as usize])
+                    .expect("checked");
+            }
+            assert_eq!((chain.readable_len(), chain.writable_len()), (readable, writable));
+            queue.complete(&chain, 0).expect("used ring");
+        }
+        assert!(interrupt.broken().len() <= 1);
+    }
+    stop.store(true, Ordering::Relaxed);
+    flipping.join().expect("no panic");
+}

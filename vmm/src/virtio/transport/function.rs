@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use super::common::{Common, CommonState, Effect};
+use super::DEVICE_NEEDS_RESET;
+use super::common::{Common, Effect};
 use super::layout::{self, CapabilityType, Part};
 use super::signals::Signals;
-use super::{DEVICE_NEEDS_RESET, DRIVER_OK};
 use crate::pci::{
-    BarKind, ConfigSpace, ConfigState, Doorbells, Identity, MsiRouter, Msix, MsixState, PciBus, PciError,
-    PciFunction, Slot,
+    BarKind, ConfigSpace, Doorbells, Identity, MsiRouter, Msix, PciBus, PciError, PciFunction, Slot,
 };
 use crate::virtio::device::read_bytes;
 use crate::virtio::features::COMMON;
 use crate::virtio::{
-    Activation, DeviceError, DeviceState, DeviceType, Guarded, GuestMemory, Interrupt, VirtQueue,
-    VirtioDevice,
+    Activation, DeviceError, DeviceType, Guarded, GuestMemory, Interrupt, VirtQueue, VirtioDevice,
 };
 
 /// The vendor id of every virtio device.
@@ -36,34 +33,16 @@ pub struct Wiring {
     pub doorbells: Arc<dyn Doorbells>,
 }
 
-/// Everything of a function that a snapshot needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VirtioPciState {
-    /// Configuration space.
-    pub config: ConfigState,
-    /// Vector table.
-    pub msix: MsixState,
-    /// Common registers.
-    pub common: CommonState,
-    /// Device status.
-    pub status: u8,
-    /// Vectors of the configuration and of each queue.
-    pub vectors: (u16, Vec<u16>),
-    /// The device behind the transport.
-    pub device: DeviceState,
-}
-
 /// A virtio device behind the PCI transport.
 ///
 /// Lock order: `device` before `config`; neither is taken by device threads, which use [`Signals`].
 pub struct VirtioPci {
-    device: Guarded<Inner>,
-    config: Guarded<ConfigSpace>,
-    signals: Arc<Signals>,
+    pub(super) device: Guarded<Inner>,
+    pub(super) config: Guarded<ConfigSpace>,
+    pub(super) signals: Arc<Signals>,
     wiring: Wiring,
     /// One for each queue, written by the doorbells.
-    kicks: Vec<EventFd>,
+    pub(super) kicks: Vec<EventFd>,
     /// Where the doorbells are registered.
     doorbells_at: Guarded<Option<u64>>,
     /// Offset of the PCI configuration access capability.
@@ -72,9 +51,9 @@ pub struct VirtioPci {
     msix: u16,
 }
 
-struct Inner {
-    device: Box<dyn VirtioDevice>,
-    common: Common,
+pub(super) struct Inner {
+    pub(super) device: Box<dyn VirtioDevice>,
+    pub(super) common: Common,
 }
 
 impl VirtioPci {
@@ -160,58 +139,7 @@ impl VirtioPci {
         f(self.device.lock().device.as_mut())
     }
 
-    /// The state of a paused function.
-    pub fn state(&self) -> VirtioPciState {
-        let inner = self.device.lock();
-        let mut common = inner.common.state.clone();
-        for (setup, ring) in common.queues.iter_mut().zip(inner.device.queues()) {
-            setup.ring = ring.unwrap_or(setup.ring);
-        }
-        let queues = 0..u16::try_from(self.kicks.len()).unwrap_or(u16::MAX);
-        VirtioPciState {
-            config: self.config.lock().state(),
-            msix: self.signals.msix().state(),
-            common,
-            status: self.signals.status(),
-            vectors: (
-                self.signals.config_vector(),
-                queues.map(|queue| self.signals.queue_vector(queue)).collect(),
-            ),
-            device: inner.device.state(),
-        }
-    }
-
-    /// Makes this fresh function what a saved one was. A device that was running is started; nothing
-    /// reaches a guest whose vCPUs do not run yet. Afterwards the bus must be told to
-    /// [`PciBus::remap`].
-    ///
-    /// # Errors
-    /// The state is none of this function, or its rings are not in guest memory.
-    pub fn restore(&self, state: &VirtioPciState) -> Result<(), DeviceError> {
-        let mut inner = self.device.lock();
-        inner.device.restore(&state.device)?;
-        if !inner.common.restore(&state.common) {
-            return Err(DeviceError::State(format!(
-                "queues or features of {}",
-                self.signals.name()
-            )));
-        }
-        self.config.lock().restore(&state.config);
-        self.follow_config();
-        self.signals.reset();
-        self.signals.msix().restore(&state.msix);
-        self.signals.set_config_vector(state.vectors.0);
-        for (queue, vector) in (0..).zip(&state.vectors.1) {
-            self.signals.set_queue_vector(queue, *vector);
-        }
-        self.signals.add_status(state.status);
-        if state.status & DRIVER_OK != 0 && state.status & DEVICE_NEEDS_RESET == 0 {
-            self.start(&mut inner)?;
-        }
-        Ok(())
-    }
-
-    fn start(&self, inner: &mut Inner) -> Result<(), DeviceError> {
+    pub(super) fn start(&self, inner: &mut Inner) -> Result<(), DeviceError> {
         let features = inner.common.state.driver_features;
         let interrupt: Arc<dyn Interrupt> = Arc::clone(&self.signals) as _;
         let mut queues = Vec::with_capacity(self.kicks.len());
@@ -281,7 +209,7 @@ impl VirtioPci {
     }
 
     /// Brings what lies outside of configuration space in line with it.
-    fn follow_config(&self) {
+    pub(super) fn follow_config(&self) {
         let config = self.config.lock();
         self.signals.allow_messages(config.bus_master());
         let mut control = [0; 2];

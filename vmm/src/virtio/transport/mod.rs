@@ -2,18 +2,21 @@
 //!
 //! - [`VirtioPci`]: configuration space, capabilities and BAR 0.
 //! - `common`: the common configuration registers and the device's state machine.
+//! - [`VirtioPciState`]: all of it as plain data.
 //! - `signals`: what device threads use of the transport: interrupts and `DEVICE_NEEDS_RESET`.
 
 mod common;
 mod function;
 mod layout;
 mod signals;
+mod state;
 
 #[cfg(test)]
 mod tests;
 
 pub use common::{CommonState, QueueSetup};
-pub use function::{VirtioPci, VirtioPciState, Wiring};
+pub use function::{VirtioPci, Wiring};
+pub use state::VirtioPciState;
 
 /// Device status (2.1): the driver noticed the device.
 pub const ACKNOWLEDGE: u8 = 1;
