@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+use super::clock::ClockThread;
 use super::plug::Plugs;
 use super::remote::{Event, Remote};
 use super::vcpus::{Crew, Outside};
@@ -33,6 +34,8 @@ pub struct Machine {
     pub(super) vm: Vm,
     pub(super) crew: Crew,
     pub(super) board: Board,
+    /// Kept for its end.
+    pub(super) _clock: ClockThread,
     pub(super) pci: Arc<PciBus>,
     pub(super) functions: Vec<Arc<VirtioPci>>,
     pub(super) events: Receiver<Event>,
@@ -65,6 +68,7 @@ impl Machine {
             high: map.high_len(),
         };
         let board = Board::new(&vm, remote.power_sink(), serial, sizes, spec.cpus)?;
+        let clock = ClockThread::start(&board.rtc)?;
         board.plug(&port_bus, &pci, remote.power_sink())?;
         memory_bus.insert(ECAM, ECAM_LEN, Arc::new(Ecam::new(Arc::clone(&pci))))?;
         memory_bus.insert(BARS, BARS_LEN, Arc::new(BarWindow::new(Arc::clone(&pci))))?;
@@ -103,6 +107,7 @@ impl Machine {
             vm,
             crew,
             board,
+            _clock: clock,
             pci,
             functions,
             events,

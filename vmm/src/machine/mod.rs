@@ -16,6 +16,7 @@
 //! [`Machine::run`] reads the kernel, starts the vCPUs and returns when the guest has ended.
 
 pub mod assemble;
+mod clock;
 pub mod exits;
 mod plug;
 pub mod remote;

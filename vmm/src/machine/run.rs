@@ -1,6 +1,5 @@
 //! The life of a machine, on one thread: boot, what devices and the control socket ask for, the end.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -16,7 +15,6 @@ use crate::control::{ControlError, ErrorKind};
 use crate::exit_record::{ExitReason, ExitRecord};
 use crate::legacy::{PowerEvent, ResetCause};
 use crate::memory;
-use crate::sandbox::{self, ThreadKind};
 use crate::spec::OnReset;
 
 /// What is being booted, and how.
@@ -48,17 +46,6 @@ enum Next {
 impl Machine {
     /// Boots the machine and runs it to its end. An error means that it never ran.
     pub fn run(mut self, mut tell: impl FnMut(Milestone<'_>)) -> Result<ExitRecord, MachineError> {
-        let clock = Arc::clone(&self.board.rtc);
-        let interrupts = std::thread::Builder::new()
-            .name("rtc".into())
-            .spawn(move || match sandbox::confine(ThreadKind::Console) {
-                Ok(()) => clock.raise_interrupts(),
-                Err(refusal) => tracing::error!("the clock has no interrupts: {refusal}"),
-            })
-            .map_err(|source| MachineError::Thread {
-                what: "the clock",
-                source,
-            })?;
         let booted = self.boot();
         let result = booted.map(|report| {
             tell(Milestone::Ready(&report));
@@ -71,9 +58,6 @@ impl Machine {
         for function in &self.functions {
             function.pause();
         }
-        self.board.rtc.end();
-        // It returns after the call above, whatever became of it.
-        let _ = interrupts.join();
         result
     }
 
