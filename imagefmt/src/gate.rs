@@ -3,6 +3,7 @@
 //! A name inside of an image is the image's author's, not ours. `/etc/shadow`, `../x`, `nbd:…`, `json:{…}` are
 //! all valid to QEMU; here a name is one component of a path, opened beside the file that names it, without
 //! following links, and only if it is a regular file. Nothing but headers is read.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -109,6 +109,11 @@ impl Geometry {
         (cluster.0 / self.l2_entries()) as usize
     }
 
+    /// How many guest clusters from this one on its L2 table maps.
+    pub(crate) const fn left_in_table(self, cluster: GuestCluster) -> u64 {
+        self.l2_entries() - cluster.0 % self.l2_entries()
+    }
+
     /// The slice that holds a guest cluster's entry, counted over the whole disk.
     pub(crate) const fn slice(self, cluster: GuestCluster) -> u64 {
         cluster.0 / self.slice_entries()

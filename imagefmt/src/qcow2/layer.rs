@@ -1,4 +1,5 @@
 //! One qcow2 file: its tables and, if it is the writable one, what writing needs.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -200,7 +201,7 @@ impl Layer {
         if offset >= size {
             return Ok((Mapping::Zero, len));
         }
-        let len = len.min(size - offset);
+        let len = len.min(size.saturating_sub(offset));
         let cluster = geometry.guest_cluster(GuestOffset(offset));
         let within = geometry.within(offset);
         let slice = geometry.slice(cluster);
@@ -212,21 +213,26 @@ impl Layer {
         })?;
         let Some(found) = found else {
             // No L2 table: nothing is allocated up to the end of what it would cover.
-            let covered = geometry.l2_entries() - cluster.0 % geometry.l2_entries();
-            let run = covered.saturating_mul(geometry.cluster_size()) - within;
+            let covered = geometry.left_in_table(cluster);
+            let run = covered
+                .saturating_mul(geometry.cluster_size())
+                .saturating_sub(within);
             return Ok((Mapping::Unallocated, run.min(len)));
         };
         let (entry, clusters) = found.map_err(|fault| self.fault(fault))?;
-        let run = (clusters * geometry.cluster_size() - within).min(len);
+        let run = clusters
+            .saturating_mul(geometry.cluster_size())
+            .saturating_sub(within)
+            .min(len);
         let mapping = match entry {
             L2Entry::Unallocated => Mapping::Unallocated,
             L2Entry::Zero { .. } => Mapping::Zero,
             L2Entry::Data { host, copied } => {
                 // The last cluster of the run: the others begin before it.
-                let reach = (clusters - 1).saturating_mul(geometry.cluster_size());
+                let reach = clusters.saturating_sub(1).saturating_mul(geometry.cluster_size());
                 self.check_begins(HostOffset(host.0.saturating_add(reach)))?;
                 Mapping::Data {
-                    host: HostOffset(host.0 + within),
+                    host: HostOffset(host.0.saturating_add(within)),
                     copied,
                 }
             }
@@ -267,13 +273,19 @@ impl Layer {
                         host: next,
                         copied: next_copied,
                     }),
-                ) => copied == next_copied && next.0 == host.0 + count * geometry.cluster_size(),
+                ) => {
+                    copied == next_copied
+                        && next.0
+                            == host
+                                .0
+                                .saturating_add(u64::saturating_mul(count, geometry.cluster_size()))
+                }
                 _ => false,
             };
             if !alike {
                 break;
             }
-            count += 1;
+            count = count.saturating_add(1);
         }
         Ok((first, count))
     }
@@ -286,7 +298,7 @@ impl Layer {
 
 /// Reads big-endian table entries.
 pub(crate) fn read_table(host: &Host, at: HostOffset, entries: u64) -> Result<Vec<u64>, DiskError> {
-    let mut bytes = vec![0; (entries * ENTRY) as usize];
+    let mut bytes = vec![0; entries.saturating_mul(ENTRY) as usize];
     host.read_bytes_or_zero(at.0, &mut bytes)?;
     Ok(bytes
         .as_chunks()

@@ -1,4 +1,5 @@
 //! Layers on top of each other, read as one disk. Iterative: depth costs time, never stack.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::sync::Arc;
 
@@ -51,8 +52,8 @@ impl<'a> Stack<'a> {
     pub(crate) fn read(self, offset: u64, to: Span<'_, '_>) -> Result<(), DiskError> {
         let mut done = 0;
         while done < to.len() {
-            let at = offset + done as u64;
-            let (source, run) = self.resolve(at, (to.len() - done) as u64)?;
+            let at = offset.saturating_add(done as u64);
+            let (source, run) = self.resolve(at, to.len().saturating_sub(done) as u64)?;
             let part = to.part(done, run as usize);
             match source {
                 Source::Layer(layer, Mapping::Data { host, .. }) => {
@@ -67,7 +68,7 @@ impl<'a> Stack<'a> {
                 }
                 Source::Layer(_, Mapping::Zero | Mapping::Unallocated) | Source::Zero => part.fill_zero(),
             }
-            done += part.len();
+            done = done.saturating_add(part.len());
         }
         Ok(())
     }
@@ -76,8 +77,8 @@ impl<'a> Stack<'a> {
     pub(crate) fn is_zero(self, offset: u64, len: u64) -> Result<bool, DiskError> {
         let mut done = 0;
         while done < len {
-            match self.resolve(offset + done, len - done)? {
-                (Source::Zero, run) => done += run,
+            match self.resolve(offset.saturating_add(done), len.saturating_sub(done))? {
+                (Source::Zero, run) => done = done.saturating_add(run),
                 (Source::Layer(..), _) => return Ok(false),
             }
         }
