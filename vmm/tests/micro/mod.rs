@@ -7,18 +7,18 @@ use kiln_vmm::client::{self, ExitRecord, Started, Vmm};
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
 
 /// Long enough for a busy host.
-pub const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// Where the guest's program lies, and is entered in 32-bit protected mode with flat segments (PVH).
 const ENTRY: u32 = 0x10_0000;
 
 /// The guest's program, in machine code of 32-bit protected mode.
 #[derive(Debug, Clone, Default)]
-pub struct Program(Vec<u8>);
+pub(crate) struct Program(Vec<u8>);
 
 impl Program {
     /// Prints `text` on ttyS0.
-    pub fn print(mut self, text: &str) -> Self {
+    pub(crate) fn print(mut self, text: &str) -> Self {
         for byte in text.bytes() {
             self = self.out(0x3f8, byte);
         }
@@ -26,7 +26,7 @@ impl Program {
     }
 
     /// Writes `byte` to `port`.
-    pub fn out(mut self, port: u16, byte: u8) -> Self {
+    pub(crate) fn out(mut self, port: u16, byte: u8) -> Self {
         // mov al, byte; mov dx, port; out dx, al
         self.0.extend([0xb0, byte, 0x66, 0xba]);
         self.0.extend(port.to_le_bytes());
@@ -35,7 +35,7 @@ impl Program {
     }
 
     /// Powers off: the sleep enable bit of PM1's control register.
-    pub fn power_off(mut self) -> Self {
+    pub(crate) fn power_off(mut self) -> Self {
         // mov ax, 0x2000; mov dx, 0x604; out dx, ax
         self.0
             .extend([0x66, 0xb8, 0x00, 0x20, 0x66, 0xba, 0x04, 0x06, 0x66, 0xef]);
@@ -43,19 +43,19 @@ impl Program {
     }
 
     /// Resets by 0xcf9.
-    pub fn reset(self) -> Self {
+    pub(crate) fn reset(self) -> Self {
         self.out(0xcf9, 0x06).halt()
     }
 
     /// Does nothing for ever.
-    pub fn halt(mut self) -> Self {
+    pub(crate) fn halt(mut self) -> Self {
         // hlt; jmp to it
         self.0.extend([0xf4, 0xeb, 0xfd]);
         self
     }
 
     /// Waits about as long as `rounds` times 2^16 turns of a loop take.
-    pub fn wait(mut self, rounds: u32) -> Self {
+    pub(crate) fn wait(mut self, rounds: u32) -> Self {
         // mov ecx, rounds << 16; dec ecx; jnz to it
         self.0.push(0xb9);
         self.0.extend((rounds << 16).to_le_bytes());
@@ -97,52 +97,52 @@ impl Program {
 }
 
 /// An instance's folder with a machine that runs in it.
-pub struct Micro {
-    pub folder: tempfile::TempDir,
-    pub started: Started,
+pub(crate) struct Micro {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) started: Started,
 }
 
 impl Micro {
     /// Starts a machine with `devices` and the guest `program`.
-    pub fn start(program: &Program, devices: Vec<Device>) -> Self {
+    pub(crate) fn start(program: &Program, devices: Vec<Device>) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), program, devices)
     }
 
     /// The same, in a folder in which something has been prepared.
-    pub fn start_in(folder: tempfile::TempDir, program: &Program, devices: Vec<Device>) -> Self {
+    pub(crate) fn start_in(folder: tempfile::TempDir, program: &Program, devices: Vec<Device>) -> Self {
         prepare(folder.path(), program, devices);
         let started = client::spawn(kiln_vmm(), folder.path()).unwrap();
         Self { folder, started }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn vmm(&self) -> Vmm {
+    pub(crate) fn vmm(&self) -> Vmm {
         Vmm::connect(self.path()).unwrap()
     }
 
     /// What the guest printed so far.
-    pub fn console(&self) -> String {
+    pub(crate) fn console(&self) -> String {
         std::fs::read_to_string(self.path().join("console.log")).unwrap()
     }
 
     /// Waits until it has printed `text`.
-    pub fn printed(&self, text: &str) {
+    pub(crate) fn printed(&self, text: &str) {
         until(&format!("`{text}` on the console"), || {
             self.console().contains(text)
         });
     }
 
-    pub fn record(&self) -> ExitRecord {
+    pub(crate) fn record(&self) -> ExitRecord {
         client::wait_exit(self.path(), LONG)
             .unwrap()
             .expect("the machine has ended")
     }
 
     /// The ids of the parent and of the VMM: who has the lock open.
-    pub fn processes(&self) -> (i32, i32) {
+    pub(crate) fn processes(&self) -> (i32, i32) {
         let lock = self.path().join("lock").canonicalize().unwrap();
         let holders: Vec<i32> = std::fs::read_dir("/proc")
             .unwrap()
@@ -162,7 +162,7 @@ impl Drop for Micro {
 }
 
 /// Puts kernel and spec into the folder.
-pub fn prepare(folder: &Path, program: &Program, devices: Vec<Device>) {
+pub(crate) fn prepare(folder: &Path, program: &Program, devices: Vec<Device>) {
     std::fs::write(folder.join("kernel"), program.elf()).unwrap();
     let spec = MachineSpec {
         name: "i-0123456789abcdef0".to_owned(),
@@ -181,12 +181,12 @@ pub fn prepare(folder: &Path, program: &Program, devices: Vec<Device>) {
 }
 
 /// The program under test.
-pub fn kiln_vmm() -> &'static Path {
+pub(crate) fn kiln_vmm() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_kiln-vmm"))
 }
 
 /// What process `pid` has open.
-pub fn open_files(pid: i32) -> Vec<PathBuf> {
+pub(crate) fn open_files(pid: i32) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     entries
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
@@ -207,13 +207,13 @@ fn parent_of(pid: i32) -> i32 {
 }
 
 /// Sends `signal` to `pid`.
-pub fn signal(pid: i32, signal: rustix::process::Signal) {
+pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Waits until `is_so`.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");

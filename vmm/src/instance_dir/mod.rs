@@ -5,15 +5,17 @@
 //! prepared by someone hostile: a name in it that is a symbolic link, a hard link to a file
 //! elsewhere, a FIFO or a device is refused, never followed.
 
+mod lock;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
-use serde::{Deserialize, Serialize};
+pub use lock::Lock;
+pub(crate) use lock::Occupant;
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 
 /// The lock's file: held by the parent and the VMM, freed when both are gone.
 pub const LOCK: &str = "lock";
@@ -27,9 +29,6 @@ pub const AGENT_SOCKET: &str = "agent.sock";
 pub const CONSOLE_LOG: &str = "console.log";
 /// What the VMM itself has to say.
 pub const VMM_LOG: &str = "vmm.log";
-
-/// Readers of the lock hold it for an instant: a starter tries again this long.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why something in an instance's folder could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,42 +65,6 @@ pub enum DirError {
     },
 }
 
-/// Who last took the lock: what `lock` holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Occupant {
-    /// The parent's process id.
-    pub(crate) pid: u32,
-    /// The host's boot, from `/proc/sys/kernel/random/boot_id`.
-    boot_id: String,
-    /// When it started, in milliseconds since 1970.
-    unix_ms: u64,
-}
-
-impl Occupant {
-    fn this_process() -> Self {
-        let unix_ms = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .ok()
-            .and_then(|since| u64::try_from(since.as_millis()).ok())
-            .unwrap_or(0);
-        Self {
-            pid: std::process::id(),
-            boot_id: boot_id(),
-            unix_ms,
-        }
-    }
-
-    pub(crate) fn is_of_this_boot(&self) -> bool {
-        self.boot_id == boot_id()
-    }
-}
-
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
-}
-
 /// An open instance folder.
 #[derive(Debug)]
 pub struct InstanceDir {
@@ -115,29 +78,6 @@ pub(crate) struct Reserved {
     name: &'static str,
     new: String,
     file: File,
-}
-
-/// The lock, held until this (and every copy that a child process inherited) is gone.
-#[derive(Debug)]
-pub struct Lock(File);
-
-impl Lock {
-    /// Writes down who holds the lock, once there is nothing left that would stop the start.
-    pub(crate) fn record_occupant(&self, dir: &InstanceDir) -> Result<(), DirError> {
-        let text =
-            serde_json::to_vec(&Occupant::this_process()).map_err(|error| dir.malformed(LOCK, &error))?;
-        let mut file = &self.0;
-        rustix::fs::ftruncate(file, 0)
-            .map_err(io::Error::from)
-            .and_then(|()| file.write_all(&text))
-            .map_err(|source| dir.io("write", LOCK, source))
-    }
-}
-
-impl AsFd for Lock {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }
 
 impl InstanceDir {
@@ -286,56 +226,6 @@ impl InstanceDir {
         UnixListener::bind(self.short_path(name)).map_err(|source| self.io("listen on", name, source))
     }
 
-    /// Takes the lock. Others who only look hold it for an instant, so it is tried for a while.
-    ///
-    /// # Errors
-    /// [`DirError::Locked`] if a machine runs here.
-    pub(crate) fn lock(&self) -> Result<Lock, DirError> {
-        let file = self.open_writable(LOCK)?;
-        let started = Instant::now();
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK) if started.elapsed() < LOCK_PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(DirError::Locked(self.path.clone())),
-                Err(errno) => return Err(self.io("lock", LOCK, errno.into())),
-            }
-        }
-        let lock = Lock(file);
-        lock.record_occupant(self)?;
-        Ok(lock)
-    }
-
-    /// Whether a machine (its parent or its VMM) holds the lock.
-    ///
-    /// # Errors
-    /// The lock's file cannot be opened or is not a plain file.
-    pub fn is_locked(&self) -> Result<bool, DirError> {
-        let Some(file) = self.open_existing(LOCK)? else {
-            return Ok(false);
-        };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(false),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-            Err(errno) => Err(self.io("test the lock", LOCK, errno.into())),
-        }
-    }
-
-    /// Who last took the lock; `None` if nobody ever did.
-    pub(crate) fn last_occupant(&self) -> Result<Option<Occupant>, DirError> {
-        let Some(text) = self.read_file(LOCK, 4096)? else {
-            return Ok(None);
-        };
-        if text.is_empty() {
-            return Ok(None);
-        }
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| self.malformed(LOCK, &error))
-    }
-
     /// The file if it is a plain one that has no other name, and blocking again.
     fn plain(&self, name: &str, file: File) -> Result<File, DirError> {
         let stat = rustix::fs::fstat(&file).map_err(|errno| self.io("look at", name, errno.into()))?;
@@ -394,95 +284,4 @@ impl AsFd for InstanceDir {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder() -> (tempfile::TempDir, InstanceDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = InstanceDir::open(folder.path()).unwrap();
-        (folder, dir)
-    }
-
-    /// What every kind of hostile name must be answered with, whatever file it stands for.
-    fn refused(dir: &InstanceDir, name: &str) {
-        assert!(dir.open_log(name).is_err(), "{name} was opened for writing");
-        assert!(dir.read_file(name, 100).is_err(), "{name} was read");
-    }
-
-    #[test]
-    fn hazard_links_in_a_prepared_folder_are_refused_and_the_canary_is_untouched() {
-        let (folder, dir) = folder();
-        let outside = tempfile::tempdir().unwrap();
-        let canary = outside.path().join("canary");
-        std::fs::write(&canary, "alive").unwrap();
-        std::fs::create_dir(folder.path().join("folder")).unwrap();
-        std::fs::hard_link(&canary, folder.path().join("hard")).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            folder.path().join("fifo"),
-            FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-        for name in [LOCK, CONSOLE_LOG, VMM_LOG, SPEC, "exit.json", "exit.json.new"] {
-            std::os::unix::fs::symlink(&canary, folder.path().join(name)).unwrap();
-            refused(&dir, name);
-        }
-        for name in ["hard", "fifo", "socket", "folder"] {
-            refused(&dir, name);
-        }
-        assert!(dir.lock().is_err());
-        // Files that are replaced take the link's place; what it points to stays.
-        let room = dir.reserve("exit.json", 100).unwrap();
-        dir.fill(room, b"{}").unwrap();
-        assert_eq!(std::fs::read(folder.path().join("exit.json")).unwrap(), b"{}");
-        assert_eq!(std::fs::read(&canary).unwrap(), b"alive");
-    }
-
-    #[test]
-    fn hazard_a_folder_that_is_a_link_is_refused() {
-        let (folder, _dir) = folder();
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
-        assert!(InstanceDir::open(&link).is_err());
-    }
-
-    #[test]
-    fn hazard_a_socket_takes_the_place_of_a_link_and_not_what_it_points_to() {
-        let (folder, dir) = folder();
-        let canary = tempfile::NamedTempFile::new().unwrap();
-        std::os::unix::fs::symlink(canary.path(), folder.path().join(CONTROL_SOCKET)).unwrap();
-        let _listener = dir.listen(CONTROL_SOCKET).unwrap();
-        assert!(canary.path().is_file());
-        std::os::unix::net::UnixStream::connect(folder.path().join(CONTROL_SOCKET)).unwrap();
-        let again = dir.listen(CONTROL_SOCKET).unwrap();
-        drop(again);
-    }
-
-    #[test]
-    fn a_lock_is_seen_by_others_until_it_is_dropped() {
-        let (_folder, dir) = folder();
-        assert!(!dir.is_locked().unwrap());
-        let lock = dir.lock().unwrap();
-        assert!(dir.is_locked().unwrap());
-        drop(lock);
-        assert!(!dir.is_locked().unwrap());
-    }
-
-    #[test]
-    fn a_second_machine_in_one_folder_is_refused() {
-        let (_folder, dir) = folder();
-        let _lock = dir.lock().unwrap();
-        assert!(matches!(dir.lock(), Err(DirError::Locked(_))));
-    }
-
-    #[test]
-    fn a_file_longer_than_the_limit_is_not_loaded() {
-        let (folder, dir) = folder();
-        std::fs::write(folder.path().join("long"), [0; 11]).unwrap();
-        assert!(dir.read_file("long", 10).is_err());
-        assert_eq!(dir.read_file("long", 11).unwrap().unwrap().len(), 11);
-    }
-}
+mod tests;

@@ -1,0 +1,182 @@
+//! The server and the client together, over a socket in a folder, on a machine made of flags.
+
+mod fake;
+mod freeze;
+
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::wire::{ErrorKind, RunState};
+use super::{MachineControl, Orders, Server};
+use crate::client::{ClientError, Vmm};
+use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
+use crate::parent::link::{Order, ToParent};
+use fake::{FakeDisk, FakeMachine};
+
+struct Served {
+    folder: tempfile::TempDir,
+    machine: Arc<FakeMachine>,
+    /// The parent's end of the link.
+    parent: Option<UnixStream>,
+    _server: Server,
+}
+
+impl Served {
+    fn new(machine: FakeMachine) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = InstanceDir::open(folder.path()).unwrap();
+        let listener = UnixListener::bind(dir.short_path(CONTROL_SOCKET)).unwrap();
+        let (parent, link) = UnixStream::pair().unwrap();
+        let machine = Arc::new(machine);
+        let controlled = Arc::clone(&machine) as Arc<dyn MachineControl>;
+        let orders = Orders::Parent(ToParent::new(link));
+        let server = Server::start(Some(listener), orders, controlled).unwrap();
+        Self {
+            folder,
+            machine,
+            parent: Some(parent),
+            _server: server,
+        }
+    }
+
+    fn client(&self) -> Vmm {
+        Vmm::connect(self.folder.path()).unwrap()
+    }
+
+    fn socket(&self) -> UnixStream {
+        UnixStream::connect(self.folder.path().join(CONTROL_SOCKET)).unwrap()
+    }
+}
+
+fn disk(id: &str) -> FakeDisk {
+    FakeDisk {
+        id: id.to_owned(),
+        ..FakeDisk::default()
+    }
+}
+
+fn with_disks(disks: Vec<FakeDisk>) -> FakeMachine {
+    FakeMachine {
+        disks: disks.into_iter().map(Arc::new).collect(),
+        ..FakeMachine::default()
+    }
+}
+
+fn kind(error: &ClientError) -> ErrorKind {
+    match error {
+        ClientError::Refused { kind, .. } => *kind,
+        other => panic!("{other}"),
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn every_verb_reaches_the_machine() {
+    let served = Served::new(with_disks(vec![disk("vol-a")]));
+    let mut client = served.client();
+    let status = client.status().unwrap();
+    assert_eq!(
+        (status.state, status.uptime_ms, status.agent),
+        (RunState::Running, 1500, false)
+    );
+    assert_eq!(status.disks[0].id, "vol-a");
+    client.pause().unwrap();
+    assert_eq!(client.status().unwrap().state, RunState::Paused);
+    client.resume().unwrap();
+    client.powerdown().unwrap();
+    client.reset().unwrap();
+    client.kill().unwrap();
+    let status = client.status().unwrap();
+    assert_eq!((status.state, status.resets), (RunState::Running, 1));
+    assert_eq!(served.machine.buttons.load(Ordering::SeqCst), 1);
+    assert!(served.machine.killed.lock().unwrap().is_some());
+}
+
+#[test]
+fn the_parents_orders_reach_the_machine_and_its_end_is_the_machines() {
+    use std::io::Write;
+    let mut served = Served::new(FakeMachine::default());
+    served
+        .parent
+        .as_ref()
+        .unwrap()
+        .write_all(&[Order::PowerButton.byte()])
+        .unwrap();
+    let machine = Arc::clone(&served.machine);
+    until("the button", || machine.buttons.load(Ordering::SeqCst) == 1);
+    served.parent = None;
+    until("the end", || machine.killed.lock().unwrap().is_some());
+}
+
+#[test]
+fn hazard_clients_that_break_the_rules_do_no_harm() {
+    use std::io::{BufRead, BufReader, Write};
+    let served = Served::new(FakeMachine::default());
+    let says = |text: &[u8]| {
+        let mut socket = served.socket();
+        // The server may hang up in the middle of it.
+        let _ = socket.write_all(text);
+        let mut line = String::new();
+        let _ = BufReader::new(&socket).read_line(&mut line);
+        line
+    };
+    for (text, word) in [
+        (&b"nonsense\n"[..], "malformed"),
+        (b"{\"v\":2,\"id\":5,\"verb\":\"status\"}\n", "version"),
+        (b"{\"v\":1,\"id\":5,\"verb\":\"launch\"}\n", "unknown-verb"),
+        (
+            b"{\"v\":1,\"id\":5,\"verb\":\"status\",\"args\":{\"a\":1}}\n",
+            "malformed",
+        ),
+        (
+            b"{\"v\":1,\"id\":5,\"verb\":\"disks.freeze\",\"args\":{}}\n",
+            "malformed",
+        ),
+        (&[b'x'; 100_000], "malformed"),
+    ] {
+        let reply = says(text);
+        assert!(
+            reply.is_empty() && text.len() > 90_000 || reply.contains(word),
+            "{reply}"
+        );
+    }
+    served.client().status().unwrap();
+}
+
+#[test]
+fn hazard_no_more_clients_than_there_are_places() {
+    let served = Served::new(FakeMachine::default());
+    let mut clients: Vec<Vmm> = (0..super::server::MAX_CLIENTS).map(|_| served.client()).collect();
+    clients
+        .iter_mut()
+        .for_each(|client| drop(client.status().unwrap()));
+    assert_eq!(kind(&served.client().status().unwrap_err()), ErrorKind::Busy);
+    clients.pop();
+    until("a free place", || served.client().status().is_ok());
+}
+
+#[test]
+fn a_socket_in_a_folder_with_a_long_path_is_reached() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
+    std::fs::create_dir_all(&deep).unwrap();
+    let dir = InstanceDir::open(&deep).unwrap();
+    let _listener = UnixListener::bind(dir.short_path(CONTROL_SOCKET)).unwrap();
+    Vmm::connect(&deep).unwrap();
+}
+
+#[test]
+fn a_folder_without_a_machine_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Vmm::connect(folder.path()).unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning { .. }), "{error}");
+}
