@@ -2,7 +2,7 @@
 
 use kiln_tests::Home;
 
-/// The steps at which `kiln` can be told to die (`KILN_CRASH_AT`), as the program itself lists them.
+/// The steps at which `kiln` can be told to die (`KILN_CRASH_POINT`), as the program itself lists them.
 fn steps(home: &Home, operation: &str) -> Vec<String> {
     let listed = home.kiln(&["crash-points"]).succeeds().text();
     let steps: Vec<String> = listed
@@ -22,7 +22,7 @@ fn hazard_a_bake_that_was_killed_is_there_whole_or_not_at_all() {
     for (n, step) in steps(&home, "create_image.").iter().enumerate() {
         let name = format!("killed-{n}");
         let mut bake = home.command(&["image", "create", guest.id(), "--name", &name, "--no-reboot"]);
-        let killed = kiln_tests::home::outcome(bake.env("KILN_CRASH_AT", step), &[]);
+        let killed = kiln_tests::home::outcome(bake.env("KILN_CRASH_POINT", step), &[]);
         if killed.status == 0 {
             continue;
         }
@@ -49,7 +49,7 @@ fn hazard_a_launch_that_was_killed_leaves_an_instance_that_can_be_ended_or_none(
     let home = Home::new();
     for step in steps(&home, "run_instances.") {
         let mut run = home.command(&["run", "tiny"]);
-        let killed = kiln_tests::home::outcome(run.env("KILN_CRASH_AT", &step), &[]);
+        let killed = kiln_tests::home::outcome(run.env("KILN_CRASH_POINT", &step), &[]);
         assert_eq!(killed.status, 137, "{step}: {}", killed.stderr);
         home.is_whole();
         for id in home.kiln(&["-q", "list"]).succeeds().text().lines() {

@@ -140,7 +140,7 @@ fn show(context: &Context, show: Show) -> Result<u8, Failure> {
         field("name", image.name.clone());
         field("state", image.state.to_string());
         if let Some(reason) = &image.state_reason {
-            field("because", format!("{} [{}]", reason.message, reason.code));
+            field("because", reason.message.clone());
         }
         if let Some(text) = &image.description {
             field("description", text.clone());

@@ -84,7 +84,7 @@ fn fields(instance: &Instance) -> Table {
     }
     field("state", instance.state.name.to_string());
     if let Some(reason) = &instance.state_reason {
-        field("because", format!("{} [{}]", reason.message, reason.code));
+        field("because", reason.message.clone());
     }
     field(
         "type",
