@@ -76,8 +76,10 @@ impl Cloud {
             make_private_folder(&folder)?;
         }
         let catalog = Catalog::open(&home)?;
-        let (host, account, kiln) = catalog.write(|tx| {
-            accounts::seed(tx)?;
+        if !catalog.read(|tx| accounts::are_seeded(tx))? {
+            catalog.write(|tx| accounts::seed(tx))?;
+        }
+        let (host, account, kiln) = catalog.read(|tx| {
             let account = match &options.account {
                 Some(text) => accounts::find(tx, text)?,
                 None => accounts::first(tx)?,

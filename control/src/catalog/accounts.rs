@@ -9,10 +9,14 @@ const FIRST: (&str, &str) = ("000000000001", "default");
 /// The account that owns what comes with Kiln.
 const KILN: (&str, &str) = ("000000000000", "kiln");
 
-/// Makes the rows that every home has.
+/// Whether the rows that every home has are there.
+pub(crate) fn are_seeded(db: &Connection) -> Result<bool> {
+    Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM accounts)", [], |row| row.get(0))?)
+}
+
+/// Makes the rows that every home has. Of two commands that open a new home at once, the second finds them made.
 pub(crate) fn seed(db: &Connection) -> Result<()> {
-    let known: i64 = db.query_row("SELECT count(*) FROM accounts", [], |row| row.get(0))?;
-    if known > 0 {
+    if are_seeded(db)? {
         return Ok(());
     }
     let mut insert = db.prepare("INSERT INTO accounts (id, name, alias, created) VALUES (?1, ?2, ?3, ?4)")?;

@@ -1,5 +1,6 @@
 //! What a launch makes: folders, disks, machines, and their undoing.
 
+use super::plan::Plan;
 use crate::catalog::instances::{self, InstanceBoot, InstanceRow};
 use crate::catalog::layers::{self, Layer};
 use crate::catalog::volumes::{self, Attachment, VolumeRow};
@@ -7,7 +8,6 @@ use crate::id::{LayerId, OperationId};
 use crate::image::StateReason;
 use crate::instance::KernelFiles;
 use crate::moment::Moment;
-use crate::size::Bytes;
 use crate::state::{InstanceState, LayerState, VolumeState};
 use crate::{Cloud, Code, Error, InstanceId, Result, VolumeId};
 use rusqlite::Connection;
@@ -15,16 +15,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-
-/// A disk of a launch, before there is anything of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) device: String,
-    /// The snapshot that it begins as, and that snapshot's layer.
-    pub(crate) base: Option<(String, LayerId)>,
-    pub(crate) size: Bytes,
-    pub(crate) delete_on_termination: bool,
-}
 
 /// Records the volumes of an instance, each with the layer that will be made for it.
 pub(crate) fn reserve_volumes(

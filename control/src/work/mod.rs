@@ -32,6 +32,7 @@ mod export_image;
 pub(crate) mod freeze;
 mod import_image;
 pub(crate) mod launch;
+mod plan;
 mod reboot;
 pub(crate) mod recover;
 mod run_instances;

@@ -1,11 +1,13 @@
 //! Images (AMIs): what can be launched.
 
+mod document;
+
+pub use document::{BlockDeviceMapping, EbsBlockDevice, Image, Images, StateReason};
+
 use crate::catalog::images::{self, ImageRow};
 use crate::catalog::{accounts, tags};
 use crate::filter::{self, Filter};
-use crate::moment::Moment;
-use crate::size::Bytes;
-use crate::state::{ImageState, VirtualizationType};
+use crate::state::VirtualizationType;
 use crate::tag::Tag;
 use crate::{Cloud, Code, Error, Result, resolve};
 use rusqlite::Connection;
@@ -163,102 +165,6 @@ pub struct DescribeImages {
     pub owners: Vec<Owner>,
     /// Filters.
     pub filters: Vec<Filter>,
-}
-
-/// The document of DescribeImages.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Images {
-    /// The images, oldest first.
-    pub images: Vec<Image>,
-}
-
-/// An image.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Image {
-    /// `x86_64`.
-    pub architecture: String,
-    /// When it was made.
-    pub creation_date: Moment,
-    /// Its id.
-    pub image_id: String,
-    /// Owner and name.
-    pub image_location: String,
-    /// `machine`.
-    pub image_type: &'static str,
-    /// Whether everybody may launch it.
-    pub public: bool,
-    /// The account that owns it.
-    pub owner_id: String,
-    /// `kiln` for what comes with Kiln.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image_owner_alias: Option<String>,
-    /// Always `Linux/UNIX` so far.
-    pub platform_details: &'static str,
-    /// Its state.
-    pub state: ImageState,
-    /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state_reason: Option<StateReason>,
-    /// Its disks, the root first.
-    pub block_device_mappings: Vec<BlockDeviceMapping>,
-    /// Free text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// EC2's word for every hypervisor that came after Xen, too.
-    pub hypervisor: &'static str,
-    /// Its name.
-    pub name: String,
-    /// Which of the disks is the root.
-    pub root_device_name: String,
-    /// `ebs`.
-    pub root_device_type: &'static str,
-    /// The instance that it was created from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_instance_id: Option<String>,
-    /// Its tags.
-    pub tags: Vec<Tag>,
-    /// `paravirtual` or `hvm`.
-    pub virtualization_type: VirtualizationType,
-}
-
-/// Why something is in the state it is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct StateReason {
-    /// Such as `Client.UserInitiatedShutdown`.
-    pub code: String,
-    /// For people.
-    pub message: String,
-}
-
-/// A disk of an image.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct BlockDeviceMapping {
-    /// Such as `/dev/xvda`.
-    pub device_name: String,
-    /// The volume that a launch makes for it.
-    pub ebs: EbsBlockDevice,
-}
-
-/// The volume that a launch makes.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct EbsBlockDevice {
-    /// Whether it goes with the instance.
-    pub delete_on_termination: bool,
-    /// What it begins as.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshot_id: Option<String>,
-    /// Its size in started GiB.
-    pub volume_size: u64,
-    /// `gp3`.
-    pub volume_type: &'static str,
-    /// Its size to the byte; not in EC2's document.
-    #[serde(skip)]
-    pub size: Bytes,
 }
 
 /// DeregisterImage.

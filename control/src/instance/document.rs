@@ -1,0 +1,139 @@
+//! EC2's document of an instance.
+
+use crate::image::StateReason;
+use crate::moment::Moment;
+use crate::state::{InstanceState, OnShutdown, VirtualizationType};
+use crate::tag::Tag;
+use serde::Serialize;
+
+/// The document of DescribeInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Reservations {
+    /// Launches with their instances, oldest first.
+    pub reservations: Vec<Reservation>,
+}
+
+/// The instances of one launch: the reply of RunInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Reservation {
+    /// Empty in a VPC, as Kiln's are.
+    pub groups: Vec<()>,
+    /// The instances.
+    pub instances: Vec<Instance>,
+    /// The account that launched.
+    pub owner_id: String,
+    /// The launch's id.
+    pub reservation_id: String,
+}
+
+/// An instance.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Instance {
+    /// Which of its launch's instances it is.
+    pub ami_launch_index: u32,
+    /// Its image.
+    pub image_id: String,
+    /// Its id.
+    pub instance_id: String,
+    /// Its type.
+    pub instance_type: String,
+    /// When it was launched or started last.
+    pub launch_time: Moment,
+    /// Where it runs.
+    pub placement: Placement,
+    /// Its state.
+    pub state: InstanceStateDocument,
+    /// Why it is in that state, in EC2's short form; empty if it runs.
+    pub state_transition_reason: String,
+    /// `x86_64`.
+    pub architecture: String,
+    /// Its disks, the root first.
+    pub block_device_mappings: Vec<InstanceBlockDeviceMapping>,
+    /// The client token of its launch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_token: Option<String>,
+    /// EC2's word for every hypervisor that came after Xen, too.
+    pub hypervisor: &'static str,
+    /// Its vCPUs.
+    pub cpu_options: CpuOptions,
+    /// Which of the disks is the root.
+    pub root_device_name: String,
+    /// `ebs`.
+    pub root_device_type: &'static str,
+    /// Why it is in the state it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<StateReason>,
+    /// Tags.
+    pub tags: Vec<Tag>,
+    /// `paravirtual` or `hvm`.
+    pub virtualization_type: VirtualizationType,
+    /// What happens when the guest ends by itself: EC2 tells it in DescribeInstanceAttribute only.
+    #[serde(skip)]
+    pub on_shutdown: OnShutdown,
+}
+
+/// Where an instance runs.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Placement {
+    /// The region's only zone.
+    pub availability_zone: String,
+    /// `default`.
+    pub tenancy: &'static str,
+}
+
+/// A state as number and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceStateDocument {
+    /// EC2's number.
+    pub code: u16,
+    /// Its name.
+    pub name: InstanceState,
+}
+
+impl From<InstanceState> for InstanceStateDocument {
+    fn from(state: InstanceState) -> InstanceStateDocument {
+        InstanceStateDocument {
+            code: state.code(),
+            name: state,
+        }
+    }
+}
+
+/// The vCPUs of an instance.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CpuOptions {
+    /// How many.
+    pub core_count: u8,
+    /// Always 1.
+    pub threads_per_core: u8,
+}
+
+/// A disk of an instance.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceBlockDeviceMapping {
+    /// The device's name.
+    pub device_name: String,
+    /// The volume.
+    pub ebs: EbsInstanceBlockDevice,
+}
+
+/// The volume of an instance's disk.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EbsInstanceBlockDevice {
+    /// Since when.
+    pub attach_time: Moment,
+    /// Whether it goes with the instance.
+    pub delete_on_termination: bool,
+    /// `attached`.
+    pub status: &'static str,
+    /// The volume.
+    pub volume_id: String,
+}

@@ -1,0 +1,189 @@
+//! A freeze that did not come to its end, by an error or by a crash: finished or undone.
+//!
+//! Everything turns on one question: where do the disks' writes go?
+
+use super::{
+    About, Failure, LOOK_AGAIN, Manner, SETTLE_PATIENCE, is_complete, move_volumes, restart, seal_and_commit,
+};
+use crate::catalog::operations::{self, Operation};
+use crate::catalog::{images, layers, snapshots};
+use crate::state::LayerState;
+use crate::store::Writer;
+use crate::work::{Step, Work, collect, payload};
+use crate::{Cloud, Code, Error, Result};
+use kiln_vmm::client::FileId;
+use rusqlite::Connection;
+use std::time::Instant;
+
+/// What is known of a freeze that did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Unknown,
+    NotSynced,
+}
+
+impl Outcome {
+    pub(super) fn of(failure: &Failure) -> Outcome {
+        match failure {
+            Failure::Ask(_) => Outcome::Unknown,
+            Failure::NotSynced(_) => Outcome::NotSynced,
+        }
+    }
+}
+
+/// Where the writes of a machine's disks go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    ToOverlays,
+    ToOldFiles,
+}
+
+/// Finishes or undoes work that did not come to its end, whether by an error or by a crash.
+pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<()> {
+    let operation = work
+        .cloud
+        .catalog
+        .read(|tx| operations::find(tx, &work.id))?
+        .ok_or_else(|| Error::new(Code::InternalError, format!("work {} is gone", work.id)))?;
+    match Step::of(&operation) {
+        Step::Intent => undo(work, about),
+        Step::Restart => {
+            restart(work, about, &mut Vec::new());
+            Ok(())
+        }
+        Step::Overlays => match (writes(work.cloud, about)?, outcome) {
+            (Writes::ToOldFiles, _) => undo(work, about),
+            (Writes::ToOverlays, Outcome::NotSynced) => without_snapshot(work, about),
+            (Writes::ToOverlays, Outcome::Unknown) => {
+                let is_alive = about.manner == Manner::Live && runs(work.cloud, about)?;
+                let writer = if is_alive { Writer::Alive } else { Writer::Gone };
+                seal_and_commit(&work, about, writer)?;
+                restart(work, about, &mut Vec::new());
+                Ok(())
+            }
+        },
+    }
+}
+
+fn runs(cloud: &Cloud, about: &About) -> Result<bool> {
+    match &about.instance {
+        Some(instance) => cloud.machines.is_running(&cloud.instance_directory(instance)),
+        None => Ok(false),
+    }
+}
+
+/// Where the writes go: to the overlays if there is no machine; otherwise as the machine says, once it is through with
+/// a freeze that it may be at. (A request that it comes to after its caller has died changes nothing.)
+fn writes(cloud: &Cloud, about: &About) -> Result<Writes> {
+    let (Manner::Live, Some(instance)) = (about.manner, &about.instance) else {
+        return Ok(Writes::ToOverlays);
+    };
+    let dir = cloud.instance_directory(instance);
+    if !cloud.machines.is_running(&dir)? {
+        return Ok(Writes::ToOverlays);
+    }
+    let deadline = Instant::now() + SETTLE_PATIENCE;
+    let status = loop {
+        match cloud.machines.status(&dir) {
+            Ok(status) if !status.freezing => break status,
+            Ok(_) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+            Ok(_) => {
+                return Err(Error::new(
+                    Code::InternalError,
+                    format!("{instance} is still at the freeze"),
+                ));
+            }
+            // It may have ended since.
+            Err(_) if !cloud.machines.is_running(&dir)? => return Ok(Writes::ToOverlays),
+            Err(error) => return Err(error),
+        }
+    };
+    let mut to_overlays = 0;
+    for disk in &about.disks {
+        let overlay = FileId::of(cloud.layers.open_writable(&disk.new)?)
+            .map_err(|error| Error::internal(format!("look at {}", disk.new), error))?;
+        let top = status
+            .disks
+            .iter()
+            .find(|known| known.id == disk.volume.as_str())
+            .and_then(|known| known.top);
+        to_overlays += usize::from(top == Some(overlay));
+    }
+    match to_overlays {
+        0 => Ok(Writes::ToOldFiles),
+        all if all == about.disks.len() => Ok(Writes::ToOverlays),
+        some => Err(Error::new(
+            Code::InternalError,
+            format!(
+                "{instance} writes to {some} of {} overlays: it must be stopped",
+                about.disks.len()
+            ),
+        )),
+    }
+}
+
+/// Takes everything back: no machine writes to the overlays.
+fn undo(work: Work<'_>, about: &About) -> Result<()> {
+    let cloud = work.cloud;
+    let put_back = |tx: &rusqlite::Transaction<'_>| {
+        withdraw(tx, about)?;
+        for disk in &about.disks {
+            layers::change(tx, &disk.new, &[LayerState::Creating], LayerState::Deleting)?;
+        }
+        Ok(())
+    };
+    match (about.manner, &about.instance) {
+        (Manner::Reboot, Some(instance)) => {
+            cloud.catalog.write(|tx| {
+                put_back(tx)?;
+                operations::advance(tx, &work.id, Step::Restart.as_str())
+            })?;
+            tracing::debug!(%instance, "the guest is started again");
+            restart(work, about, &mut Vec::new());
+        }
+        _ => work.finish(put_back)?,
+    }
+    collect::sweep(cloud)
+}
+
+/// The volumes go on with their overlays, but nothing is promised of what they held before.
+fn without_snapshot(work: Work<'_>, about: &About) -> Result<()> {
+    for disk in &about.disks {
+        // What counts is that nobody writes to it any more; that it is not on disk is known.
+        if let Err(error) = work.cloud.layers.seal(&disk.old, Writer::Alive) {
+            tracing::debug!(layer = %disk.old, %error, "the layer stays as it is");
+        }
+    }
+    work.finish(|tx| {
+        move_volumes(tx, about)?;
+        withdraw(tx, about)
+    })
+}
+
+fn withdraw(db: &Connection, about: &About) -> Result<()> {
+    if let Some(image) = &about.image {
+        images::withdraw(db, image)?;
+    }
+    about
+        .disks
+        .iter()
+        .try_for_each(|disk| snapshots::withdraw(db, &disk.snapshot))
+}
+
+/// After a crash.
+pub(in crate::work) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<String>> {
+    let about: About = payload(operation)?;
+    let cloud = work.cloud;
+    let what = match (&about.image, about.disks.first()) {
+        (Some(image), _) => format!("the creation of image {image}"),
+        (None, Some(disk)) => format!("snapshot {}", disk.snapshot),
+        (None, None) => "a freeze of nothing".to_owned(),
+    };
+    settle(work, &about, Outcome::Unknown)?;
+    let how = if is_complete(cloud, &about)? {
+        "finished"
+    } else {
+        "undone"
+    };
+    Ok(Some(format!("{what} was cut short and has been {how}")))
+}
