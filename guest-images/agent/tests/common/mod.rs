@@ -34,8 +34,16 @@ impl Guest {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("agent.sock");
         let listener = UnixListener::bind(&socket).unwrap();
+        Guest::with(
+            Mux::over_stream(listener, host.into()).unwrap(),
+            socket,
+            directory,
+        )
+    }
+
+    pub(crate) fn with(mux: Mux, socket: PathBuf, directory: tempfile::TempDir) -> Guest {
         Guest {
-            mux: Mux::over_stream(listener, host.into()).unwrap(),
+            mux,
             socket,
             _directory: directory,
         }
