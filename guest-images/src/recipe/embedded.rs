@@ -17,6 +17,7 @@ pub(super) const RECIPES: &[&[(&str, &str)]] = &[
         "files/etc/hostname",
         "files/etc/hosts",
         "files/etc/initramfs-tools/conf.d/kiln",
+        "files/etc/initramfs-tools/scripts/init-bottom/kiln",
         "files/etc/systemd/journald.conf.d/kiln.conf",
         "files/etc/systemd/system.conf.d/kiln.conf",
         "files/etc/systemd/system/kiln-agent.service",
