@@ -302,6 +302,18 @@ fn a_disk_of_a_running_machine_is_frozen_again_and_again() {
         } => {}
         other => panic!("{other}"),
     }
+    // So is an overlay of a layer that is not the top any more.
+    kiln_imagefmt::create_overlay(&machine.path().join("late"), "base.qcow2", 1 << 20).unwrap();
+    match freeze(&machine, "late", Quiesce::None).unwrap_err() {
+        ClientError::Refused {
+            kind: ErrorKind::Overlay,
+            message,
+            ..
+        } => {
+            assert!(message.contains("base.qcow2"), "{message}");
+        }
+        other => panic!("{other}"),
+    }
     machine.vmm().status().unwrap();
 }
 

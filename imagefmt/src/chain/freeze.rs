@@ -13,7 +13,7 @@ use super::admission::check_on_top_of;
 use super::{Chain, MAX_DEPTH, named};
 use crate::disk::Disk;
 use crate::error::DiskError;
-use crate::io::Host;
+use crate::io::{FileStorage, Host};
 use crate::lock;
 use crate::qcow2::{Layer, SEALED_SLICES};
 
@@ -34,6 +34,12 @@ impl Chain {
     /// Checks a new, empty overlay of the same size that names the present top as its backing file.
     pub fn prepare(&self, overlay: File) -> Result<Prepared, DiskError> {
         self.prepare_host(named(overlay))
+    }
+
+    /// As [`Chain::prepare`], in a process that cannot look up what a descriptor is called: `path` is the
+    /// overlay's absolute path, for messages and for the check of the overlay that comes after it.
+    pub fn prepare_at(&self, overlay: File, path: &str) -> Result<Prepared, DiskError> {
+        self.prepare_host(Host::new(Arc::new(FileStorage::new(overlay)), path))
     }
 
     pub(crate) fn prepare_host(&self, overlay: Host) -> Result<Prepared, DiskError> {

@@ -1,6 +1,6 @@
 //! A connection to a running machine: a method a verb.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::ClientError;
 use crate::control::lines::{LineError, Lines};
-use crate::control::wire::{FreezeReply, FreezeRequest, Quiesce, Reply, Request, Status, VERSION};
+use crate::control::wire::{
+    FreezeArgs, FreezeReply, FreezeRequest, Quiesce, Reply, Request, Status, VERSION,
+};
 use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
 
 /// How long an ordinary verb may take. Generous: hosts without virtualization hardware are slow.
@@ -124,7 +126,12 @@ impl Vmm {
             Quiesce::None => Duration::ZERO,
             Quiesce::Agent { deadline_ms } => Duration::from_millis(deadline_ms),
         };
-        let args = serde_json::to_value(request).map_err(|error| self.protocol("disks.freeze", &error))?;
+        let args = FreezeArgs {
+            disks: request.disks.clone(),
+            quiesce: request.quiesce,
+            paths: paths(overlays).unwrap_or_default(),
+        };
+        let args = serde_json::to_value(args).map_err(|error| self.protocol("disks.freeze", &error))?;
         let overlays: Vec<BorrowedFd<'_>> = overlays.iter().map(AsFd::as_fd).collect();
         self.ask("disks.freeze", args, &overlays, PATIENCE + lease + SYNC_PATIENCE)
     }
@@ -192,4 +199,15 @@ impl Vmm {
             message: message.to_string(),
         }
     }
+}
+
+/// What the overlays are called; `None` if one of them has no name in this file system.
+fn paths(overlays: &[OwnedFd]) -> Option<Vec<String>> {
+    let path = |overlay: &OwnedFd| {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", overlay.as_raw_fd())).ok()?;
+        link.to_str()
+            .filter(|path| path.starts_with('/'))
+            .map(str::to_owned)
+    };
+    overlays.iter().map(path).collect()
 }

@@ -40,7 +40,7 @@ impl ControlledDisk for ChainDisk {
         *self.top.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prepare(&self, overlay: File) -> Result<Box<dyn Swap>, ControlError> {
+    fn prepare(&self, overlay: File, path: Option<&str>) -> Result<Box<dyn Swap>, ControlError> {
         let refused = |why: &dyn std::fmt::Display| {
             ControlError::new(ErrorKind::Overlay, format!("disk `{}`: {why}", self.id))
         };
@@ -48,7 +48,11 @@ impl ControlledDisk for ChainDisk {
             return Err(refused(&"a raw disk takes no overlay"));
         };
         let id = FileId::of(&overlay).map_err(|error| refused(&error))?;
-        let prepared = chain.prepare(overlay).map_err(|error| refused(&error))?;
+        let prepared = match path {
+            Some(path) => chain.prepare_at(overlay, path),
+            None => chain.prepare(overlay),
+        };
+        let prepared = prepared.map_err(|error| refused(&error))?;
         Ok(Box::new(Overlay {
             chain: Arc::clone(chain),
             prepared,
@@ -135,7 +139,7 @@ mod tests {
         let disk = ChainDisk::new("vol-a".to_owned(), gate, Some(Arc::clone(&chain)), Some(top));
         write(&chain, 0, 1);
 
-        let swap = disk.prepare(open(&overlay)).unwrap();
+        let swap = disk.prepare(open(&overlay), None).unwrap();
         disk.close_gate();
         assert!(disk.is_drained_within(Duration::ZERO));
         let seal = swap.swap();
@@ -158,10 +162,10 @@ mod tests {
         let chain = Arc::new(Chain::open_path(&base, Access::ReadWrite).unwrap());
         let gate = Arc::new(BlockGate::default());
         let disk = ChainDisk::new("vol-a".to_owned(), Arc::clone(&gate), Some(chain), None);
-        let error = disk.prepare(tempfile::tempfile().unwrap()).err().unwrap();
+        let error = disk.prepare(tempfile::tempfile().unwrap(), None).err().unwrap();
         assert_eq!(error.kind, ErrorKind::Overlay);
         assert!(error.message.contains("vol-a"), "{error}");
         let raw = ChainDisk::new("vol-b".to_owned(), gate, None, None);
-        assert!(raw.prepare(tempfile::tempfile().unwrap()).is_err());
+        assert!(raw.prepare(tempfile::tempfile().unwrap(), None).is_err());
     }
 }

@@ -25,7 +25,7 @@ use rustix::event::{PollFd, PollFlags};
 use serde_json::Value;
 
 use super::lease::{Lease, Standing};
-use super::wire::{FreezeReply, FreezeRequest, Quiesce};
+use super::wire::{FreezeArgs, FreezeReply, Quiesce};
 use super::{Call, ControlError, ControlledDisk, ErrorKind, MachineControl, Swap};
 
 /// The longest lease: a guest must not be held longer, whoever asks.
@@ -42,7 +42,7 @@ struct Turn {
 
 /// Answers with a [`FreezeReply`].
 pub(super) fn freeze(call: Call<'_>) -> Result<Value, ControlError> {
-    let request: FreezeRequest = serde_json::from_value(call.args)
+    let request: FreezeArgs = serde_json::from_value(call.args)
         .map_err(|error| ControlError::new(ErrorKind::Malformed, error.to_string()))?;
     let _one_at_a_time = match call.context.freezing.try_lock() {
         Ok(guard) => guard,
@@ -67,7 +67,7 @@ pub(super) fn freeze(call: Call<'_>) -> Result<Value, ControlError> {
 
 /// Finds every disk and checks every overlay.
 fn prepare(
-    request: &FreezeRequest,
+    request: &FreezeArgs,
     overlays: Vec<File>,
     machine: &dyn MachineControl,
 ) -> Result<Vec<Turn>, ControlError> {
@@ -82,12 +82,13 @@ fn prepare(
     }
     let disks = machine.disks();
     let mut turns = Vec::new();
-    for (wanted, overlay) in request.disks.iter().zip(overlays) {
+    for (index, (wanted, overlay)) in request.disks.iter().zip(overlays).enumerate() {
         let disk = disks.iter().find(|disk| disk.id() == wanted.id).ok_or_else(|| {
             let message = format!("this machine has no disk `{}`", wanted.id.escape_debug());
             ControlError::new(ErrorKind::NoSuchDisk, message)
         })?;
-        let swap = disk.prepare(overlay)?;
+        let path = request.paths.get(index).map(String::as_str);
+        let swap = disk.prepare(overlay, path)?;
         turns.push(Turn {
             disk: Arc::clone(disk),
             swap,
@@ -97,7 +98,7 @@ fn prepare(
 }
 
 fn turn(
-    request: &FreezeRequest,
+    request: &FreezeArgs,
     turns: Vec<Turn>,
     machine: &dyn MachineControl,
     caller: BorrowedFd<'_>,

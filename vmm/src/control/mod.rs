@@ -105,12 +105,12 @@ pub trait ControlledDisk: Send + Sync {
     /// The file that takes the writes.
     fn top(&self) -> Option<FileId>;
 
-    /// Checks `overlay` and readies it to become the new top. No lock is held and nothing of the
+    /// Checks `overlay`, which lies at `path` if the caller says so, and readies it to become the new top. No lock is held and nothing of the
     /// disk changes; dropping the result undoes it.
     ///
     /// # Errors
     /// The disk takes no overlay (raw, read-only), or this one does not fit.
-    fn prepare(&self, overlay: File) -> Result<Box<dyn Swap>, ControlError>;
+    fn prepare(&self, overlay: File, path: Option<&str>) -> Result<Box<dyn Swap>, ControlError>;
 
     /// Takes no more requests; those under way go on.
     fn close_gate(&self);

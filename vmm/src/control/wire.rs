@@ -172,6 +172,18 @@ pub struct FreezeRequest {
     pub quiesce: Quiesce,
 }
 
+/// A [`FreezeRequest`] as it travels: with what the overlays are called, which the machine in its
+/// sandbox cannot find out.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FreezeArgs {
+    pub(crate) disks: Vec<FreezeDisk>,
+    pub(crate) quiesce: Quiesce,
+    /// The overlays' absolute paths, in the disks' order; empty if they are not known.
+    #[serde(default)]
+    pub(crate) paths: Vec<String>,
+}
+
 /// One disk of a [`FreezeRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -37,7 +37,7 @@ impl ControlledDisk for FakeDisk {
         *self.top.lock().unwrap()
     }
 
-    fn prepare(&self, overlay: File) -> Result<Box<dyn Swap>, ControlError> {
+    fn prepare(&self, overlay: File, _: Option<&str>) -> Result<Box<dyn Swap>, ControlError> {
         if self.refuses {
             return Err(ControlError::new(ErrorKind::Overlay, "another size"));
         }
