@@ -18,8 +18,11 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 const END_LIMIT: Duration = Duration::from_secs(150);
 
 /// Stops the instances in the machine cleanly, then the machine.
-const END: &str = "ids=$(kiln list --quiet --filter instance-state-name=running 2>/dev/null)
-[ -z \"$ids\" ] || kiln stop --timeout 60 $ids >/dev/null 2>&1
+const END: &str = "for region in /kiln/regions/*; do
+    export KILN_REGION=${region##*/}
+    ids=$(kiln list --quiet --filter instance-state-name=running 2>/dev/null)
+    [ -z \"$ids\" ] || kiln stop --timeout 60 $ids >/dev/null 2>&1
+done
 sync; umount -l /host 2>/dev/null; umount /kiln 2>/dev/null || mount -o remount,ro /kiln
 sync; poweroff -f";
 
