@@ -9,9 +9,9 @@
 //!               \______ as root, or in `mmdebstrap --unshare-helper` ______/
 //! ```
 
-use super::ext4;
 use super::programs::{command, read_lines};
 use super::stage::Stage;
+use super::{child, ext4};
 use crate::BuildError;
 use crate::recipe::Recipe;
 use std::path::Path;
@@ -130,6 +130,7 @@ fn proxies() -> Vec<(String, String)> {
 
 fn spawn(command: &mut Command) -> Result<Child, BuildError> {
     let program = command.get_program().to_string_lossy().into_owned();
+    child::confine(command);
     command
         .stderr(Stdio::piped())
         .spawn()

@@ -1,6 +1,7 @@
 //! From a recipe to a raw disk in the cache.
 
 mod bootstrap;
+mod child;
 mod cpio;
 mod ext4;
 mod programs;
@@ -76,6 +77,7 @@ pub fn build(recipe: &Recipe, options: &Options<'_>) -> Result<Built, BuildError
     }
     let folder = image.parent().unwrap_or(options.cache);
     fs::create_dir_all(folder).map_err(BuildError::io("make", folder))?;
+    remove_unfinished(folder);
     let unfinished = folder.join(format!(".{}-{}", digest, std::process::id()));
     let made = plan.assemble(recipe, options, &agent, &unfinished);
     let made = made.and_then(|()| {
@@ -90,6 +92,19 @@ pub fn build(recipe: &Recipe, options: &Options<'_>) -> Result<Built, BuildError
         digest: digest.clone(),
         cached: false,
     })
+}
+
+/// Removes what builds left behind whose processes are gone.
+fn remove_unfinished(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix('.').and_then(|name| name.rsplit_once('-'));
+        let process = process.and_then(|(_, process)| process.split('.').next()?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists()) {
+            // Somebody else may have been faster.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// What will be built, and where it will be.

@@ -11,3 +11,41 @@ fn a_program_that_needs_the_hosts_libraries_is_no_agent() {
         .to_string();
     assert!(none.contains("/no/such/agent"), "{none}");
 }
+
+#[test]
+fn what_a_killed_build_left_is_removed_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let living = path(&format!(".0123abcd-{}", std::process::id()));
+    for file in [
+        &path(".0123abcd-4194305"),
+        &path(".0123abcd-4194305.debugfs"),
+        &path("tiny-0123abcd.raw"),
+        &living,
+    ] {
+        fs::write(file, "").unwrap();
+    }
+    remove_unfinished(folder.path());
+    let mut left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    left.sort();
+    assert_eq!(left, [living, path("tiny-0123abcd.raw")]);
+}
+
+#[test]
+fn a_confined_command_mounts_in_a_name_space_of_its_own() {
+    if !rustix::process::geteuid().is_root() {
+        return; // an ordinary user's build has a user name space, and its mounts with it
+    }
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    let mut command = programs::command("readlink");
+    child::confine(&mut command);
+    let output = command.arg("/proc/self/ns/mnt").output().unwrap();
+    assert!(output.status.success());
+    assert_ne!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        own.to_string_lossy()
+    );
+}
