@@ -23,6 +23,9 @@ esac
 build=(cargo build) && [ "$what" = bench ] || build=(cargo test --no-run)
 mapfile -t programs < <("${build[@]}" --quiet --locked --message-format=json -p kiln-tests "${pick[@]}" |
     sed -nE 's/.*"kind":\["'"$kind"'"\].*"name":"([a-z_]+)".*"executable":"([^"]+)".*/\1 \2/p')
+# A kiln with crash points, for the tests that kill it at each step.
+cargo build --quiet --locked -p kiln --target-dir "$PWD/target"
+mortal=$PWD/target/${CARGO_BUILD_TARGET:-}/debug/kiln
 [ ${#programs[@]} -gt 0 ] || { echo "error: no test was built" >&2; exit 1; }
 
 if grep -qwE 'svm|vmx' /proc/cpuinfo && [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
@@ -40,7 +43,7 @@ else
     trap 'kiln machine stop >/dev/null 2>&1 || true' EXIT
 fi
 environment=(
-    "KILN_TEST_SEED=$work/store" "KILN_TEST_BIN=$bin" "TMPDIR=$work/store/tmp" KILN_ACCEL=kvm RUST_BACKTRACE=1
+    "KILN_TEST_SEED=$work/store" "KILN_TEST_BIN=$bin" "KILN_TEST_MORTAL=$mortal" "TMPDIR=$work/store/tmp" KILN_ACCEL=kvm RUST_BACKTRACE=1
     "CARGO_MANIFEST_DIR=$PWD/tests"
 )
 

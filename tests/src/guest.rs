@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::home::AGENT_TIMEOUT;
 use crate::{Home, Outcome};
 use serde_json::Value;
 
@@ -29,7 +30,16 @@ impl<'h> Guest<'h> {
     /// Runs a shell command in the guest.
     #[track_caller]
     pub fn exec(&self, script: &str) -> Outcome {
-        self.home.kiln(&["exec", &self.id, "--", "sh", "-c", script])
+        self.home.kiln(&[
+            "exec",
+            "--agent-timeout",
+            AGENT_TIMEOUT,
+            &self.id,
+            "--",
+            "sh",
+            "-c",
+            script,
+        ])
     }
 
     /// What a shell command that must succeed prints.

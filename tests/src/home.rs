@@ -9,6 +9,9 @@ use std::process::{Command, Output, Stdio};
 use crate::{Guest, Outcome, seed};
 use serde_json::Value;
 
+/// How long a guest may take to its agent's first answer, in seconds: it may share an emulated CPU with others.
+pub const AGENT_TIMEOUT: &str = "300";
+
 /// A `KILN_HOME` with the test images, gone with the test, its guests too.
 pub struct Home {
     folder: tempfile::TempDir,
@@ -73,6 +76,22 @@ impl Home {
         outcome(&mut self.command(arguments), input)
     }
 
+    /// Runs a `kiln` that was built to be killed at the step named `point` (`KILN_TEST_MORTAL` is its path).
+    #[track_caller]
+    pub fn dies_at(&self, point: &str, arguments: &[impl AsRef<OsStr>]) -> Outcome {
+        let mortal = std::env::var_os("KILN_TEST_MORTAL").expect("KILN_TEST_MORTAL is set by `make test`");
+        let mut command = Command::new(mortal);
+        command
+            .args(arguments)
+            .env("KILN_HOME", self.path())
+            .env("KILN_ACCEL", "kvm")
+            .stdin(Stdio::null());
+        command
+            .env("KILN_CRASH_POINT", point)
+            .env("KILN_VMM", program("kiln-vmm"));
+        outcome(&mut command, &[])
+    }
+
     /// Runs a `kiln` command that must succeed and returns the document it prints.
     #[track_caller]
     pub fn json(&self, arguments: &[&str]) -> Value {
@@ -84,7 +103,15 @@ impl Home {
     /// Launches one instance of `image` with more `options`, and waits until its agent answers.
     #[track_caller]
     pub fn launch(&self, image: &str, options: &[&str]) -> Guest<'_> {
-        let mut arguments = vec!["-q", "run", image, "--wait", "agent"];
+        let mut arguments = vec![
+            "-q",
+            "run",
+            image,
+            "--wait",
+            "agent",
+            "--agent-timeout",
+            AGENT_TIMEOUT,
+        ];
         arguments.extend(options);
         Guest::new(self, self.kiln(&arguments).succeeds().text())
     }

@@ -54,7 +54,7 @@ pub(crate) fn collect(context: &Context) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The steps at which `KILN_CRASH_AT` can have this program killed, where it was built for that.
+/// The steps at which `KILN_CRASH_POINT` can have this program killed, where it was built for that.
 pub(crate) fn crash_points() -> Result<u8, Failure> {
     for point in kiln_control::CRASH_POINTS {
         output::line(point)?;
