@@ -35,6 +35,9 @@ struct Spec {
     #[serde(default)]
     names: BTreeMap<String, String>,
     packages: Vec<String>,
+    /// More of them, of one suite.
+    #[serde(default)]
+    suite_packages: BTreeMap<String, Vec<String>>,
     /// Patterns of paths that are not unpacked (dpkg's path-exclude), of a bootstrap.
     #[serde(default)]
     exclude: Vec<String>,
@@ -135,7 +138,14 @@ impl Recipe {
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "-._+:".contains(c))
         };
-        if !word(&spec.name) || !spec.suites.iter().chain(&spec.packages).all(|name| word(name)) {
+        if !word(&spec.name)
+            || !spec
+                .suites
+                .iter()
+                .chain(&spec.packages)
+                .chain(spec.suite_packages.values().flatten())
+                .all(|name| word(name))
+        {
             return Err(bad(
                 "names of images, suites and packages are words of letters, digits and -._+:".into(),
             ));
@@ -211,7 +221,12 @@ impl Recipe {
 
     /// The packages that it names.
     pub fn packages(&self) -> impl Iterator<Item = &str> {
-        self.spec.packages.iter().map(String::as_str)
+        let more = self.spec.suite_packages.get(&self.suite);
+        self.spec
+            .packages
+            .iter()
+            .chain(more.into_iter().flatten())
+            .map(String::as_str)
     }
 
     /// dpkg's options for the build: what of the packages is left out.

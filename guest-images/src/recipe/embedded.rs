@@ -12,6 +12,8 @@ pub(super) const RECIPES: &[&[(&str, &str)]] = &[
         "recipe.toml",
         "hooks/essential",
         "hooks/customize",
+        "menu/kernel-hook",
+        "menu/update-menu-lst",
         "files/boot/grub/menu.lst",
         "files/etc/fstab",
         "files/etc/hostname",
