@@ -78,6 +78,14 @@ fn kiln() -> String {
     PathBuf::from(folder).join("kiln").display().to_string()
 }
 
+/// A zombie that nobody has fetched is not alive.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.trim_start().starts_with('Z') && !rest.is_empty())
+}
+
 fn signal(pid: i32, name: &str) {
     let sent = Command::new("kill")
         .args([format!("-{name}"), pid.to_string()])
@@ -267,12 +275,13 @@ fn nothing_outlives_the_supervisor_and_an_idle_machine_ends() {
     home.inside("echo kept > /kiln/mark; sync; echo ok").says("ok");
     let (supervisor, qemu) = home.processes();
     signal(supervisor, "KILL");
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(
-        !PathBuf::from(format!("/proc/{qemu}")).exists(),
-        "QEMU ends with its supervisor"
-    );
+    // At once, also while the old QEMU still holds the disk.
     home.inside("cat /kiln/mark").says("kept");
+    let (_, other) = home.processes();
+    assert!(
+        other != 0 && other != qemu && !is_alive(qemu),
+        "QEMU ended with its supervisor"
+    );
 
     let until = Instant::now() + Duration::from_secs(60);
     while home.kiln(&["machine", "status"]).out.trim() != "stopped" {
