@@ -162,7 +162,7 @@ fn partition(index: u32, bytes: &[u8]) -> Option<Partition> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::fixtures::{self, Ram};
+    use crate::probe::tests::fixtures::{self, Ram};
 
     fn read_bytes(bytes: &[u8]) -> Result<Vec<Partition>, ProbeError> {
         read(&Window::whole(Ram::disk(bytes.to_vec())))

@@ -154,7 +154,7 @@ fn is_boot_sector(sector: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::fixtures::{Ram, sectors};
+    use crate::probe::tests::fixtures::{Ram, sectors};
 
     /// An entry as it lies on the disk.
     fn entry(kind: u8, first: u32, sectors: u32) -> [u8; 16] {

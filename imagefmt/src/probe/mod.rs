@@ -31,6 +31,4 @@ pub use table::{Partition, PartitionKind, PartitionTable, TableKind};
 pub use window::Window;
 
 #[cfg(test)]
-pub(crate) mod fixtures;
-#[cfg(test)]
 mod tests;

@@ -1,13 +1,15 @@
 //! File systems as e2fsprogs makes them, and as a hostile guest would.
 
+pub(crate) mod fixtures;
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::fixtures::{Ram, ext, ext_file, gpt, tool};
 use super::{FileSystem, FileSystemKind, FileTree, Journal, PartitionTable, ProbeError, TableKind, Window};
+use fixtures::{Ram, ext, ext_file, gpt, tool};
 
 const VARIANTS: &[(&str, &[&str])] = &[
     ("ext2", &["-t", "ext2"]),

@@ -124,6 +124,4 @@ fn bzimage(image: &BzImage<'_>) -> Result<Unpacked, PayloadError> {
 }
 
 #[cfg(test)]
-pub(crate) mod fixtures;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

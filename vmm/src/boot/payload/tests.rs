@@ -1,9 +1,11 @@
 //! Payloads as the kernel's build packs them, and as a hostile one would be.
 
+pub(crate) mod fixtures;
+
 use proptest::prelude::*;
 
-use super::fixtures::{bzimage, packed, payload, vmlinux};
 use super::{Compression, PayloadError, UNPACKED_LIMIT, Unpacked, unpack};
+use fixtures::{bzimage, packed, payload, vmlinux};
 
 /// The commands of the kernel's `scripts/Makefile.lib`.
 const PACKERS: &[(&[&str], Compression)] = &[

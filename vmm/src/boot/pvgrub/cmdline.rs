@@ -155,7 +155,7 @@ fn words(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::pvgrub::fixtures::{ROOT_UUID, partitioned, unpartitioned};
+    use crate::boot::pvgrub::tests::fixtures::{ROOT_UUID, partitioned, unpartitioned};
 
     fn unpartitioned_line(arguments: &str, append: Option<&str>, initramfs: Initramfs) -> CommandLine {
         let volumes = Volumes::open(&unpartitioned(&[])).unwrap();

@@ -85,6 +85,4 @@ impl Found {
 }
 
 #[cfg(test)]
-mod fixtures;
-#[cfg(test)]
 mod tests;

@@ -1,9 +1,11 @@
 //! Disks as users have them, and what is said of broken ones.
 
-use super::fixtures::{
+pub(super) mod fixtures;
+
+use super::{Architecture, BootError, Chosen, choose, inspect};
+use fixtures::{
     File, ROOT_UUID, disk, kernel, partitioned, partitioned_bytes, unpartitioned, unpartitioned_as,
 };
-use super::{Architecture, BootError, Chosen, choose, inspect};
 
 const MENU: &[u8] = b"default 0\nfallback 1\n\
     title Newest\nroot (hd0)\nkernel /boot/vmlinuz root=/dev/xvda1 ro\ninitrd /boot/initrd\n\

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kiln_imagefmt::{Access, Disk, RawDisk};
 
-use crate::boot::payload::fixtures::{bzimage, payload, vmlinux};
+use crate::boot::payload::tests::fixtures::{bzimage, payload, vmlinux};
 
 /// The UUID of the file system of [`unpartitioned`].
 pub(crate) const ROOT_UUID: &str = "11111111-2222-3333-4444-555555555555";
