@@ -37,21 +37,33 @@ fn promises(specification: &str) -> Vec<Promise> {
 }
 
 /// The results of the tests in a log (`test NAME ... ok`), by the last part of their names, and their figures.
+///
+/// What a test's children print may stand between its name and its result; the result then has a line of its own.
 fn results(log: &str) -> (HashMap<String, bool>, HashMap<String, String>) {
+    let last = |name: &str| name.rsplit("::").next().unwrap_or(name).to_string();
     let (mut passed, mut figures) = (HashMap::new(), HashMap::new());
-    let mut shown = String::new();
+    let (mut begun, mut shown) = (String::new(), String::new());
     for line in log.lines() {
-        if let Some((name, result)) = line.strip_prefix("test ").and_then(|l| l.split_once(" ... ")) {
-            let name = name.rsplit("::").next().unwrap_or(name).to_string();
-            let ok = passed.entry(name).or_insert(true);
-            *ok &= result.starts_with("ok");
-        } else if let Some(name) = line
+        let mut result = line;
+        if let Some((name, rest)) = line.strip_prefix("test ").and_then(|l| l.split_once(" ... ")) {
+            (begun, result) = (last(name), rest);
+        } else if let Some((name, _)) = line
             .strip_prefix("---- ")
             .and_then(|l| l.split_once(" stdout ----"))
         {
-            shown = name.0.rsplit("::").next().unwrap_or(name.0).to_string();
-        } else if let Some(figure) = line.split_once("figure: ") {
-            figures.insert(shown.clone(), figure.1.to_string());
+            shown = last(name);
+        } else if let Some((_, figure)) = line.split_once("figure: ") {
+            figures.insert(shown.clone(), figure.to_string());
+        }
+        if begun.is_empty() {
+            continue;
+        }
+        // A test that boots the software machine is ignored in the run of the units, and has a run of its own.
+        if result.starts_with("ignored") {
+            begun.clear();
+        } else if result == "ok" || result.starts_with("ok <") || result.starts_with("FAILED") {
+            let ok = passed.entry(std::mem::take(&mut begun)).or_insert(true);
+            *ok &= result.starts_with("ok");
         }
     }
     (passed, figures)
@@ -147,6 +159,26 @@ mod tests {
         assert_eq!(
             judge(&rows[1], &passed, &figures),
             (false, "failed or not run: slow".into())
+        );
+    }
+
+    #[test]
+    fn an_ignored_run_says_nothing_about_a_test() {
+        let rows = promises("| 1 | x | test: `boots` |");
+        let ignored = "test boots ... ignored, boots a machine\n";
+        let (passed, figures) = results(ignored);
+        assert!(!judge(&rows[0], &passed, &figures).0);
+        let (passed, figures) = results(&format!("{ignored}test boots ... ok\n"));
+        assert!(judge(&rows[0], &passed, &figures).0);
+    }
+
+    #[test]
+    fn a_result_below_the_output_of_a_child_counts() {
+        let (passed, _) =
+            results("test a::noisy ... error: cut off\nmore\nok\ntest b ... error\nFAILED\nok\n");
+        assert_eq!(
+            (passed.get("noisy"), passed.get("b")),
+            (Some(&true), Some(&false))
         );
     }
 
