@@ -86,9 +86,7 @@ impl Home {
             .env("KILN_HOME", self.path())
             .env("KILN_ACCEL", "kvm")
             .stdin(Stdio::null());
-        command
-            .env("KILN_CRASH_POINT", point)
-            .env("KILN_VMM", program("kiln-vmm"));
+        command.env("KILN_CRASH_POINT", point);
         outcome(&mut command, &[])
     }
 
