@@ -36,7 +36,7 @@ fn without_a_reboot_the_instance_runs_on_and_its_files_are_whole() {
     let guest = home.launch("tiny", &[]);
     let before = guest.says("cat /proc/sys/kernel/random/boot_id");
     guest
-        .exec("n=0; (while true; do n=$((n + 1)); echo $n > /root/count; done) >/dev/null 2>&1 &")
+        .exec("n=0; (while true; do n=$((n + 1)); echo $n > /root/new; mv /root/new /root/count; usleep 5000; done) >/dev/null 2>&1 &")
         .succeeds();
     guest.exec("echo unsynced > /root/mark").succeeds();
     bake(&home, &guest, "live", &["--no-reboot"]);

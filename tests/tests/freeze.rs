@@ -81,7 +81,7 @@ fn hazard_a_killed_bake_leaves_no_guest_frozen() {
     let home = Home::new();
     let guest = home.launch("tiny", &[]);
     guest
-        .exec("n=0; (while true; do n=$((n + 1)); echo $n > /root/count; sync; done) >/dev/null 2>&1 &")
+        .exec("n=0; (while true; do n=$((n + 1)); echo $n > /root/new; mv /root/new /root/count; sync; done) >/dev/null 2>&1 &")
         .succeeds();
     for (round, pause) in [0, 30, 80, 150, 300, 600, 1200].into_iter().enumerate() {
         let mut bake = home

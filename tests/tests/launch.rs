@@ -52,7 +52,7 @@ fn one_command_launches_several_instances() {
 }
 
 #[test]
-fn eight_vcpus_and_more_memory_arrive_in_the_guest() {
+fn the_types_vcpus_and_memory_arrive_in_the_guest() {
     let home = Home::new();
     let guest = home.launch("tiny", &["--type", "t3.small"]);
     assert_eq!(guest.says("nproc"), "2");

@@ -15,7 +15,9 @@ fn hazard_a_guest_with_the_agent_stops_cleanly() {
 fn hazard_a_guest_that_ignores_everything_is_stopped_by_force_and_it_is_said() {
     let home = Home::new();
     let guest = home.launch("tiny", &[]);
-    guest.exec("(sleep 1; killall -STOP kiln-agent) </dev/null >/dev/null 2>&1 &").succeeds();
+    guest
+        .exec("(sleep 1; killall -STOP kiln-agent) </dev/null >/dev/null 2>&1 &")
+        .succeeds();
     std::thread::sleep(std::time::Duration::from_secs(5));
     let stop = home.kiln(&["stop", guest.id(), "--timeout", "5"]).succeeds();
     assert!(
