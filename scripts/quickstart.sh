@@ -32,7 +32,7 @@ Quickstart: a real Debian 12 guest is launched from an image, changed, baked int
 E2
 say "What this host has"
 kiln doctor || true
-scripts/packages.sh guest-images guests
+scripts/packages.sh guest-images
 
 say "The base image"
 if kiln -q image list --filter name=debian-12-pv | grep -q .; then
