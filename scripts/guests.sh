@@ -27,7 +27,9 @@ bench)
 test)
     # A kiln with crash points, for the tests that kill it at each step.
     cargo build --quiet --locked -p kiln
-    export MORTAL=$PWD/target/${CARGO_BUILD_TARGET:-}/debug/kiln
+    mkdir -p "$WORK/mortal"
+    ln -f "target/${CARGO_BUILD_TARGET:-}/debug/kiln" "$BIN/kiln-vmm" "$BIN/kiln-agent" "$WORK/mortal"
+    export MORTAL=$WORK/mortal/kiln
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
     files=()
     for file in "$@"; do files+=(--test "$file"); done

@@ -183,18 +183,14 @@ pub fn outcome(command: &mut Command, input: &[u8]) -> Outcome {
     }
 }
 
-/// The layer file that a snapshot names, found in the catalogue by the `sqlite` file's own words.
+/// The layer file of a completed snapshot, by the catalogue's own word.
 #[track_caller]
 pub fn layer_of(home: &Home, snapshot: &str) -> PathBuf {
-    let document = home.json(&["snapshot", "list"]);
-    let found = document["Snapshots"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|s| s["SnapshotId"] == snapshot);
-    let layer = found
-        .and_then(|s| s["KilnLayer"].as_str())
-        .expect("a snapshot names its layer");
+    let catalogue = rusqlite::Connection::open(home.path().join("kiln.db")).expect("the catalogue opens");
+    let query = "SELECT layer FROM snapshots WHERE id = ?1 AND state = 'completed'";
+    let layer: String = catalogue
+        .query_row(query, [snapshot], |row| row.get(0))
+        .expect("a completed snapshot");
     home.path()
         .join("regions/us-east-1/layers")
         .join(format!("{layer}.qcow2"))
