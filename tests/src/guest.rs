@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::home::AGENT_TIMEOUT;
 use crate::{Home, Outcome};
 use serde_json::Value;
 
@@ -30,16 +29,7 @@ impl<'h> Guest<'h> {
     /// Runs a shell command in the guest.
     #[track_caller]
     pub fn exec(&self, script: &str) -> Outcome {
-        self.home.kiln(&[
-            "exec",
-            "--agent-timeout",
-            AGENT_TIMEOUT,
-            &self.id,
-            "--",
-            "sh",
-            "-c",
-            script,
-        ])
+        self.home.kiln(&["exec", &self.id, "--", "sh", "-c", script])
     }
 
     /// What a shell command that must succeed prints.
@@ -100,6 +90,13 @@ impl<'h> Guest<'h> {
             );
             std::thread::sleep(Duration::from_millis(300));
         }
+    }
+
+    /// What its VMM logged.
+    #[track_caller]
+    pub fn vmm_log(&self) -> String {
+        let path = self.home.path().join("instances").join(&self.id).join("vmm.log");
+        std::fs::read_to_string(path).expect("a VMM has a log")
     }
 
     /// Its console log so far.

@@ -9,9 +9,6 @@ use std::process::{Command, Output, Stdio};
 use crate::{Guest, Outcome, seed};
 use serde_json::Value;
 
-/// How long a guest may take to its agent's first answer, in seconds: it may share an emulated CPU with others.
-pub const AGENT_TIMEOUT: &str = "300";
-
 /// A `KILN_HOME` with the test images, gone with the test, its guests too.
 pub struct Home {
     folder: tempfile::TempDir,
@@ -101,15 +98,7 @@ impl Home {
     /// Launches one instance of `image` with more `options`, and waits until its agent answers.
     #[track_caller]
     pub fn launch(&self, image: &str, options: &[&str]) -> Guest<'_> {
-        let mut arguments = vec![
-            "-q",
-            "run",
-            image,
-            "--wait",
-            "agent",
-            "--agent-timeout",
-            AGENT_TIMEOUT,
-        ];
+        let mut arguments = vec!["-q", "run", image, "--wait", "agent"];
         arguments.extend(options);
         Guest::new(self, self.kiln(&arguments).succeeds().text())
     }

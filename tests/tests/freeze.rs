@@ -33,8 +33,7 @@ fn twenty_live_bakes_of_two_disks_differ_by_at_most_one_write() {
             "bake {round}: the disks hold {counters:?}"
         );
     }
-    let log = home.path().join("instances").join(guest.id()).join("vmm.log");
-    let log = std::fs::read_to_string(log).expect("the VMM logs each freeze");
+    let log = guest.vmm_log();
     let stalls = log
         .lines()
         .filter_map(|line| line.split_once("stall_us=")?.1.split(' ').next()?.parse().ok());

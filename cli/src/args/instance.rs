@@ -59,7 +59,7 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with_all = ["rm", "command"])]
     pub(crate) no_wait: bool,
     /// Seconds to wait for the guest's agent [default: 60; 300 in the software machine]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", env = "KILN_AGENT_TIMEOUT", hide_env_values = true)]
     pub(crate) agent_timeout: Option<u64>,
     /// A command to run in the guest; its exit status is this command's
     #[arg(last = true, value_name = "CMD")]
@@ -110,7 +110,7 @@ pub(crate) struct Exec {
     /// The instance: id, name, or the beginning of either
     pub(crate) instance: String,
     /// Seconds to wait for the guest's agent [default: 60; 300 in the software machine]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", env = "KILN_AGENT_TIMEOUT", hide_env_values = true)]
     pub(crate) agent_timeout: Option<u64>,
     /// The command; its exit status is this command's
     #[arg(last = true, required = true, value_name = "CMD")]
