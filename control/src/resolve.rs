@@ -192,6 +192,11 @@ pub(crate) fn instance(cloud: &Cloud, db: &Connection, text: &str) -> Result<Ins
     choose(&INSTANCE, text, &candidates)
 }
 
+/// The instances meant, in the order in which they were named.
+pub(crate) fn each_instance(cloud: &Cloud, db: &Connection, texts: &[String]) -> Result<Vec<InstanceId>> {
+    texts.iter().map(|text| instance(cloud, db, text)).collect()
+}
+
 /// A snapshot.
 pub(crate) fn snapshot(cloud: &Cloud, db: &Connection, text: &str) -> Result<SnapshotId> {
     let mut candidates = Vec::new();

@@ -60,6 +60,14 @@ pub enum BuildError {
         /// What apt said.
         why: String,
     },
+    /// The host's apt is configured for no mirror of Debian.
+    #[error(
+        "apt on this host knows no mirror of Debian to get {suite} from; what to do: add one, whose address ends in /debian, to /etc/apt/sources.list.d"
+    )]
+    NoMirror {
+        /// The suite.
+        suite: String,
+    },
     /// A file could not be read, written or made.
     #[error("cannot {what} {path}: {source}")]
     Io {

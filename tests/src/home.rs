@@ -52,7 +52,11 @@ impl Home {
 
     /// The `kiln` command on this store, to be changed and started by the caller.
     pub fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(program("kiln"));
+        self.command_of(program("kiln").as_ref(), arguments)
+    }
+
+    fn command_of(&self, kiln: &OsStr, arguments: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(kiln);
         command
             .args(arguments)
             .env("KILN_HOME", self.path())
@@ -77,12 +81,7 @@ impl Home {
     #[track_caller]
     pub fn dies_at(&self, point: &str, arguments: &[impl AsRef<OsStr>]) -> Outcome {
         let mortal = std::env::var_os("KILN_TEST_MORTAL").expect("KILN_TEST_MORTAL is set by `make test`");
-        let mut command = Command::new(mortal);
-        command
-            .args(arguments)
-            .env("KILN_HOME", self.path())
-            .env("KILN_ACCEL", "kvm")
-            .stdin(Stdio::null());
+        let mut command = self.command_of(&mortal, arguments);
         command.env("KILN_CRASH_POINT", point);
         outcome(&mut command, &[])
     }

@@ -10,7 +10,7 @@
 //! run where guests can run: on this host if it has hardware virtualization, else in the software machine
 //! (`make test` takes care of it). Where no guest can be had they fail; none is skipped.
 
-#![allow(clippy::panic, reason = "a test fails by a panic that says what was expected")]
+#![expect(clippy::panic, reason = "a test fails by a panic that says what was expected")]
 
 pub mod guest;
 pub mod home;

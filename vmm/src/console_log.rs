@@ -1,7 +1,7 @@
 //! `console.log`: what the guest prints on ttyS0 and on hvc0, joined line by line, of bounded length.
 //!
 //! Both consoles may print at once, the serial port a byte at a time. Whoever has begun a line owns
-//! the log until the line ends or nothing has come for [`IDLE`]; the others' bytes wait meanwhile. So
+//! the log until the line ends or nothing has come for `IDLE`; the others' bytes wait meanwhile. So
 //! a prompt is seen at once, and no line is a mixture of two.
 //!
 //! At [`MAX_LENGTH`] the log's content is moved to `console.log.1` and the log begins anew. Both

@@ -1,7 +1,7 @@
 //! Machines in their folders, with the real program and a guest of a few instructions: how they
 //! start, are asked, and end, and what surrounds them meanwhile.
 
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
 
 mod micro;
 

@@ -1,12 +1,12 @@
 //! The guest's agent: waiting for it, and `kiln exec`.
 
-use super::Context;
+use super::{Context, instance::at_present};
 use crate::args::instance::Exec;
 use crate::attach;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use kiln_agent::client::{Agent, ExecRequest};
-use kiln_control::{Cloud, Code, DescribeInstances, InstanceId, InstanceState};
+use kiln_control::{Cloud, Code, InstanceId, InstanceState};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
@@ -87,13 +87,7 @@ pub(crate) fn wait(
 
 /// An instance that does not run has no agent that could answer.
 fn must_run(cloud: &Cloud, instance: &InstanceId) -> Result<(), Failure> {
-    cloud.refresh()?;
-    let which = DescribeInstances {
-        instances: vec![instance.as_str().to_owned()],
-        ..DescribeInstances::default()
-    };
-    let found = cloud.describe_instances(which)?;
-    let Some(found) = found.reservations.iter().flat_map(|r| &r.instances).next() else {
+    let Some(found) = at_present(cloud, instance)? else {
         return Err(Failure::coded(
             Code::InvalidInstanceIdNotFound.as_str(),
             format!("the instance {} is gone", instance.as_str()),

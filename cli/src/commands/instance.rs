@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::Waiting;
 use kiln_control::{
-    DescribeInstances, DescribeVolumes, Ending, Instance, InstanceState, Reply, StopInstances,
-    Waiting as Wait, name_of,
+    Cloud, DescribeInstances, DescribeVolumes, Ending, Instance, InstanceId, InstanceState, Reply,
+    StopInstances, Waiting as Wait, name_of,
 };
 use std::time::Duration;
 
@@ -29,6 +29,16 @@ pub(crate) fn list(context: &Context, list: List) -> Result<u8, Failure> {
         }
     }
     context.print(&Reply::new(found))
+}
+
+/// An instance as it is at this moment, if the cloud still knows it.
+pub(super) fn at_present(cloud: &Cloud, instance: &InstanceId) -> Result<Option<Instance>, Failure> {
+    cloud.refresh()?;
+    let found = cloud.describe_instances(DescribeInstances {
+        instances: vec![instance.as_str().to_owned()],
+        ..DescribeInstances::default()
+    })?;
+    Ok(found.reservations.into_iter().flat_map(|r| r.instances).next())
 }
 
 pub(crate) fn show(context: &Context, which: Instances) -> Result<u8, Failure> {

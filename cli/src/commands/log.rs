@@ -1,10 +1,10 @@
 //! `kiln log INSTANCE [-f]`: what the guest printed on its console.
 
-use super::Context;
+use super::{Context, instance::at_present};
 use crate::args::instance::Log;
 use crate::failure::Failure;
 use crate::output;
-use kiln_control::{Cloud, DescribeInstances, InstanceId, InstanceState};
+use kiln_control::{Cloud, InstanceId, InstanceState};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -96,20 +96,8 @@ fn is_another(file: &File, path: &Path) -> bool {
 }
 
 fn has_ended(cloud: &Cloud, instance: &InstanceId) -> Result<bool, Failure> {
-    cloud.refresh()?;
-    let which = DescribeInstances {
-        instances: vec![instance.as_str().to_owned()],
-        ..DescribeInstances::default()
-    };
-    let found = cloud.describe_instances(which)?;
-    let state = found
-        .reservations
-        .iter()
-        .flat_map(|r| &r.instances)
-        .next()
-        .map(|i| i.state.name);
     Ok(matches!(
-        state,
+        at_present(cloud, instance)?.map(|found| found.state.name),
         None | Some(InstanceState::Stopped | InstanceState::Terminated)
     ))
 }

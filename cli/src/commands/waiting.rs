@@ -1,10 +1,10 @@
 //! `kiln wait INSTANCE STATE`.
 
-use super::{Context, agent};
+use super::{Context, agent, instance::at_present};
 use crate::args::instance::{Awaited, WaitFor};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use kiln_control::{Code, DescribeInstances, InstanceState};
+use kiln_control::{Code, InstanceState};
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
@@ -23,19 +23,7 @@ pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
     let instance = cloud.resolve_instance(&wait.instance)?;
     let began = Instant::now();
     loop {
-        cloud.refresh()?;
-        let which = DescribeInstances {
-            instances: vec![instance.as_str().to_owned()],
-            ..DescribeInstances::default()
-        };
-        let found = cloud.describe_instances(which)?;
-        let state = found
-            .reservations
-            .iter()
-            .flat_map(|r| &r.instances)
-            .next()
-            .map(|i| i.state.name);
-        match state {
+        match at_present(&cloud, &instance)?.map(|found| found.state.name) {
             Some(state) if state == wanted => return Ok(0),
             Some(InstanceState::Terminated) | None => {
                 return Err(Failure::coded(

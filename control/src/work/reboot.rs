@@ -29,12 +29,7 @@ impl Cloud {
     /// RebootInstances. Answers when the guests have begun anew.
     pub fn reboot_instances(&self, which: &[String], ending: Ending) -> Result<Reply<RebootedInstances>> {
         self.refresh()?;
-        let ids = self.catalog.read(|tx| {
-            which
-                .iter()
-                .map(|text| resolve::instance(self, tx, text))
-                .collect::<Result<Vec<_>>>()
-        })?;
+        let ids = self.catalog.read(|tx| resolve::each_instance(self, tx, which))?;
         let mut warnings = Vec::new();
         for rebooted in at_once(&ids, |id| self.reboot_one(id, ending)) {
             warnings.extend(rebooted?);

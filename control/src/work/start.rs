@@ -24,12 +24,7 @@ impl Cloud {
     /// StartInstances. Answers when the guests run.
     pub fn start_instances(&self, which: &[String]) -> Result<Reply<StartingInstances>> {
         self.refresh()?;
-        let ids = self.catalog.read(|tx| {
-            which
-                .iter()
-                .map(|text| resolve::instance(self, tx, text))
-                .collect::<Result<Vec<_>>>()
-        })?;
+        let ids = self.catalog.read(|tx| resolve::each_instance(self, tx, which))?;
         let mut starting_instances = Vec::new();
         for id in ids {
             starting_instances.push(self.start_one(&id)?);

@@ -24,13 +24,9 @@ impl Cloud {
     /// StopInstances.
     pub fn stop_instances(&self, request: StopInstances) -> Result<Reply<StoppingInstances>> {
         self.refresh()?;
-        let ids = self.catalog.read(|tx| {
-            request
-                .instances
-                .iter()
-                .map(|text| resolve::instance(self, tx, text))
-                .collect::<Result<Vec<_>>>()
-        })?;
+        let ids = self
+            .catalog
+            .read(|tx| resolve::each_instance(self, tx, &request.instances))?;
         let one = |id: &InstanceId| self.stop_one(id, request.ending, request.waiting);
         let mut stopping_instances = Vec::new();
         let mut warnings = Vec::new();

@@ -27,12 +27,7 @@ impl Cloud {
     /// TerminateInstances. Answers when the guests are gone.
     pub fn terminate_instances(&self, which: &[String]) -> Result<Reply<TerminatingInstances>> {
         self.refresh()?;
-        let ids = self.catalog.read(|tx| {
-            which
-                .iter()
-                .map(|text| resolve::instance(self, tx, text))
-                .collect::<Result<Vec<_>>>()
-        })?;
+        let ids = self.catalog.read(|tx| resolve::each_instance(self, tx, which))?;
         let mut terminating_instances = Vec::new();
         let mut warnings = Vec::new();
         for terminated in at_once(&ids, |id| self.terminate_one(id)) {

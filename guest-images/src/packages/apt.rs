@@ -41,7 +41,7 @@ impl Apt {
             fs::create_dir_all(&inside).map_err(BuildError::io("make", &inside))?;
         }
         let folder = folder.canonicalize().map_err(BuildError::io("find", &folder))?;
-        write(&folder.join("sources/kiln.sources"), &sources::of(suite))?;
+        write(&folder.join("sources/kiln.sources"), &sources::of(suite)?)?;
         write(&folder.join("status"), "")?;
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(BuildError::io("make", &path))?;

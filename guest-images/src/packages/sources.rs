@@ -1,49 +1,73 @@
 //! Where the host's apt gets Debian from.
 
+use crate::BuildError;
 use std::process::Command;
 
-/// Debian's own, for a host that has none configured.
-const MIRROR: &str = "http://deb.debian.org/debian";
-const SECURITY: &str = "http://deb.debian.org/debian-security";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One line of the host's configuration, as `apt-get indextargets` prints it.
-fn mirrors(targets: &str) -> (Option<String>, Option<String>) {
+/// The mirrors of Debian and of its security updates in the host's configuration, whose lines are
+/// as `apt-get indextargets` prints them. `read` reads a list of mirrors (apt-transport-mirror(1)).
+fn mirrors(targets: &str, read: impl Fn(&str) -> Option<String>) -> (Option<String>, Option<String>) {
     let (mut main, mut security) = (None, None);
     for line in targets.lines() {
         let mut fields = line.split('|');
         let (Some(uri), Some(release), Some("main")) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
-        let uri = uri.trim_end_matches('/');
+        let Some(uri) = one_of(uri.trim_end_matches('/'), &read) else {
+            continue;
+        };
         let is_security = release.ends_with("-security") || release.contains("-security/");
         // Debian's archive is called so on every mirror; others' releases are not.
         if is_security && uri.contains("debian-security") {
-            security.get_or_insert(uri.to_owned());
+            security.get_or_insert(uri);
         } else if !is_security && uri.ends_with("/debian") {
-            main.get_or_insert(uri.to_owned());
+            main.get_or_insert(uri);
         }
     }
     (main, security)
 }
 
+/// The address itself, or the first of the list of mirrors that it names.
+fn one_of(uri: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let Some(list) = uri.strip_prefix("mirror+file:") else {
+        return Some(uri.to_owned());
+    };
+    // One slash or three before the path are the same.
+    let list = read(&format!("/{}", list.trim_start_matches('/')))?;
+    let mut lines = list
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let first = lines.next()?.split_whitespace().next()?;
+    Some(first.trim_end_matches('/').to_owned())
+}
+
 /// A deb822 source list (sources.list(5)) of `suite`: the host's own mirror, and its keyring.
-pub(super) fn of(suite: &str) -> String {
+///
+/// # Errors
+/// [`BuildError::NoMirror`]: the host's apt knows none. [`BuildError::Failed`]: apt cannot be run.
+pub(super) fn of(suite: &str) -> Result<String, BuildError> {
+    // Without `--no-release-info` only those are named whose lists are there already.
     let format = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)";
     let targets = Command::new("apt-get")
-        .args(["indextargets", "--format", format])
-        .output();
-    let targets = targets.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let (main, security) = mirrors(&targets.unwrap_or_default());
-    // A host with a mirror of Debian but none for security has chosen so.
-    let security = security.or_else(|| main.is_none().then(|| SECURITY.to_owned()));
-    let main = main.unwrap_or_else(|| MIRROR.to_owned());
+        .args(["indextargets", "--no-release-info", "--format", format])
+        .output()
+        .map_err(|e| BuildError::Failed {
+            program: "apt-get".into(),
+            status: e.to_string(),
+            last: String::new(),
+        })?;
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let (main, security) = mirrors(&String::from_utf8_lossy(&targets.stdout), read);
+    let main = main.ok_or_else(|| BuildError::NoMirror { suite: suite.into() })?;
     let mut list = stanza(&main, &[suite.to_owned(), format!("{suite}-updates")]);
+    // A host with a mirror of Debian but none for security has chosen so.
     if let Some(security) = security {
         list.push('\n');
         list.push_str(&stanza(&security, &[format!("{suite}-security")]));
     }
-    list
+    Ok(list)
 }
 
 fn stanza(uri: &str, suites: &[String]) -> String {
@@ -74,9 +98,26 @@ mod tests {
             "http://mirror.example/debian-security",
         );
         assert_eq!(
-            mirrors(targets),
+            mirrors(targets, |_| None),
             (Some(expected.0.into()), Some(expected.1.into()))
         );
-        assert_eq!(mirrors("http://a/ubuntu/|noble|main\n"), (None, None));
+        assert_eq!(mirrors("http://a/ubuntu/|noble|main\n", |_| None), (None, None));
+    }
+
+    #[test]
+    fn of_a_list_of_mirrors_the_first_is_used() {
+        let targets = "mirror+file:/etc/apt/mirrors/debian.list/|bookworm|main\n\
+            mirror+file:///etc/apt/mirrors/debian-security.list|bookworm-security|main\n";
+        let read = |path: &str| match path {
+            "/etc/apt/mirrors/debian.list" => Some(
+                "# nearest first\n\nhttps://mirror.example/debian/\tpriority:1\nhttps://b.example/debian\n"
+                    .into(),
+            ),
+            _ => None,
+        };
+        assert_eq!(
+            mirrors(targets, read),
+            (Some("https://mirror.example/debian".into()), None)
+        );
     }
 }

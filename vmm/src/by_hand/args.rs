@@ -52,6 +52,10 @@ pub struct Args {
 
     /// A disk: path=FILE[,format=raw|qcow2][,readonly][,serial=TEXT]; may be given several times. The
     /// format is never guessed: it is raw unless you say otherwise. A comma in a name is written twice.
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "the help that a user reads, in which brackets mean an option"
+    )]
     #[arg(long = "disk", value_name = "path=FILE,…", value_parser = DiskArg::parse)]
     pub disks: Vec<DiskArg>,
 

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Limits: [`server::MAX_CLIENTS`] connections, [`wire::MAX_LINE`] bytes a line,
-//! [`wire::MAX_DESCRIPTORS`] descriptors a request, [`connection`]'s deadlines; other users than
+//! [`wire::MAX_DESCRIPTORS`] descriptors a request, `connection`'s deadlines; other users than
 //! the machine's own are turned away. They bound what a client can make the VMM hold, and keep one
 //! client from waiting for another.
 

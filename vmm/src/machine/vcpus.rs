@@ -1,6 +1,6 @@
 //! The threads of the vCPUs.
 //!
-//! All of them obey one [`Order`]. A thread looks at it before each entry into the guest; who changes
+//! All of them obey one `Order`. A thread looks at it before each entry into the guest; who changes
 //! it kicks the threads out of the guest. So after [`Crew::hold`] has returned no guest instruction
 //! runs and every vCPU's state is whole.
 //!

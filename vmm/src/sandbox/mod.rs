@@ -17,7 +17,7 @@
 //!
 //! No filter of a VMM's threads allows to open a file, to make a socket or to run a program; the
 //! parent's allows to open and rename, which its one folder needs. A forbidden call ends
-//! the process at once and is named in the exit record ([`violation`]).
+//! the process at once and is named in the exit record (`violation`).
 
 mod devices;
 mod filter;

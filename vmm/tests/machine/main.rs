@@ -1,6 +1,6 @@
 //! Whole machines with guests of a few instructions: what the VMM does, on any `/dev/kvm`.
 
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
 
 mod entry;
 mod exits;

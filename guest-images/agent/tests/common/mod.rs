@@ -1,9 +1,6 @@
 //! A daemon and a mux, joined by a socket in place of the port.
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests, which clippy takes for no tests"
-)]
+#![expect(clippy::unwrap_used, reason = "of tests, though clippy takes it for none")]
 
 use kiln_agent::client::{Agent, Captured, ExecRequest};
 use kiln_agent::daemon::{Daemon, Duties, Port};

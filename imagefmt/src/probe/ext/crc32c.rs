@@ -9,7 +9,7 @@ const POLYNOMIAL: u32 = 0x82F6_3B78;
 /// The effect of each byte.
 const TABLE: [u32; 256] = table();
 
-#[allow(
+#[expect(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "evaluated by the compiler, which refuses an overflow"

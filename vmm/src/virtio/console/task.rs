@@ -170,11 +170,7 @@ impl ConsoleTask {
         ) else {
             return Ok(Progress::None);
         };
-        let mut chain = queue.pop()?;
-        if chain.is_none() && queue.rearm()? {
-            chain = queue.pop()?;
-        }
-        let Some(chain) = chain else {
+        let Some(chain) = next(queue)? else {
             return Ok(Progress::None);
         };
         let left = chain.readable_len().saturating_sub(state.taken);
@@ -219,11 +215,7 @@ impl ConsoleTask {
         if !listens || port.input().len() == 0 {
             return Ok(Progress::None);
         }
-        let mut chain = queue.pop()?;
-        if chain.is_none() && queue.rearm()? {
-            chain = queue.pop()?;
-        }
-        let Some(chain) = chain else {
+        let Some(chain) = next(queue)? else {
             return Ok(Progress::None);
         };
         let room = usize::try_from(chain.writable_len()).unwrap_or(CHUNK).min(CHUNK);
@@ -233,6 +225,14 @@ impl ConsoleTask {
         queue.notify()?;
         port.took_input(count);
         Ok(Progress::Some)
+    }
+}
+
+/// The next chain of a queue; where there is none, the guest's next one is announced by a kick.
+fn next(queue: &mut VirtQueue) -> Result<Option<Chain>, QueueError> {
+    match queue.pop()? {
+        None if queue.rearm()? => queue.pop(),
+        popped => Ok(popped),
     }
 }
 

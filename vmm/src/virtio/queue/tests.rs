@@ -1,4 +1,4 @@
-#![allow(clippy::arithmetic_side_effects, reason = "numbers of tests are small")]
+#![expect(clippy::arithmetic_side_effects, reason = "numbers of tests are small")]
 
 use std::sync::Arc;
 

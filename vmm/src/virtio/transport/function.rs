@@ -35,7 +35,7 @@ pub struct Wiring {
 
 /// A virtio device behind the PCI transport.
 ///
-/// Lock order: `device` before `config`; neither is taken by device threads, which use [`Signals`].
+/// Lock order: `device` before `config`; neither is taken by device threads, which use `Signals`.
 pub struct VirtioPci {
     pub(super) device: Guarded<Inner>,
     pub(super) config: Guarded<ConfigSpace>,

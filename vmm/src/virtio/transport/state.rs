@@ -50,7 +50,7 @@ impl VirtioPci {
 
     /// Makes this fresh function what a saved one was. A device that was running is started; nothing
     /// reaches a guest whose vCPUs do not run yet. Afterwards the bus must be told to
-    /// [`PciBus::remap`].
+    /// [`PciBus::remap`](crate::pci::PciBus::remap).
     ///
     /// # Errors
     /// The state is none of this function, or its rings are not in guest memory.
