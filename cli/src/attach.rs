@@ -18,8 +18,18 @@ pub(crate) fn terminal() -> Option<Terminal> {
     Some(Terminal { size, term })
 }
 
+/// Whether the command there reads what this process is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// It does.
+    Own,
+    /// It reads nothing: the input is left to whoever shares it, such as the shell loop around this
+    /// process. A command on a terminal has the terminal all the same.
+    None,
+}
+
 /// Runs the command there until it ends.
-pub(crate) fn run(agent: Agent, request: ExecRequest) -> Result<ExecStatus, AgentError> {
+pub(crate) fn run(agent: Agent, request: ExecRequest, reads: Input) -> Result<ExecStatus, AgentError> {
     let signals = Signals::catch()?;
     let input = std::io::stdin();
     let on_terminal = request.tty.is_some();
@@ -30,10 +40,12 @@ pub(crate) fn run(agent: Agent, request: ExecRequest) -> Result<ExecStatus, Agen
     } else {
         None
     };
+    let own = Streams::own();
     let streams = Streams {
+        stdin: own.stdin.filter(|_| on_terminal || reads == Input::Own),
         signals: Some(&signals),
         terminal: on_terminal.then(|| input.as_fd()),
-        ..Streams::own()
+        ..own
     };
     let ended = session.run(streams);
     drop(raw);

@@ -44,9 +44,14 @@ impl Failure {
         }
     }
 
-    /// The same failure of a command that hands on the status of another (`exec`, `run -- CMD`).
+    /// The same failure of a command that hands on the status of another (`exec`, `run -- CMD`):
+    /// an ordinary 1 would pass for the other's. What says more (2, 126, 127, a signal) stays.
     pub(crate) fn while_handing_on(self) -> Self {
-        let status = if self.status == 2 { 2 } else { OWN_FAILURE };
+        let status = if self.status == 1 {
+            OWN_FAILURE
+        } else {
+            self.status
+        };
         Self { status, ..self }
     }
 
@@ -117,5 +122,16 @@ mod tests {
     fn a_failure_of_ours_is_125_where_a_status_is_handed_on_but_wrong_usage_stays_2() {
         assert_eq!(Failure::new("x").while_handing_on().status, 125);
         assert_eq!(Failure::usage("x").while_handing_on().status, 2);
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_and_an_interrupt_keep_their_status() {
+        for status in [126, 127, 128 + 2] {
+            let failure = Failure {
+                status,
+                ..Failure::new("x")
+            };
+            assert_eq!(failure.while_handing_on().status, status);
+        }
     }
 }

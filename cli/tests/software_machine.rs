@@ -207,6 +207,28 @@ fn a_forwarded_command_has_its_store_there_and_its_files_here() {
         "found, by its own name: {import:?}"
     );
     assert_eq!(home.kiln(&["exec", "nothing", "--", "true"]).status, 125);
+    let rest = home
+        .command(
+            "sh",
+            &["-c", "printf 'a\\nb\\n' | { $0 list >list; cat; }", &kiln()],
+        )
+        .stdin(Stdio::null())
+        .output()
+        .expect("sh runs");
+    assert_eq!(
+        Ended::of(rest).out,
+        "a\nb\n",
+        "input that a command does not read stays"
+    );
+    let mut full = home.command(&kiln(), &["list"]);
+    full.stdout(std::fs::File::create("/dev/full").expect("a device"));
+    let full = Ended::of(full.output().expect("kiln starts"));
+    assert!(
+        full.status == 1
+            && full.err.contains("cannot write to standard output")
+            && !full.err.contains("machine"),
+        "a full disk here is no failure of the machine: {full:?}"
+    );
     assert!(
         !home.folder.path().join("kiln.db").exists(),
         "the store is in the machine"

@@ -30,7 +30,7 @@ pub(crate) fn command(cloud: &Cloud, instance: &InstanceId, argv: Vec<OsString>)
         tty: attach::terminal(),
         ..ExecRequest::default()
     };
-    let ended = attach::run(agent, request).map_err(|e| {
+    let ended = attach::run(agent, request, attach::Input::Own).map_err(|e| {
         Failure::coded(
             Code::InternalError.as_str(),
             format!("{}: {e}", instance.as_str()),

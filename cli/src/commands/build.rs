@@ -3,6 +3,7 @@
 
 use super::{Context, image};
 use crate::args::image::{Boot, Build, Import};
+use crate::attach::Input;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Waiting;
@@ -33,7 +34,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
     };
     // No command that runs guests: a host whose KVM is not ready keeps its images here all the same.
     if context.is_elsewhere(false)? {
-        return context.forward(arguments(context, &import));
+        return context.forward(arguments(context, &import), Input::None);
     }
     image::import(context, import)
 }

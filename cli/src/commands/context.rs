@@ -2,6 +2,7 @@
 
 use crate::accel::{self, Place, Wish};
 use crate::args::{Command, Global};
+use crate::attach::Input;
 use crate::failure::Failure;
 use crate::output::{self, Format, Shown};
 use crate::progress::{Visible, Waiting};
@@ -114,11 +115,11 @@ impl Context {
     }
 
     /// Runs `kiln` with these arguments in the software machine; its exit status.
-    pub(crate) fn forward(&self, arguments: Vec<OsString>) -> Result<u8, Failure> {
+    pub(crate) fn forward(&self, arguments: Vec<OsString>, reads: Input) -> Result<u8, Failure> {
         let lease = self.lease()?;
         let mut argv = vec![OsString::from("kiln")];
         argv.extend(arguments);
-        let ended = forward::run(&lease, argv, forward::Cwd::Same)?;
+        let ended = forward::run(&lease, argv, forward::Cwd::Same, reads)?;
         match ended.message() {
             Some(message) => Err(Failure::new(format!("the software machine: {message}"))),
             None => Ok(ended.code()),

@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::args::machine::{Delete, Machine, Shell, Start};
+use crate::attach::Input;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::size::Size;
@@ -77,8 +78,8 @@ fn shell(context: &Context, shell: Shell) -> Result<u8, Failure> {
     } else {
         shell.command
     };
-    let ended =
-        forward::run(&lease, command, forward::Cwd::Root).map_err(|e| Failure::from(e).while_handing_on())?;
+    let ended = forward::run(&lease, command, forward::Cwd::Root, Input::Own)
+        .map_err(|e| Failure::from(e).while_handing_on())?;
     if let Some(message) = ended.message() {
         return Err(Failure {
             status: ended.code(),

@@ -17,6 +17,7 @@ mod waiting;
 pub(crate) use context::Context;
 
 use crate::args::{Command, storage as args_of_storage};
+use crate::attach::Input;
 use crate::failure::Failure;
 
 /// Does what was asked for; the exit status.
@@ -45,7 +46,12 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         return build::run(context, build);
     }
     if context.is_forwarded(&command)? {
-        return context.forward(argv.into_iter().skip(1).collect());
+        let reads = if command.hands_on_a_status() {
+            Input::Own
+        } else {
+            Input::None
+        };
+        return context.forward(argv.into_iter().skip(1).collect(), reads);
     }
     match command {
         Command::Image(command) => image::run(context, command),

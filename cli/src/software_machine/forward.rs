@@ -3,8 +3,8 @@
 
 use super::start::Lease;
 use super::{Error, HOST_INSIDE, STORE_INSIDE};
-use crate::attach;
-use kiln_agent::client::{Agent, ExecRequest, ExecStatus};
+use crate::attach::{self, Input};
+use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub(crate) fn user_folder() -> Option<PathBuf> {
 }
 
 /// Runs `argv` and returns how it ended. On a terminal it gets one, else three streams.
-pub(crate) fn run(lease: &Lease, argv: Vec<OsString>, cwd: Cwd) -> Result<ExecStatus, Error> {
+pub(crate) fn run(lease: &Lease, argv: Vec<OsString>, cwd: Cwd, reads: Input) -> Result<ExecStatus, Error> {
     let request = ExecRequest {
         argv,
         env: environment(cwd),
@@ -39,13 +39,14 @@ pub(crate) fn run(lease: &Lease, argv: Vec<OsString>, cwd: Cwd) -> Result<ExecSt
         user: None,
         tty: attach::terminal(),
     };
-    let failed = |e: kiln_agent::client::AgentError| {
-        Error::new(format!(
+    let failed = |e: AgentError| match e {
+        AgentError::Output(_) => Error::new(e.to_string()),
+        _ => Error::new(format!(
             "the software machine broke off ({e}); it is started again by the next command, and instances \
              that ran in it show as stopped"
-        ))
+        )),
     };
-    attach::run(Agent::connect(lease.agent()?), request).map_err(failed)
+    attach::run(Agent::connect(lease.agent()?), request, reads).map_err(failed)
 }
 
 /// Where a command begins.

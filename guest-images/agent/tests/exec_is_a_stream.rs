@@ -184,6 +184,22 @@ fn hazard_exec_shows_nothing_before_the_end() {
 }
 
 #[test]
+fn output_that_cannot_be_written_here_is_no_failure_of_the_connection() {
+    let guest = Guest::start();
+    let session = guest.agent().exec(command(&["echo", "lost"])).unwrap();
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let ended = session.run(Streams {
+        stdin: None,
+        stdout: full.as_fd(),
+        ..Streams::own()
+    });
+    assert!(
+        matches!(ended, Err(kiln_agent::client::AgentError::Output(_))),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn a_background_child_does_not_hold_up_the_end() {
     let start = Instant::now();
     let done = Guest::start().sh("sleep 30 & echo started");

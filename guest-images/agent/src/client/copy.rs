@@ -114,7 +114,7 @@ impl ExecSession {
                 match stdout.write() {
                     Ok(done) => done.into_iter().for_each(|bytes| self.used(bytes)),
                     Err(Errno::PIPE) => return Ok(ExecStatus::Signaled(libc::SIGPIPE)),
-                    Err(e) => return Err(AgentError::Io(e.into())),
+                    Err(e) => return Err(AgentError::Output(e.into())),
                 }
             }
             if ready.stderr {

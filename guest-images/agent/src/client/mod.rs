@@ -32,6 +32,9 @@ pub enum AgentError {
     /// The connection broke.
     #[error("the connection to the guest's agent failed: {0}")]
     Io(#[from] io::Error),
+    /// What the command printed could not be written here: the connection is whole.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
     /// The agent or the machine went away.
     #[error("the guest's agent went away")]
     Gone,
