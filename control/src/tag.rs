@@ -1,7 +1,7 @@
 //! Tags: names that users put on things.
 
-use crate::catalog::tags;
-use crate::{Cloud, Code, Error, Result, resolve};
+use crate::catalog::{images, tags};
+use crate::{Cloud, Code, Error, ImageId, Result, resolve};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,8 @@ impl Cloud {
     }
 }
 
-/// Finds a thing of any kind: by the prefix of its id if there is one, else by its name among all kinds.
+/// Finds a thing of any kind: by the prefix of its id if there is one, else by its name among all kinds. An exact name
+/// wins over beginnings here, too, and what is ambiguous within one kind is not decided by another.
 fn any_resource(cloud: &Cloud, db: &Connection, text: &str) -> Result<String> {
     type Find = fn(&Cloud, &Connection, &str) -> Result<String>;
     let kinds: [(&str, Find); 4] = [
@@ -114,11 +115,18 @@ fn any_resource(cloud: &Cloud, db: &Connection, text: &str) -> Result<String> {
     if let Some((_, find)) = kinds.iter().find(|(prefix, _)| text.starts_with(prefix)) {
         return find(cloud, db, text);
     }
-    let found: Vec<String> = kinds
-        .iter()
-        .filter_map(|(_, find)| find(cloud, db, text).ok())
-        .collect();
-    match found.as_slice() {
+    let mut found = Vec::new();
+    let mut exact = Vec::new();
+    for (_, find) in kinds {
+        match find(cloud, db, text) {
+            Ok(id) if is_named(db, &id, text)? => exact.push(id),
+            Ok(id) => found.push(id),
+            Err(error) if is_missing(error.code()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let meant = if exact.is_empty() { found } else { exact };
+    match meant.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(Error::new(
             Code::InvalidId,
@@ -133,6 +141,24 @@ fn any_resource(cloud: &Cloud, db: &Connection, text: &str) -> Result<String> {
             ),
         )),
     }
+}
+
+fn is_missing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidInstanceIdNotFound
+            | Code::InvalidAmiIdNotFound
+            | Code::InvalidVolumeNotFound
+            | Code::InvalidSnapshotNotFound
+    )
+}
+
+/// Is this its whole name? An image's is its own, all others have a tag for it.
+fn is_named(db: &Connection, id: &str, text: &str) -> Result<bool> {
+    if let Ok(image) = ImageId::parse(id) {
+        return Ok(images::find(db, &image)?.is_some_and(|row| row.name == text));
+    }
+    Ok(name_of(&tags::of(db, id)?) == Some(text))
 }
 
 #[cfg(test)]

@@ -129,3 +129,23 @@ fn tags_find_a_thing_by_its_name_whatever_it_is() {
         .unwrap_err();
     assert_eq!(error.code(), Code::InvalidId);
 }
+
+#[test]
+fn a_tag_goes_to_the_exact_name_and_never_to_one_of_several_meanings() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    import(&cloud, "web-image");
+    let team = |text: &str| cloud.create_tags(&[text.to_owned()], &[Tag::parse("team=blue").unwrap()]);
+    let id = run(&cloud, "base");
+    cloud.create_tags(&[id.to_string()], &named("web")).unwrap();
+    team("web").unwrap();
+    // One image and two instances begin so: the image alone is not what was meant.
+    cloud.create_tags(&[id.to_string()], &named("web-1")).unwrap();
+    let other = run(&cloud, "base");
+    cloud.create_tags(&[other.to_string()], &named("web-2")).unwrap();
+    for text in ["web", "web-"] {
+        assert_eq!(team(text).unwrap_err().code(), Code::InvalidParameterValue);
+    }
+    team("web-image").unwrap();
+}
