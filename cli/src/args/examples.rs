@@ -11,6 +11,9 @@ First steps:
   kiln image create web --name web-1                bake the change into a new image
   kiln run web-1                                    launch that
 
+Guests run on /dev/kvm where that works, else in the software machine; KILN_ACCEL=kvm or
+KILN_ACCEL=software insists.
+
 Exit status: 0 done, 1 failed, 2 wrong usage. exec and run -- CMD hand on the command's own status
 (128+n for signal n), or 125: Kiln failed, 126: CMD cannot be executed, 127: CMD is not there.";
 

@@ -31,7 +31,7 @@ pub(crate) struct Run {
     /// Put tags on the instance
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
     pub(crate) tags: Vec<Tag>,
-    /// The root volume's size, at least the image's
+    /// The root volume's size, at least the image's: 8G, 512M; a bare number is GiB
     #[arg(long, value_name = "SIZE")]
     pub(crate) root_size: Option<Size>,
     /// An additional volume: empty, or of a snapshot; `,keep` leaves it behind when the instance is terminated

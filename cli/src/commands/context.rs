@@ -47,7 +47,9 @@ impl Context {
 
     fn note(&self, kind: &str, text: &str) {
         if self.format != Format::Json {
-            eprintln!("{kind}: {text}");
+            // In one piece: others write there, too.
+            let line = format!("{kind}: {text}\n");
+            eprint!("{line}");
         }
     }
 
