@@ -192,9 +192,16 @@ pub(crate) fn instance(cloud: &Cloud, db: &Connection, text: &str) -> Result<Ins
     choose(&INSTANCE, text, &candidates)
 }
 
-/// The instances meant, in the order in which they were named.
+/// The instances meant, in the order in which they were named, each once.
 pub(crate) fn each_instance(cloud: &Cloud, db: &Connection, texts: &[String]) -> Result<Vec<InstanceId>> {
-    texts.iter().map(|text| instance(cloud, db, text)).collect()
+    let mut all = Vec::new();
+    for text in texts {
+        let id = instance(cloud, db, text)?;
+        if !all.contains(&id) {
+            all.push(id);
+        }
+    }
+    Ok(all)
 }
 
 /// A snapshot.

@@ -131,6 +131,19 @@ fn tags_find_a_thing_by_its_name_whatever_it_is() {
 }
 
 #[test]
+fn an_instance_that_is_named_twice_is_meant_once() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    let id = run(&cloud, "base");
+    cloud.create_tags(&[id.to_string()], &named("web")).unwrap();
+    let changes = cloud
+        .terminate_instances(&["web".to_owned(), id.to_string()])
+        .unwrap();
+    assert_eq!(changes.document.terminating_instances.len(), 1);
+}
+
+#[test]
 fn a_tag_goes_to_the_exact_name_and_never_to_one_of_several_meanings() {
     let home = Home::new();
     let cloud = home.cloud();
