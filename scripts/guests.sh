@@ -31,8 +31,18 @@ test)
     ln -f "target/${CARGO_BUILD_TARGET:-}/debug/kiln" "$BIN/kiln-vmm" "$BIN/kiln-agent" "$WORK/mortal"
     export MORTAL=$WORK/mortal/kiln
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
-    files=()
-    for file in "$@"; do files+=(--test "$file"); done
-    cargo test --locked --no-fail-fast -p kiln-tests "${files[@]:---tests}" -- --test-threads 2 ${TEST_FLAGS:-}
+    [ $# -gt 0 ] || set -- $(cd tests/tests && for file in *.rs; do echo "${file%.rs}"; done)
+    cargo test --quiet --locked --no-run -p kiln-tests --tests
+    status=0
+    for file in "$@"; do
+        run() { cargo test --locked -p kiln-tests --test "$file" -- --test-threads 2 ${TEST_FLAGS:-}; }
+        run && continue
+        # An emulated CPU hangs a guest now and then. A failure that a fresh machine does not repeat is the machine's.
+        if scripts/has-kvm.sh; then status=1; continue; fi
+        echo "warning: $file failed; it is run once more, in a fresh software machine" >&2
+        KILN_HOME=$home "$BIN/kiln" machine stop || true
+        run || status=1
+    done
+    exit $status
     ;;
 esac
