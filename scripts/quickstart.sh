@@ -13,15 +13,15 @@ bold='' plain=''
 began=$(date +%s) last='' times=()
 say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 now() { date +%s%N; }
-step() { # name, command...: shows the command, runs it, keeps its time; its output is in $last, too
+step() { # name, command...: shows the command, runs it, keeps its time; its output is shown, and kept in $last
     local name=$1 start
     shift
     printf '%s$ %s%s\n' "$bold" "$*" "$plain"
     start=$(now)
-    last=$("$@" | tee /dev/fd/3)
+    last=$("$@")
+    printf '%s\n' "$last"
     times+=("$(($(now) - start)) $name")
 }
-exec 3>&1
 
 cat <<'E2'
 Quickstart: a real Debian 12 guest is launched from an image, changed, baked into a new image, and launched from it.
@@ -52,7 +52,7 @@ stamp=$(date +%H%M%S)
 say "Launch it"
 step "run (to the agent's first answer)" kiln -q run debian-12-pv --name "quickstart-$stamp" --wait agent
 first=$last made+=("$first")
-step "exec" kiln exec "$first" -- sh -c 'uname -sr; uptime'
+step "first exec" kiln exec "$first" -- sh -c 'uname -sr; uptime'
 
 say "Change it, and bake the change: with a reboot, as EC2 does by default"
 step "exec" kiln exec "$first" -- sh -c 'echo "baked by Kiln" > /etc/motd; cat /etc/motd'
@@ -60,7 +60,7 @@ step "image create" kiln -q image create "$first" --name "changed-$stamp"
 baked+=("$last")
 
 say "Bake again without a reboot, while a program writes"
-step "exec" kiln exec "$first" -- sh -c '(while :; do date >> /var/log/writer; done) >/dev/null 2>&1 & echo "a writer runs"'
+step "exec, with the reboot's wait" kiln exec "$first" -- sh -c '(while :; do date >> /var/log/writer; done) >/dev/null 2>&1 & echo "a writer runs"'
 step "image create --no-reboot" kiln -q image create "$first" --name "live-$stamp" --no-reboot
 live=$last baked+=("$live")
 
