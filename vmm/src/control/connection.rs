@@ -14,6 +14,8 @@ use super::{Call, Context, ControlError, ErrorKind, VERBS};
 const IDLE: Duration = Duration::from_secs(600);
 /// How long it may take to finish a line it began, and to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one that is turned away may take to say what it wants.
+const PATIENCE_AT_THE_DOOR: Duration = Duration::from_secs(1);
 
 /// Serves the client until it goes or breaks the rules.
 pub(super) fn serve(stream: UnixStream, context: &Context) {
@@ -42,18 +44,21 @@ pub(super) fn serve(stream: UnixStream, context: &Context) {
     }
 }
 
-/// Tells a client that there is no place for it.
+/// Tells a client that there is no place for it, once it has asked: a connection that is closed
+/// under its request would look to it like a machine that died.
 pub(super) fn turn_away(stream: UnixStream, message: &str) {
-    let error = ControlError::new(ErrorKind::Busy, message);
-    let text = serde_json::to_vec(&Reply {
+    let mut lines = Lines::new(stream);
+    let request = lines.read(PATIENCE_AT_THE_DOOR, PATIENCE_AT_THE_DOOR);
+    if matches!(request, Err(LineError::Closed)) {
+        return;
+    }
+    let refusal = Reply {
         id: 0,
         ok: None,
-        error: Some(error),
-    });
-    if let Ok(text) = text {
-        // It fits into an empty socket buffer; who does not read it misses it.
-        let _ = Lines::new(stream).write(&text, &[], Duration::ZERO);
-    }
+        error: Some(ControlError::new(ErrorKind::Busy, message)),
+    };
+    // Who does not take the answer misses it.
+    let _ = send(&mut lines, &refusal);
 }
 
 fn send(lines: &mut Lines, reply: &Reply) -> Result<(), LineError> {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,6 +17,9 @@ use crate::sandbox::{self, ThreadKind};
 
 /// Clients at one time: a supervisor, commands, someone who looks. More are turned away.
 pub const MAX_CLIENTS: usize = 16;
+/// Clients that are being turned away at one time, which takes a moment: their request is read
+/// first. More are hung up on: a crowd at the door must not cost more threads than the guests.
+const MAX_TURNED_AWAY: usize = 16;
 
 /// Where orders come from that do not come over the socket.
 #[derive(Debug)]
@@ -57,7 +60,8 @@ impl Server {
                 machine,
                 freezing: Mutex::new(()),
             }),
-            clients: Arc::new(AtomicUsize::new(0)),
+            clients: Places::new(MAX_CLIENTS),
+            turned_away: Places::new(MAX_TURNED_AWAY),
             own_user: rustix::process::geteuid(),
             interrupts: 0,
         };
@@ -93,7 +97,8 @@ struct Waiter {
     orders: Orders,
     stop: Arc<rustix::fd::OwnedFd>,
     context: Arc<Context>,
-    clients: Arc<AtomicUsize>,
+    clients: Places,
+    turned_away: Places,
     own_user: Uid,
     /// How often Ctrl-C was pressed.
     interrupts: u32,
@@ -173,30 +178,57 @@ impl Waiter {
         let user = rustix::net::sockopt::socket_peercred(&stream).map(|peer| peer.uid);
         if user != Ok(self.own_user) {
             tracing::warn!("a client of another user was turned away");
-            connection::turn_away(stream, "this machine belongs to another user");
-            return;
+            self.turn_away(stream, "this machine belongs to another user");
+        } else if let Some(place) = self.clients.take() {
+            let context = Arc::clone(&self.context);
+            begin(place, move || connection::serve(stream, &context));
+        } else {
+            self.turn_away(stream, "too many clients are connected to this machine");
         }
-        if self.clients.fetch_add(1, Ordering::Relaxed) >= MAX_CLIENTS {
-            self.clients.fetch_sub(1, Ordering::Relaxed);
-            connection::turn_away(stream, "too many clients are connected to this machine");
-            return;
-        }
-        let place = Place(Arc::clone(&self.clients));
-        let context = Arc::clone(&self.context);
-        let started = std::thread::Builder::new()
-            .name("control-client".to_owned())
-            .spawn(move || {
-                connection::serve(stream, &context);
-                drop(place);
-            });
-        if let Err(error) = started {
-            tracing::warn!("no thread for a client: {error}");
+    }
+
+    fn turn_away(&self, stream: UnixStream, why: &'static str) {
+        if let Some(place) = self.turned_away.take() {
+            begin(place, move || connection::turn_away(stream, why));
         }
     }
 }
 
-/// A client's place among [`MAX_CLIENTS`], given back when dropped.
+/// Does `work` on a thread of its own, for as long as a place is taken.
+fn begin(place: Place, work: impl FnOnce() + Send + 'static) {
+    let started = std::thread::Builder::new()
+        .name("control-client".to_owned())
+        .spawn(move || {
+            work();
+            drop(place);
+        });
+    if let Err(error) = started {
+        tracing::warn!("no thread for a client: {error}");
+    }
+}
+
+/// How many places are taken, and how many there are.
+struct Places {
+    taken: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// One place, given back when dropped.
 struct Place(Arc<AtomicUsize>);
+
+impl Places {
+    fn new(most: usize) -> Self {
+        Self {
+            taken: Arc::new(AtomicUsize::new(0)),
+            most,
+        }
+    }
+
+    fn take(&self) -> Option<Place> {
+        let place = Place(Arc::clone(&self.taken));
+        (self.taken.fetch_add(1, Ordering::Relaxed) < self.most).then_some(place)
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
