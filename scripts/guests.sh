@@ -19,6 +19,61 @@ for image in tiny debian-12-pv; do
         KILN_HOME=$home "$BIN/kiln" image build "$image"
 done
 
+# The longest that one file of tests may take, in seconds: several times what the slowest takes on two cores.
+limit=900
+log=$home/machine/supervisor.log
+running=
+trap 'if [ -n "$running" ]; then kill -TERM "$running" 2>/dev/null; end_guests; fi; exit 130' INT TERM
+
+# Ends what tests have left running: the software machine with all that is in it, or here their guests.
+end_guests() {
+    if ! scripts/has-kvm.sh; then
+        KILN_HOME=$home "$BIN/kiln" machine stop || true
+        return
+    fi
+    for process in /proc/[0-9]*; do
+        if tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -q "kiln-vmm .*$WORK/store/tmp/"; then
+            kill -KILL "${process#/proc/}" 2>/dev/null || true
+        fi
+    done
+}
+
+# Runs one file of tests within the limit. Status 2: the software machine itself failed meanwhile.
+attempt() { # file
+    if ! scripts/has-kvm.sh; then KILN_HOME=$home "$BIN/kiln" machine start >/dev/null; fi
+    local said=0 result=0
+    if [ -f "$log" ]; then said=$(stat -c %s "$log"); fi
+    timeout --kill-after 20 "$limit" cargo test --locked -p kiln-tests --test "$1" -- --test-threads 2 ${TEST_FLAGS:-} &
+    running=$!
+    wait "$running" || result=$?
+    running=
+    [ $result != 0 ] || return 0
+    if [ $result = 124 ] || [ $result = 137 ]; then
+        echo "error: test failed: $1 was still running after $limit s and was ended" >&2
+        end_guests
+        return 1
+    fi
+    if ! scripts/has-kvm.sh && tail -c "+$((said + 1))" "$log" | grep '^the machine failed' >&2; then
+        return 2
+    fi
+    return 1
+}
+
+# A failure is a failure, unless the emulated computer around the guests died, froze or fell silent, by its supervisor's
+# word: then the file is run once more, in a fresh one.
+run_file() { # file
+    local result=0
+    attempt "$1" || result=$?
+    if [ $result = 2 ]; then
+        echo "warning: the software machine failed while $1 ran: it is run once more, in a fresh one" >&2
+        end_guests
+        result=0
+        attempt "$1" || result=$?
+        [ $result != 2 ] || echo "error: test failed: the software machine failed twice while $1 ran" >&2
+    fi
+    return $result
+}
+
 case $what in
 bench)
     cargo build --quiet --locked --release -p kiln-tests --bin bench
@@ -35,13 +90,7 @@ test)
     cargo test --quiet --locked --no-run -p kiln-tests --tests
     status=0
     for file in "$@"; do
-        run() { cargo test --locked -p kiln-tests --test "$file" -- --test-threads 2 ${TEST_FLAGS:-}; }
-        run && continue
-        # An emulated CPU hangs a guest now and then. A failure that a fresh machine does not repeat is the machine's.
-        if scripts/has-kvm.sh; then status=1; continue; fi
-        echo "warning: $file failed; it is run once more, in a fresh software machine" >&2
-        KILN_HOME=$home "$BIN/kiln" machine stop || true
-        run || status=1
+        run_file "$file" || status=1
     done
     exit $status
     ;;

@@ -22,7 +22,7 @@ else
     units -p kiln-vmm -p kiln-control
     unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER
 fi
-units -p kiln-tests --bin verify
+units -p kiln-tests --lib --bin verify
 
 echo "== the software machine"
 KILN_TEST_BIN=$BIN cargo test --locked -p kiln --test software_machine -- --ignored --test-threads 1 ${TEST_FLAGS:-} || status=1

@@ -68,13 +68,13 @@ impl Home {
     /// Runs `kiln` with `arguments` to its end.
     #[track_caller]
     pub fn kiln(&self, arguments: &[impl AsRef<OsStr>]) -> Outcome {
-        outcome(&mut self.command(arguments), &[])
+        self.outcome(self.command(arguments), &[])
     }
 
     /// Runs `kiln` with `arguments`, feeding it `input`.
     #[track_caller]
     pub fn kiln_with(&self, arguments: &[impl AsRef<OsStr>], input: &[u8]) -> Outcome {
-        outcome(&mut self.command(arguments), input)
+        self.outcome(self.command(arguments), input)
     }
 
     /// Runs a `kiln` that was built to be killed at the step named `point` (`KILN_TEST_MORTAL` is its path).
@@ -83,7 +83,16 @@ impl Home {
         let mortal = std::env::var_os("KILN_TEST_MORTAL").expect("KILN_TEST_MORTAL is set by `make test`");
         let mut command = self.command_of(&mortal, arguments);
         command.env("KILN_CRASH_POINT", point);
-        outcome(&mut command, &[])
+        self.outcome(command, &[])
+    }
+
+    /// Runs `command` on this store to its end, feeding it `input`.
+    #[track_caller]
+    pub fn outcome(&self, mut command: Command, input: &[u8]) -> Outcome {
+        Outcome {
+            instances: self.path().join("instances"),
+            ..outcome(&mut command, input)
+        }
     }
 
     /// Runs a `kiln` command that must succeed and returns the document it prints.
@@ -168,6 +177,7 @@ pub fn outcome(command: &mut Command, input: &[u8]) -> Outcome {
             .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
         stdout,
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        instances: PathBuf::new(),
     }
 }
 
