@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test: units and micro guests first, then the software machine, then real guests, where they can run.
+# Every test: units and micro guests first, then images, the software machine, and real guests, where they can run.
 #
 # usage: test.sh BIN          BIN: the folder of the built programs
 #
@@ -23,6 +23,9 @@ else
     unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER
 fi
 units -p kiln-tests --lib --bin verify
+
+echo "== images"
+KILN_TEST_BIN=$BIN cargo test --locked -p kiln --test image_build -- --ignored ${TEST_FLAGS:-} || status=1
 
 echo "== the software machine"
 KILN_TEST_BIN=$BIN cargo test --locked -p kiln --test software_machine -- --ignored --test-threads 1 ${TEST_FLAGS:-} || status=1
