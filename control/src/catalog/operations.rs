@@ -50,10 +50,11 @@ pub(crate) fn insert(db: &Connection, new: &Operation) -> Result<()> {
     Ok(())
 }
 
-/// All work of a host in a region, oldest first.
+/// All work of a host in a region, oldest first; a session after the launch that it was recorded with.
 pub(crate) fn all(db: &Connection, host: &str, region: &str) -> Result<Vec<Operation>> {
     let mut statement = db.prepare(&format!(
-        "SELECT {COLUMNS} FROM operations WHERE host = ?1 AND region = ?2 ORDER BY created, id"
+        "SELECT {COLUMNS} FROM operations WHERE host = ?1 AND region = ?2
+         ORDER BY created, kind = 'session', id"
     ))?;
     Ok(statement
         .query_map([host, region], operation)?

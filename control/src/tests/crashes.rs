@@ -350,6 +350,25 @@ fn a_machine_that_died_with_the_command_that_froze_it_goes_on_from_its_overlay()
     }
 }
 
+#[test]
+fn a_launch_and_its_session_of_one_millisecond_are_undone_in_their_order() {
+    // The ids are random: one round in two would meet the session first.
+    for _ in 0..8 {
+        let home = Home::new();
+        import(&home.cloud(), "base");
+        killed_at(&home, "run --rm", "run_instances.after_reservation");
+        let catalog = crate::catalog::Catalog::open(&home.path()).unwrap();
+        let same = catalog.write(|tx| Ok(tx.execute("UPDATE operations SET created = 1", [])?));
+        assert_eq!(same.unwrap(), 2);
+        let cloud = home.cloud();
+        let [notice] = &cloud.notices()[..] else {
+            panic!("{:?}", cloud.notices());
+        };
+        assert!(notice.contains("has been undone"), "{notice}");
+        assert_whole(&cloud);
+    }
+}
+
 /// The home lies on a file system of so many bytes, which fills up in the middle of the work.
 const SMALL: &str = "KILN_TEST_SMALL_HOME";
 

@@ -150,16 +150,7 @@ fn assert_whole(cloud: &Cloud) {
         .read(|tx| Ok(tx.query_row("SELECT count(*) FROM operations", [], |row| row.get(0))?))
         .unwrap();
     assert_eq!(operations, 0, "work is left over");
-    // The kernel may hold the locks of a killed process for a moment: the next command tries again.
-    let mut locks: Vec<_> = Vec::new();
-    for _ in 0..50 {
-        let entries = std::fs::read_dir(cloud.home.join("operations")).unwrap();
-        locks = entries.map(|entry| entry.unwrap().file_name()).collect();
-        if locks.is_empty() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        cloud.refresh().unwrap();
-    }
+    let entries = std::fs::read_dir(cloud.home.join("operations")).unwrap();
+    let locks: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(locks, Vec::<std::ffi::OsString>::new(), "locks are left over");
 }

@@ -30,6 +30,7 @@ mod deregister;
 pub(crate) mod ending;
 mod export_image;
 pub(crate) mod freeze;
+mod hold;
 mod import_image;
 pub(crate) mod launch;
 mod plan;
@@ -43,80 +44,12 @@ mod verify;
 
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::{from_json, to_json};
-use crate::{Cloud, Error, OperationId, Result};
+use crate::{Cloud, OperationId, Result};
 use rusqlite::Transaction;
-use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-/// How long the kernel may take to let go of the locks of a process that is gone: it holds them for a moment longer if
-/// somebody looked at the process's files, or if it was about to start a program.
-const LAST_BREATH: Duration = Duration::from_secs(1);
-
-/// How often a lock is tried again.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
-
-/// Whether the process that took a lock last is gone.
-fn is_held_by_the_dead(lock: &File) -> bool {
-    let mut text = [0u8; 20];
-    let read = lock.read_at(&mut text, 0).unwrap_or(0);
-    let pid = text
-        .get(..read)
-        .and_then(|text| std::str::from_utf8(text).ok())
-        .map(str::trim);
-    pid.is_some_and(|pid| !pid.is_empty() && !Path::new("/proc").join(pid).exists())
-}
-
-/// The lock of an operation: whoever has it is the one that is at work on it.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    path: PathBuf,
-    /// Held open for its lock. It is not inherited by programs that are started (close-on-exec).
-    _file: File,
-}
-
-impl Hold {
-    /// Takes the lock of an operation; nothing if another process has it.
-    pub(crate) fn take(cloud: &Cloud, id: &OperationId) -> Result<Option<Hold>> {
-        let path = cloud.home.join("operations").join(id.as_str());
-        let locking = |error| Error::internal(format!("lock {}", path.display()), error);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-            .open(&path)
-            .map_err(locking)?;
-        let deadline = Instant::now() + LAST_BREATH;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK)
-                    if is_held_by_the_dead(&file) && Instant::now() < deadline =>
-                {
-                    std::thread::sleep(LOOK_AGAIN);
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(locking(error.into())),
-            }
-        }
-        // For the next one that finds the lock taken. That it cannot be written (a full disk) costs little.
-        let _ = file.write_all_at(format!("{:<20}", std::process::id()).as_bytes(), 0);
-        Ok(Some(Hold { path, _file: file }))
-    }
-
-    /// Lets go of the lock of an operation that is no more. The id is never used again, so nobody can be waiting for
-    /// a file of that name.
-    pub(crate) fn release(self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
+pub(crate) use hold::Hold;
 
 /// Work in progress, held by this process.
 #[derive(Debug)]
@@ -133,9 +66,7 @@ impl<'c> Work<'c> {
         kind: &'static str,
         reserve: impl FnOnce(&Transaction<'_>, &OperationId) -> Result<P>,
     ) -> Result<(Work<'c>, P)> {
-        let id = OperationId::mint()?;
-        let hold = Hold::take(cloud, &id)?
-            .ok_or_else(|| Error::internal("begin work", format!("{id} is taken already")))?;
+        let (id, hold) = Hold::of_new_work(cloud)?;
         let reserved = cloud.catalog.write(|tx| {
             let new = Operation {
                 id: id.clone(),

@@ -1,6 +1,6 @@
 //! Work that was cut short: found by its lock, which the kernel lets go of when a process is gone.
 
-use super::{Hold, Work, collect, freeze, import_image, reboot, run_instances, start, stop, terminate};
+use super::{Hold, Work, collect, freeze, hold, import_image, reboot, run_instances, start, stop, terminate};
 use crate::catalog::operations::{self, Operation};
 use crate::{Cloud, Code, Error, Result};
 
@@ -30,6 +30,7 @@ pub(crate) fn run(cloud: &Cloud) -> Result<Vec<String>> {
             )),
         }
     }
+    hold::remove_leftovers(cloud)?;
     collect::sweep(cloud)?;
     Ok(notices)
 }

@@ -64,7 +64,7 @@ impl Cloud {
         check(&request)?;
         let session = match request.lifetime {
             Lifetime::Persistent => None,
-            Lifetime::Session => Some(self.open_session()?),
+            Lifetime::Session => Some(Hold::of_new_work(self)?),
         };
         let mut known = None;
         let begun = Work::begin(self, KIND, |tx, id| {
@@ -114,13 +114,6 @@ impl Cloud {
         reservation
             .map(Reply::new)
             .ok_or_else(|| Error::new(Code::InternalError, "the launch has no reservation"))
-    }
-
-    fn open_session(&self) -> Result<(OperationId, Hold)> {
-        let id = OperationId::mint()?;
-        let hold = Hold::take(self, &id)?
-            .ok_or_else(|| Error::new(Code::InternalError, format!("{id} is taken already")))?;
-        Ok((id, hold))
     }
 }
 
