@@ -1,0 +1,202 @@
+//! The scripts behind the make targets, as people meet them.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A clone of their own with these scripts in it.
+struct Clone {
+    folder: tempfile::TempDir,
+}
+
+struct Ended {
+    status: Option<i32>,
+    said: String,
+}
+
+impl Clone {
+    fn new() -> Clone {
+        let clone = Clone {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        };
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
+        fs::create_dir(clone.path("scripts")).expect("a folder");
+        for name in ["purge.sh", "packages.sh"] {
+            fs::copy(scripts.join(name), clone.path("scripts").join(name)).expect("a script");
+        }
+        clone
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A folder with something in it.
+    fn fill(&self, name: &str) -> PathBuf {
+        let folder = self.path(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("kept"), "by name").expect("a file");
+        folder
+    }
+
+    fn purge(&self, home: &Path, answer: &str) -> Ended {
+        let mut command = Command::new(self.path("scripts/purge.sh"));
+        command.arg(self.path("cache")).env("KILN_HOME", home);
+        ended(&mut command, answer)
+    }
+}
+
+fn ended(command: &mut Command, answer: &str) -> Ended {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the script starts");
+    let mut input = child.stdin.take().expect("piped");
+    // A script that asks nothing may have ended.
+    let _ = input.write_all(answer.as_bytes());
+    drop(input);
+    let output = child.wait_with_output().expect("the script ends");
+    let said = [output.stdout, output.stderr].concat();
+    Ended {
+        status: output.status.code(),
+        said: String::from_utf8_lossy(&said).into_owned(),
+    }
+}
+
+#[test]
+fn purge_removes_build_and_cache_after_a_question_and_keeps_images_and_instances() {
+    let clone = Clone::new();
+    let (build, cache, home) = (clone.fill("target"), clone.fill("cache"), clone.fill("home"));
+    for answer in ["n\n", "\n", ""] {
+        let refused = clone.purge(&home, answer);
+        assert_ne!(refused.status, Some(0));
+        assert!(
+            build.join("kept").exists() && cache.join("kept").exists(),
+            "after {answer:?}"
+        );
+        let named = refused.said.contains("target") && refused.said.contains("cache");
+        assert!(named, "it says what it would remove: {}", refused.said);
+    }
+    let purged = clone.purge(&home, "y\n");
+    assert_eq!(purged.status, Some(0), "{}", purged.said);
+    assert!(!build.exists() && !cache.exists());
+    assert!(home.join("kept").exists());
+}
+
+#[test]
+fn purge_leaves_a_store_in_the_build_folder_alone() {
+    let clone = Clone::new();
+    clone.fill("target");
+    let (cache, home) = (clone.fill("cache"), clone.fill("target/home"));
+    let purged = clone.purge(&home, "y\n");
+    assert_eq!(purged.status, Some(0), "{}", purged.said);
+    assert!(
+        home.join("kept").exists() && purged.said.contains("left alone"),
+        "{}",
+        purged.said
+    );
+    assert!(!cache.exists());
+}
+
+/// A host with Debian's package manager that lacks this program, as somebody without root sees it.
+struct Lacking {
+    clone: Clone,
+}
+
+impl Lacking {
+    fn new(program: &str) -> Lacking {
+        let clone = Clone::new();
+        fs::create_dir(clone.path("bin")).expect("a folder");
+        let there = ["bash", "dirname", "apt-get", "mmdebstrap", "mke2fs", "newuidmap"];
+        for name in there.into_iter().filter(|name| *name != program) {
+            clone.program(name, "exit 0");
+        }
+        for name in ["bash", "dirname"] {
+            fs::remove_file(clone.path("bin").join(name)).expect("a file");
+            symlink(Path::new("/usr/bin").join(name), clone.path("bin").join(name)).expect("a link");
+        }
+        clone.program("id", "echo 1000");
+        clone.program("sudo", "echo \"as root: $*\" >>\"${0%/*}/ran\"");
+        Lacking { clone }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.clone.path("scripts/packages.sh"));
+        command
+            .arg("guest-images")
+            .env_clear()
+            .env("PATH", self.clone.path("bin"));
+        command
+    }
+
+    /// The same, on a terminal, where somebody answers.
+    fn asked(&self, answer: &str) -> Ended {
+        let line = format!(
+            "{} guest-images",
+            self.clone.path("scripts/packages.sh").display()
+        );
+        let mut command = Command::new("/usr/bin/script");
+        command
+            .args(["-qec", &line, "/dev/null"])
+            .env_clear()
+            .env("SHELL", "/bin/sh")
+            .env("PATH", self.clone.path("bin"));
+        ended(&mut command, answer)
+    }
+
+    /// What was run as root.
+    fn ran(&self) -> String {
+        fs::read_to_string(self.clone.path("bin/ran")).unwrap_or_default()
+    }
+}
+
+impl Clone {
+    fn program(&self, name: &str, does: &str) {
+        let path = self.path("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{does}\n")).expect("a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+    }
+}
+
+#[test]
+fn a_host_that_lacks_nothing_is_left_alone() {
+    let host = Lacking::new("nothing");
+    let done = ended(&mut host.command(), "");
+    assert_eq!((done.status, &*done.said, &*host.ran()), (Some(0), "", ""));
+}
+
+#[test]
+fn without_root_or_a_terminal_the_one_command_is_printed_and_nothing_is_installed() {
+    let host = Lacking::new("mmdebstrap");
+    let refused = ended(&mut host.command(), "y\n");
+    assert_eq!(refused.status, Some(1), "{}", refused.said);
+    assert!(
+        refused
+            .said
+            .contains("as root: apt-get install --no-install-recommends --no-remove mmdebstrap\n"),
+        "only what lacks, and nothing may go for it: {}",
+        refused.said
+    );
+    assert_eq!(host.ran(), "");
+}
+
+#[test]
+fn sudo_runs_only_after_a_yes() {
+    let host = Lacking::new("mmdebstrap");
+    let refused = host.asked("n\n");
+    assert_ne!(refused.status, Some(0), "{}", refused.said);
+    assert!(refused.said.contains("with sudo?"), "{}", refused.said);
+    assert_eq!(host.ran(), "", "{}", refused.said);
+    let installed = host.asked("y\n");
+    assert_eq!(installed.status, Some(0), "{}", installed.said);
+    let ran = host.ran();
+    let install = ran.lines().last().unwrap_or_default();
+    assert!(
+        install.contains(" install ") && install.contains("--no-remove") && install.ends_with(" mmdebstrap"),
+        "{ran}"
+    );
+}
