@@ -26,6 +26,7 @@ pub mod by_hand;
 pub mod client;
 pub mod console_log;
 pub mod control;
+mod crash;
 pub mod exit_record;
 pub mod instance;
 pub mod instance_dir;
@@ -38,3 +39,5 @@ pub mod pci;
 pub mod sandbox;
 pub mod spec;
 pub mod virtio;
+
+pub use crash::CRASH_POINTS;

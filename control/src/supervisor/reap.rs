@@ -65,8 +65,7 @@ impl Cloud {
             }
             let reason = match record {
                 _ if row.state == Stopping => ending::user_initiated(),
-                Some(record) => ending::explain(record),
-                None => ending::server_error("the machine is gone and left no record of why"),
+                record => ending::explain_end(record),
             };
             instances::change(tx, id, &[row.state], Stopped, Some(&reason))?;
             Ok(Some(reason.message))

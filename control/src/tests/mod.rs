@@ -6,6 +6,7 @@ mod concurrency;
 mod crashes;
 mod ending;
 mod launching;
+mod machine_crashes;
 mod micro_guest;
 mod names;
 mod real_machines;

@@ -13,7 +13,7 @@ const HOME: &str = "KILN_TEST_REAL_HOME";
 const SCENARIO: &str = "KILN_TEST_REAL_SCENARIO";
 
 /// The program, built if it is not there or not the newest.
-fn kiln_vmm() -> PathBuf {
+pub(super) fn kiln_vmm() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         if let Some(given) = std::env::var_os("KILN_VMM") {
@@ -42,21 +42,25 @@ fn kiln_vmm() -> PathBuf {
 }
 
 /// A home whose guests are real. What still runs at the end is killed.
-struct RealHome(tempfile::TempDir);
+pub(super) struct RealHome(tempfile::TempDir);
 
 impl RealHome {
-    fn new() -> RealHome {
+    pub(super) fn new() -> RealHome {
         let home = RealHome(tempfile::tempdir().unwrap());
         import(&home.cloud(), "base");
         home
     }
 
-    fn cloud(&self) -> Cloud {
-        open(self.0.path().join("home"))
+    pub(super) fn path(&self) -> PathBuf {
+        self.0.path().join("home")
+    }
+
+    pub(super) fn cloud(&self) -> Cloud {
+        open(self.path())
     }
 }
 
-fn open(home: impl Into<PathBuf>) -> Cloud {
+pub(super) fn open(home: impl Into<PathBuf>) -> Cloud {
     let mut options = Options::new(home);
     options.memory = Some(Bytes(64 << 30));
     Cloud::open_with(options, Arc::new(Vmms::new(Some(kiln_vmm())))).unwrap()
@@ -64,7 +68,7 @@ fn open(home: impl Into<PathBuf>) -> Cloud {
 
 impl Drop for RealHome {
     fn drop(&mut self) {
-        let folders = std::fs::read_dir(self.0.path().join("home/instances"))
+        let folders = std::fs::read_dir(self.path().join("instances"))
             .into_iter()
             .flatten();
         for folder in folders.flatten() {
@@ -73,7 +77,7 @@ impl Drop for RealHome {
     }
 }
 
-fn with_kernel(image: &str, kernel: &[u8]) -> RunInstances {
+pub(super) fn with_kernel(image: &str, kernel: &[u8]) -> RunInstances {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(kernel).unwrap();
     let mut request = RunInstances::of(image);
@@ -86,19 +90,19 @@ fn with_kernel(image: &str, kernel: &[u8]) -> RunInstances {
     request
 }
 
-fn launch(cloud: &Cloud, request: RunInstances) -> InstanceId {
+pub(super) fn launch(cloud: &Cloud, request: RunInstances) -> InstanceId {
     let reservation = cloud.run_instances(request).unwrap().document;
     InstanceId::parse(&reservation.instances[0].instance_id).unwrap()
 }
 
-fn has_printed(cloud: &Cloud, id: &InstanceId, text: &str) {
+pub(super) fn has_printed(cloud: &Cloud, id: &InstanceId, text: &str) {
     let log = cloud.instance_directory(id).join("console.log");
     until(text, || {
         std::fs::read_to_string(&log).is_ok_and(|log| log.contains(text))
     });
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
@@ -106,7 +110,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn stop(id: &InstanceId, seconds: u64) -> StopInstances {
+pub(super) fn stop(id: &InstanceId, seconds: u64) -> StopInstances {
     let ending = Ending::Clean(Duration::from_secs(seconds));
     StopInstances {
         instances: vec![id.to_string()],
@@ -283,7 +287,7 @@ fn hazard_a_command_killed_around_a_real_freeze_leaves_a_guest_that_goes_on() {
                 "tests::real_machines::the_command_with_a_real_machine_that_is_killed",
                 "--nocapture",
             ])
-            .env(HOME, home.0.path().join("home"))
+            .env(HOME, home.path())
             .env(SCENARIO, scenario)
             .env("KILN_VMM", kiln_vmm())
             .env("KILN_CRASH_POINT", point)

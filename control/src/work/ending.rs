@@ -94,6 +94,14 @@ fn judge(instance: &InstanceId, record: &ExitRecord) -> Option<String> {
     Some(format!("{instance} did not end by itself: {}", why.message))
 }
 
+/// Why a machine that is gone has gone, in EC2's words.
+pub(crate) fn explain_end(record: Option<&ExitRecord>) -> StateReason {
+    record.map_or_else(
+        || server_error("the machine is gone and left no record of why"),
+        explain,
+    )
+}
+
 /// An exit record in EC2's words.
 pub(crate) fn explain(record: &ExitRecord) -> StateReason {
     let (code, text) = match record.reason {

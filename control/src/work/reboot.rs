@@ -51,7 +51,7 @@ impl Cloud {
             Ok(About { instance: id.clone() })
         })?;
         let done = self.begin_anew(id, ending);
-        start::settle(work, id, done.as_ref().err().map(ending::server_error))?;
+        start::settle(work, id, done.as_ref().map(drop).map_err(ending::server_error))?;
         done
     }
 
@@ -98,7 +98,7 @@ pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<Str
     start::settle(
         work,
         &about.instance,
-        Some(ending::server_error("the reboot was cut short")),
+        Err(ending::server_error("the reboot was cut short")),
     )?;
     Ok(Some(format!(
         "the reboot of {} was cut short; it is now what its machine is",

@@ -12,6 +12,7 @@ use crate::instance::{InstanceStateChange, StartingInstances};
 use crate::state::InstanceState;
 use crate::{Cloud, InstanceId, Reply, Result, resolve};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 pub(super) const KIND: &str = "start";
 
@@ -55,32 +56,43 @@ impl Cloud {
         if started.is_ok() {
             crash_point!("start.after_spawn");
         }
-        settle(work, id, started.as_ref().err().map(ending::server_error))?;
+        settle(work, id, started.as_ref().map(drop).map_err(ending::server_error))?;
         started?;
         Ok(change(InstanceState::Stopped, InstanceState::Running))
     }
 }
 
-/// Makes the catalogue say what is the case: running if there is a machine, stopped with a reason if there is none.
-pub(super) fn settle(work: Work<'_>, id: &InstanceId, failure: Option<StateReason>) -> Result<()> {
+/// Makes the catalogue say what is the case: running if there is a machine; stopped if there is none, with the reason
+/// why it was not started, or why it has ended since.
+pub(super) fn settle(
+    work: Work<'_>,
+    id: &InstanceId,
+    started: std::result::Result<(), StateReason>,
+) -> Result<()> {
     let cloud = work.cloud;
-    let runs = cloud.machines.is_running(&cloud.instance_directory(id))?;
+    let dir = cloud.instance_directory(id);
+    let gone = match started {
+        _ if cloud.machines.is_running(&dir)? => None,
+        Err(reason) => Some(reason),
+        Ok(()) => {
+            let record = cloud.machines.wait_exit(&dir, Duration::ZERO)?;
+            Some(ending::explain_end(record.as_ref()))
+        }
+    };
     work.finish(|tx| {
         let from = [InstanceState::Pending, InstanceState::Running];
-        match (runs, failure) {
-            (true, _) => instances::change(tx, id, &from, InstanceState::Running, None)?,
-            (false, failure) => {
-                let reason = failure.unwrap_or_else(|| ending::server_error("the start was cut short"));
-                instances::change(tx, id, &from, InstanceState::Stopped, Some(&reason))?
-            }
+        let state = match gone {
+            None => InstanceState::Running,
+            Some(_) => InstanceState::Stopped,
         };
-        Ok(())
+        instances::change(tx, id, &from, state, gone.as_ref()).map(drop)
     })
 }
 
 pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<String>> {
     let about: About = super::payload(operation)?;
-    settle(work, &about.instance, None)?;
+    let reason = ending::server_error("the start was cut short");
+    settle(work, &about.instance, Err(reason))?;
     Ok(Some(format!(
         "the start of {} was cut short; it is now what its machine is",
         about.instance

@@ -67,6 +67,11 @@ pub struct Args {
     #[arg(long)]
     pub count_exits: bool,
 
+    /// Die at this place; see [`crate::CRASH_POINTS`].
+    #[cfg(any(debug_assertions, feature = "crash-points"))]
+    #[arg(long, value_name = "NAME", hide = true, value_parser = crate::CRASH_POINTS.to_vec())]
+    pub crash_point: Option<String>,
+
     /// Say more.
     #[arg(short, long)]
     pub verbose: bool,

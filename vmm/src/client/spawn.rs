@@ -12,6 +12,7 @@ use rustix::pipe::PipeFlags;
 
 use super::{ClientError, kill_by_force};
 use crate::control::lines::{LineError, wait};
+use crate::crash;
 use crate::instance_dir::{InstanceDir, SPEC};
 use crate::parent::ready::{BootInfo, ReadyLine};
 
@@ -58,6 +59,7 @@ pub fn spawn_within(kiln_vmm: &Path, dir: &Path, patience: Duration) -> Result<S
         .arg("--spec")
         .arg(spec)
         .args(["--ready-fd", "1"])
+        .args(crash::option())
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())

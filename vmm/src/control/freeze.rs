@@ -27,6 +27,7 @@ use serde_json::Value;
 use super::lease::{Lease, Standing};
 use super::wire::{FreezeArgs, FreezeReply, Quiesce};
 use super::{Call, ControlError, ControlledDisk, ErrorKind, MachineControl, Swap};
+use crate::crash;
 
 /// The longest lease: a guest must not be held longer, whoever asks.
 const MAX_LEASE: Duration = Duration::from_secs(60);
@@ -55,6 +56,7 @@ pub(super) fn freeze(call: Call<'_>) -> Result<Value, ControlError> {
     let machine = &*call.context.machine;
     let overlays = call.descriptors.into_iter().map(File::from).collect();
     let turns = prepare(&request, overlays, machine)?;
+    crash::reach("freeze.prepared");
     let reply = turn(&request, turns, machine, call.caller)?;
     tracing::info!(
         disks = request.disks.len(),
@@ -110,12 +112,14 @@ fn turn(
 
     let closed = Instant::now();
     let gates = ClosedGates::close(turns.iter().map(|turn| Arc::clone(&turn.disk)).collect())?;
+    crash::reach("freeze.gates_closed");
     let standing = lease.as_ref().map(Lease::standing);
     if standing == Some(Standing::Abandoned) || has_hung_up(caller) {
         // Nobody would learn of it; the caller's own recovery finds everything as it was.
         return Err(ControlError::new(ErrorKind::Deadline, "the caller went away"));
     }
     let seals: Vec<_> = turns.into_iter().map(|turn| turn.swap.swap()).collect();
+    crash::reach("freeze.swapped");
     drop(gates);
     let stall = closed.elapsed();
 
@@ -126,6 +130,7 @@ fn turn(
         );
     }
     drop(lease);
+    crash::reach("freeze.before_sync");
     let mut failed = None;
     for seal in seals {
         if let Err(error) = seal.sync() {
@@ -135,6 +140,7 @@ fn turn(
     if let Some(error) = failed {
         return Err(ControlError::new(ErrorKind::NotSynced, error.message));
     }
+    crash::reach("freeze.after_sync");
     let stall_us = u64::try_from(stall.as_micros()).unwrap_or(u64::MAX);
     Ok(FreezeReply {
         stall_us,

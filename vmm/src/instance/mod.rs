@@ -24,6 +24,7 @@ use std::sync::Arc;
 use crate::boot::source::BootSource;
 use crate::console_log::ConsoleLog;
 use crate::control::{FileId, MachineControl, Orders, Server};
+use crate::crash;
 use crate::exit_record::ExitRecord;
 use crate::instance_dir::{AGENT_SOCKET, CONTROL_SOCKET, InstanceDir};
 use crate::kvm::Hypervisor;
@@ -52,9 +53,11 @@ struct Opened {
 fn run_machine(spec: &MachineSpec, child: Child) -> Result<ExitRecord, StartError> {
     let Child { dir, parent, ready } = child;
     let Opened { host, ports, control } = open(spec, &dir)?;
+    crash::reach("launch.disks_opened");
 
     let notes = sandbox::enter().map_err(|error| StartError::new("sandbox", error))?;
     notes.0.iter().for_each(|note| tracing::warn!("{note}"));
+    crash::reach("launch.sandboxed");
     let machine = Machine::assemble(spec, host).map_err(|error| StartError::new("machine", error))?;
     let remote = machine.remote();
     if let Some(agent) = ports.get()? {
@@ -65,7 +68,11 @@ fn run_machine(spec: &MachineSpec, child: Child) -> Result<ExitRecord, StartErro
         .map_err(|error| StartError::new("control", error))?;
     sandbox::confine(ThreadKind::Main).map_err(|error| StartError::new("sandbox", error))?;
     let ended = machine.run(|milestone| match milestone {
-        Milestone::Ready(report) => ready.ready(boot_info(report)),
+        Milestone::Ready(report) => {
+            crash::reach("launch.before_ready");
+            ready.ready(boot_info(report));
+            crash::reach("launch.after_ready");
+        }
         Milestone::Reset(count, _) => parent.resets(count),
     });
     ended.map_err(|error| StartError::new("boot", error))

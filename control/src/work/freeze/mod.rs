@@ -313,7 +313,11 @@ fn restart(work: Work<'_>, about: &About, warnings: &mut Vec<String>) {
                 warnings.push(format!("{instance} could not be started again: {error}"));
             }
             crash_point!("create_image.after_restart");
-            start::settle(work, instance, spawned.as_ref().err().map(ending::server_error))
+            start::settle(
+                work,
+                instance,
+                spawned.as_ref().map(drop).map_err(ending::server_error),
+            )
         }
         _ => work.finish(|_| Ok(())),
     };

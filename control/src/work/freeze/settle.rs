@@ -13,7 +13,10 @@ use crate::work::{Step, Work, collect, payload};
 use crate::{Cloud, Code, Error, Result};
 use kiln_vmm::client::FileId;
 use rusqlite::Connection;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the parent of a machine that died may take to write the record.
+const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of a freeze that did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +96,14 @@ fn writes(cloud: &Cloud, about: &About) -> Result<Writes> {
                     format!("{instance} is still at the freeze"),
                 ));
             }
-            // It may have ended since.
-            Err(_) if !cloud.machines.is_running(&dir)? => return Ok(Writes::ToOverlays),
-            Err(error) => return Err(error),
+            Err(error) => {
+                // It may have died: then its parent holds the lock until it has written why.
+                cloud.machines.wait_exit(&dir, RECORD_PATIENCE)?;
+                if cloud.machines.is_running(&dir)? {
+                    return Err(error);
+                }
+                return Ok(Writes::ToOverlays);
+            }
         }
     };
     let mut to_overlays = 0;

@@ -1,0 +1,43 @@
+//! Crash points: named places where a test can have the VMM killed, to see that nothing is lost.
+//!
+//! `--crash-point=freeze.swapped` kills the process (SIGKILL: nothing is cleaned up, nothing is
+//! flushed) when it comes to that place; a starter that has `KILN_VMM_CRASH_POINT` in its
+//! environment says so for its machines. They exist in debug builds and with the feature
+//! `crash-points`; elsewhere there is no such option and reaching a place is nothing.
+
+use std::ffi::OsString;
+
+/// Every crash point, in the order in which a launch, then a freeze comes to it.
+pub const CRASH_POINTS: &[&str] = &[
+    "launch.disks_opened",
+    "launch.sandboxed",
+    "launch.before_ready",
+    "launch.after_ready",
+    "freeze.prepared",
+    "freeze.gates_closed",
+    "freeze.swapped",
+    "freeze.before_sync",
+    "freeze.after_sync",
+];
+
+const OPTION: &str = "--crash-point=";
+const EXIST: bool = cfg!(any(debug_assertions, feature = "crash-points"));
+
+/// Dies here if the command line says so.
+pub(crate) fn reach(name: &str) {
+    debug_assert!(CRASH_POINTS.contains(&name), "{name} is not in the list");
+    let is_here =
+        |argument: OsString| argument.to_str().and_then(|text| text.strip_prefix(OPTION)) == Some(name);
+    if EXIST && std::env::args_os().any(is_here) {
+        // SAFETY: no memory is involved. The filters let a thread signal its own process.
+        unsafe { libc::raise(libc::SIGKILL) };
+    }
+}
+
+/// The option for a machine that is being started, if this process' environment asks for one.
+pub(crate) fn option() -> Option<OsString> {
+    let point = EXIST.then(|| std::env::var_os("KILN_VMM_CRASH_POINT"))??;
+    let mut option = OsString::from(OPTION);
+    option.push(point);
+    Some(option)
+}
