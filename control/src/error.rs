@@ -75,6 +75,8 @@ codes! {
     InvalidVolumeNotFound = "InvalidVolume.NotFound";
     /// What was given is no volume id.
     InvalidVolumeIdMalformed = "InvalidVolumeID.Malformed";
+    /// A volume that an instance has.
+    VolumeInUse = "VolumeInUse";
     /// The name of a region is malformed.
     InvalidRegion = "InvalidRegion";
     /// A disk file that cannot be taken as an image.

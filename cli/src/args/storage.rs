@@ -48,6 +48,15 @@ pub(crate) struct Delete {
 pub(crate) enum Volume {
     /// The volumes
     List(List),
+    /// Delete volumes that no instance has any more; snapshots of them live on
+    Delete(DeleteVolumes),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteVolumes {
+    /// Volumes: ids, names, or the beginning of either
+    #[arg(required = true, value_name = "VOLUME")]
+    pub(crate) volumes: Vec<String>,
 }
 
 /// Instance types: how many processors and how much memory.

@@ -1,7 +1,7 @@
 //! `kiln snapshot …`, `kiln volume …`, `kiln type …`.
 
 use super::Context;
-use crate::args::storage::{Create, Delete, List, Snapshot, TypeList, Volume};
+use crate::args::storage::{Create, Delete, DeleteVolumes, List, Snapshot, TypeList, Volume};
 use crate::failure::Failure;
 use crate::output;
 use kiln_control::instance_type::InstanceTypes;
@@ -29,24 +29,39 @@ pub(crate) fn snapshot(context: &Context, command: Snapshot) -> Result<u8, Failu
         Snapshot::Delete(Delete { snapshots }) => {
             for snapshot in &snapshots {
                 let reply = cloud.delete_snapshot(snapshot)?;
-                context.warnings(&reply.warnings);
-                match context.format {
-                    output::Format::Json => output::document(&serde_json::json!({"Return": true}))?,
-                    _ => output::line(reply.document.as_str())?,
-                }
+                deleted(context, reply.document.as_str())?;
             }
             Ok(0)
         }
     }
 }
 
+/// Says what was deleted.
+fn deleted(context: &Context, id: &str) -> Result<(), Failure> {
+    match context.format {
+        output::Format::Json => output::document(&serde_json::json!({"Return": true})),
+        _ => output::line(id),
+    }
+}
+
 pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> {
-    let Volume::List(List { names, filters }) = command;
-    let found = context.cloud()?.describe_volumes(DescribeVolumes {
-        volumes: names,
-        filters,
-    })?;
-    context.print(&Reply::new(found))
+    let cloud = context.cloud()?;
+    match command {
+        Volume::List(List { names, filters }) => {
+            let found = cloud.describe_volumes(DescribeVolumes {
+                volumes: names,
+                filters,
+            })?;
+            context.print(&Reply::new(found))
+        }
+        Volume::Delete(DeleteVolumes { volumes }) => {
+            for volume in &volumes {
+                let reply = cloud.delete_volume(volume)?;
+                deleted(context, reply.document.as_str())?;
+            }
+            Ok(0)
+        }
+    }
 }
 
 pub(crate) fn types(context: &Context, list: &TypeList) -> Result<u8, Failure> {

@@ -154,6 +154,25 @@ pub(crate) fn delete(db: &Connection, id: &VolumeId) -> Result<()> {
     super::tags::forget(db, id.as_str())
 }
 
+/// Forgets a volume that is attached to nothing, and that no work is about.
+pub(crate) fn delete_detached(db: &Connection, id: &VolumeId) -> Result<()> {
+    let rows = db.execute(
+        "DELETE FROM volumes WHERE id = ?1 AND operation IS NULL AND state = 'available'",
+        [id],
+    )?;
+    if rows == 0 {
+        return Err(busy(id));
+    }
+    super::tags::forget(db, id.as_str())
+}
+
+fn busy(id: &VolumeId) -> Error {
+    Error::new(
+        Code::IncorrectState,
+        format!("volume {id} is busy: another command is at work on it; try again when it is done"),
+    )
+}
+
 /// Takes a volume that is attached to nothing for work.
 pub(crate) fn claim(db: &Connection, id: &OperationId, volume: &VolumeId) -> Result<()> {
     let rows = db.execute(
@@ -161,11 +180,5 @@ pub(crate) fn claim(db: &Connection, id: &OperationId, volume: &VolumeId) -> Res
          WHERE id = ?2 AND operation IS NULL AND state = 'available'",
         params![id, volume],
     )?;
-    if rows == 1 {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::IncorrectState,
-        format!("volume {volume} is busy: another command is at work on it; try again when it is done"),
-    ))
+    if rows == 1 { Ok(()) } else { Err(busy(volume)) }
 }

@@ -12,6 +12,7 @@ mod names;
 mod real_machines;
 mod stand_in;
 mod states;
+mod volumes;
 
 use crate::cloud::Options;
 use crate::image::{CreateImage, ImportImage, OnTermination, Reboot};

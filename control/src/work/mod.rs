@@ -26,6 +26,7 @@ pub(crate) mod capacity;
 pub(crate) mod collect;
 mod create_image;
 mod create_snapshot;
+mod delete_volume;
 mod deregister;
 pub(crate) mod ending;
 mod export_image;
