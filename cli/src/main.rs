@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 
 /// Help, or what was wrong with the arguments.
 fn explain(error: &clap::Error, argv: &[OsString]) -> ExitCode {
-    match usage::of(error) {
+    match usage::of(error, argv) {
         // clap knows best whether the terminal takes colours.
         usage::Usage::Help => {
             let _ = error.print();

@@ -1,7 +1,9 @@
 //! Wrong usage: the parser's complaint as one line, with status 2.
 
+use crate::args::Cli;
 use crate::failure::Failure;
 use crate::output::Format;
+use clap::CommandFactory;
 use clap::error::ErrorKind;
 use std::ffi::OsString;
 
@@ -14,7 +16,7 @@ pub(crate) enum Usage {
 }
 
 /// Sorts a parser's error.
-pub(crate) fn of(error: &clap::Error) -> Usage {
+pub(crate) fn of(error: &clap::Error, argv: &[OsString]) -> Usage {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Usage::Help,
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Usage::Wrong(Failure {
@@ -25,13 +27,13 @@ pub(crate) fn of(error: &clap::Error) -> Usage {
         _ => Usage::Wrong(Failure {
             status: 2,
             code: Some("InvalidParameter".to_owned()),
-            message: one_line(&error.render().to_string()),
+            message: one_line(&error.render().to_string(), argv),
         }),
     }
 }
 
 /// `error: …` and its tips; not the usage, which `--help` shows better.
-fn one_line(text: &str) -> String {
+fn one_line(text: &str, argv: &[OsString]) -> String {
     let mut parts = Vec::new();
     let mut usage = None;
     for paragraph in text.split("\n\n") {
@@ -48,8 +50,21 @@ fn one_line(text: &str) -> String {
     }
     let command = usage
         .filter(|u| !u.is_empty())
-        .unwrap_or_else(|| "kiln".to_owned());
+        .unwrap_or_else(|| command_of(argv));
     format!("{} ({command} --help says more)", parts.join("; "))
+}
+
+/// The command that the arguments name, as far as they name one.
+fn command_of(argv: &[OsString]) -> String {
+    let mut command = Cli::command();
+    let mut words = vec![command.get_name().to_owned()];
+    for word in argv.iter().skip(1).take_while(|word| *word != "--") {
+        if let Some(found) = command.find_subcommand(word).cloned() {
+            words.push(found.get_name().to_owned());
+            command = found;
+        }
+    }
+    words.join(" ")
 }
 
 /// The form of errors, when the arguments could not be parsed: JSON if it was asked for in so many words.
@@ -66,12 +81,11 @@ pub(crate) fn format_of(argv: &[OsString]) -> Format {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Cli;
     use clap::Parser;
 
     fn wrong(argv: &[&str]) -> String {
         let error = Cli::try_parse_from(argv).expect_err("wrong usage");
-        match of(&error) {
+        match of(&error, &argv.iter().map(OsString::from).collect::<Vec<_>>()) {
             Usage::Wrong(failure) => {
                 assert_eq!(failure.status, 2);
                 failure.message
@@ -88,7 +102,14 @@ mod tests {
                 &["<IMAGE>", "kiln run --help"] as &[&str],
             ),
             (&["kiln", "run", "x", "--cout", "2"], &["--cout", "--count"]),
-            (&["kiln", "run", "x", "--count", "0"], &["0", "--count"]),
+            (
+                &["kiln", "run", "x", "--count", "0"],
+                &["0", "--count", "kiln run --help"],
+            ),
+            (
+                &["kiln", "image", "import", "x", "--name", "y", "--tag", "novalue"],
+                &["novalue", "KEY=VALUE", "kiln image import --help"],
+            ),
             (&["kiln", "run", "x", "--kernel", "k"], &["--cmdline"]),
             (
                 &["kiln", "image", "create", "i"],
@@ -114,7 +135,7 @@ mod tests {
     #[test]
     fn help_is_a_result() {
         let error = Cli::try_parse_from(["kiln", "run", "--help"]).expect_err("help");
-        assert!(matches!(of(&error), Usage::Help));
+        assert!(matches!(of(&error, &[]), Usage::Help));
     }
 
     #[test]

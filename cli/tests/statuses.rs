@@ -56,6 +56,8 @@ fn wrong_usage_is_status_2_for_every_command() {
         &["lst"] as &[&str],
         &["run"],
         &["run", "x", "--count", "0"],
+        &["run", "x", "--tag", "novalue"],
+        &["volume", "delete"],
         &["exec", "x"],
         &["image", "create", "x"],
         &["image", "export", "x", "disk.unknown"],
@@ -88,6 +90,12 @@ fn what_does_not_exist_is_named_with_ec2s_code() {
             &["snapshot", "delete", "snap-0123456789abcdef0"],
             "InvalidSnapshot.NotFound",
         ),
+        (&["image", "list", "nothing"], "InvalidAMIID.NotFound"),
+        (
+            &["volume", "delete", "vol-0123456789abcdef0"],
+            "InvalidVolume.NotFound",
+        ),
+        (&["--account", "nobody", "list"], "AuthFailure"),
     ] {
         let ended = kiln.run(arguments);
         assert_eq!(ended.status, 1, "{ended:?}");
@@ -95,6 +103,30 @@ fn what_does_not_exist_is_named_with_ec2s_code() {
             ended.err.starts_with("error: ") && ended.err.ends_with(&format!("[{code}]\n")),
             "{ended:?}"
         );
+    }
+}
+
+#[test]
+fn what_is_named_wrongly_is_told_with_what_there_is() {
+    let kiln = Kiln::new();
+    let account = kiln.run(&["--account", "nobody", "list"]).err;
+    assert!(account.contains("default (000000000001)"), "{account}");
+    assert!(account.contains("leave out --account"), "{account}");
+    let instance = kiln.run(&["stop", "nothing"]).err;
+    assert!(instance.contains("`kiln list` shows what there is"), "{instance}");
+    std::fs::write(kiln.home.path().join("disk.raw"), vec![0; 4096]).expect("a file");
+    let imported = kiln.run(&["-q", "image", "import", "disk.raw", "--name", "disk"]);
+    assert_eq!(imported.status, 0, "{imported:?}");
+    let elsewhere = kiln.run(&["--region", "nowhere", "image", "list"]);
+    assert_eq!(elsewhere.status, 0);
+    assert!(
+        elsewhere.err.contains("nowhere") && elsewhere.err.contains("us-east-1"),
+        "{elsewhere:?}"
+    );
+    for image in ["disk", "di", imported.out.trim()] {
+        let listed = kiln.run(&["-q", "image", "list", image]);
+        assert_eq!(listed.out, imported.out, "{image}");
+        assert_eq!(listed.err, "");
     }
 }
 

@@ -111,6 +111,20 @@ impl Cloud {
         self.notices.lock().map(|kept| kept.clone()).unwrap_or_default()
     }
 
+    /// The regions of this home in which there is anything of this account, by name.
+    pub fn regions_in_use(&self) -> Result<Vec<String>> {
+        self.catalog.read(|tx| {
+            let mut statement = tx.prepare(
+                "SELECT region FROM images WHERE owner = ?1 AND state <> 'deregistered'
+                 UNION SELECT region FROM instances WHERE owner = ?1 AND state <> 'terminated'
+                 UNION SELECT region FROM volumes WHERE owner = ?1
+                 UNION SELECT region FROM snapshots WHERE owner = ?1 ORDER BY 1",
+            )?;
+            let regions = statement.query_map([&self.account], |row| row.get(0))?;
+            Ok(regions.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     /// The folder of an instance: `console.log`, `console.log.1`, `vmm.log` and the sockets.
     pub fn instance_directory(&self, instance: &InstanceId) -> PathBuf {
         self.home.join("instances").join(instance.as_str())

@@ -22,6 +22,8 @@ struct Candidate<I> {
 /// What to say when nothing is meant.
 struct Kind {
     noun: &'static str,
+    /// The command that shows them.
+    list: &'static str,
     prefix: &'static str,
     missing: Code,
     malformed: Code,
@@ -29,31 +31,35 @@ struct Kind {
 
 const INSTANCE: Kind = Kind {
     noun: "instance",
+    list: "kiln list",
     prefix: "i-",
     missing: Code::InvalidInstanceIdNotFound,
     malformed: Code::InvalidInstanceIdMalformed,
 };
 const IMAGE: Kind = Kind {
     noun: "image",
+    list: "kiln image list",
     prefix: "ami-",
     missing: Code::InvalidAmiIdNotFound,
     malformed: Code::InvalidAmiIdMalformed,
 };
 const SNAPSHOT: Kind = Kind {
     noun: "snapshot",
+    list: "kiln snapshot list",
     prefix: "snap-",
     missing: Code::InvalidSnapshotNotFound,
     malformed: Code::InvalidSnapshotIdMalformed,
 };
 const VOLUME: Kind = Kind {
     noun: "volume",
+    list: "kiln volume list",
     prefix: "vol-",
     missing: Code::InvalidVolumeNotFound,
     malformed: Code::InvalidVolumeIdMalformed,
 };
 
 impl Kind {
-    fn nothing(&self, text: &str, known: usize) -> Error {
+    fn nothing(&self, text: &str) -> Error {
         let is_id = text.starts_with(self.prefix);
         if is_id && !looks_like(self.prefix, text) {
             return Error::new(
@@ -66,14 +72,14 @@ impl Kind {
                 ),
             );
         }
-        let hint = if known == 0 {
-            format!("; there is no {} yet", self.noun)
-        } else {
-            String::new()
-        };
         Error::new(
             self.missing,
-            format!("there is no {} '{}'{hint}", self.noun, text.escape_debug()),
+            format!(
+                "there is no {} '{}': `{}` shows what there is",
+                self.noun,
+                text.escape_debug(),
+                self.list
+            ),
         )
     }
 }
@@ -115,7 +121,7 @@ fn choose<I: Clone + ToString>(kind: &Kind, text: &str, candidates: &[Candidate<
         exact
     };
     match meant.as_slice() {
-        [] => Err(kind.nothing(text, candidates.len())),
+        [] => Err(kind.nothing(text)),
         [one] => Ok(one.id.clone()),
         several => {
             let mut names: Vec<String> = several.iter().take(5).map(|one| describe(one)).collect();

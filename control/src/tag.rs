@@ -45,9 +45,14 @@ impl Tag {
         ))
     }
 
-    /// Reads `KEY=VALUE`, or `KEY` alone for an empty value.
+    /// Reads `KEY=VALUE`; the value may be empty.
     pub fn parse(text: &str) -> Result<Tag> {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            Error::new(
+                Code::InvalidTag,
+                format!("tag '{}': expected KEY=VALUE", text.escape_debug()),
+            )
+        })?;
         Tag::new(key, value)
     }
 }
@@ -171,6 +176,8 @@ mod tests {
             assert!(Tag::new(key, "v").is_err(), "{key:?}");
         }
         assert!(Tag::parse("k=v=w").is_ok_and(|tag| tag.value == "v=w"));
+        assert!(Tag::parse("k=").is_ok_and(|tag| tag.value.is_empty()));
+        assert!(Tag::parse("k").is_err());
     }
 
     #[test]

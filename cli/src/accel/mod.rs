@@ -9,6 +9,7 @@ mod device;
 pub(crate) use device::Device;
 
 use crate::failure::Failure;
+use device::Processor;
 
 /// What this host can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,24 +75,24 @@ pub(crate) fn detect() -> Detected {
     }
 }
 
-/// Decides where a command works. `in_ci`: nobody reads a warning there, so a host that could run
+/// Decides where a command works. `insisted` says what there is for who insists on KVM. `in_ci`: nobody reads a warning there, so a host that could run
 /// guests and does not is an error for those commands that need one.
 pub(crate) fn place(
     wish: Wish,
     detected: impl FnOnce() -> Detected,
-    opens: impl FnOnce() -> Detected,
+    insisted: impl FnOnce() -> Detected,
     runs_guest: bool,
     in_ci: bool,
 ) -> Result<Place, Failure> {
     match wish {
         Wish::Software => Ok(Place::SoftwareMachine { remedy: None }),
         Wish::Kvm if !runs_guest => Ok(Place::Here),
-        Wish::Kvm => match opens() {
+        Wish::Kvm => match insisted() {
             Detected::Kvm => Ok(Place::Here),
             Detected::Remedy { problem, remedy } => Err(not_ready(&problem, &remedy)),
             Detected::Nothing(why) => Err(not_ready(
-                &why,
-                "without KILN_ACCEL=kvm the software machine is used",
+                &format!("KILN_ACCEL=kvm, but no guest can run here: {why}"),
+                "unset it, and guests run in the software machine",
             )),
         },
         Wish::Automatic => match detected() {
@@ -115,11 +116,16 @@ fn not_ready(problem: &str, remedy: &str) -> Failure {
     Failure::coded("HostNotReady", format!("{problem}: {remedy}"))
 }
 
-/// Only whether the device opens: for who insists on it.
-pub(crate) fn opens() -> Detected {
-    match Device::look() {
-        Device::Opens => Detected::Kvm,
-        other => other.judge(device::processor()),
+/// Looks at this host for who insists on KVM. Where the processor has virtualization, a device that opens is enough,
+/// whatever the probe says: there is a way round its mistakes. Where it has none, KVM may be a mere interpreter.
+pub(crate) fn insisted() -> Detected {
+    trusted(Device::look(), device::processor(), cache::verdict)
+}
+
+fn trusted(device: Device, processor: Processor, probe: impl FnOnce() -> Result<(), String>) -> Detected {
+    match (device, processor) {
+        (Device::Opens, Processor::Neither) => probe().map_or_else(Detected::Nothing, |()| Detected::Kvm),
+        (device, processor) => device.judge(processor),
     }
 }
 
@@ -132,6 +138,24 @@ mod tests {
             problem: "/dev/kvm is missing".into(),
             remedy: "sudo modprobe kvm_amd".into(),
         }
+    }
+
+    #[test]
+    fn who_insists_on_a_kvm_that_cannot_run_kernels_is_refused_unless_the_processor_could() {
+        let no = || Err("it lacks cmpxchg16b".to_owned());
+        let never = || panic!("it is not to be probed");
+        assert_eq!(trusted(Device::Opens, Processor::Amd, never), Detected::Kvm);
+        assert_eq!(
+            trusted(Device::Opens, Processor::Neither, || Ok(())),
+            Detected::Kvm
+        );
+        let software = trusted(Device::Opens, Processor::Neither, no);
+        let failure = decide(Wish::Kvm, software.clone(), true, false).expect_err("an error");
+        for words in ["KILN_ACCEL=kvm", "it lacks cmpxchg16b", "software machine"] {
+            assert!(failure.message.contains(words), "{}", failure.message);
+        }
+        assert_eq!((failure.status, failure.while_handing_on().status), (1, 125));
+        assert_eq!(decide(Wish::Kvm, software, false, false), Ok(Place::Here));
     }
 
     fn decide(wish: Wish, detected: Detected, runs_guest: bool, in_ci: bool) -> Result<Place, Failure> {

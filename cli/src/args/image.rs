@@ -119,6 +119,9 @@ pub(crate) struct Create {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
+    /// Only these: ids, names, or the beginning of either
+    #[arg(value_name = "IMAGE")]
+    pub(crate) names: Vec<String>,
     /// Whose images: self, kiln, all, or an account [default: one's own and Kiln's]
     #[arg(long, value_name = "OWNER")]
     pub(crate) owner: Vec<String>,

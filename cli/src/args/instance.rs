@@ -66,6 +66,18 @@ pub(crate) struct Run {
     pub(crate) command: Vec<OsString>,
 }
 
+impl Run {
+    /// What the parser cannot see.
+    pub(crate) fn check(&self) -> Result<(), crate::failure::Failure> {
+        if self.command.is_empty() || self.count == 1 {
+            return Ok(());
+        }
+        Err(crate::failure::Failure::usage(
+            "a command runs in one instance: --count cannot be more than 1 with it",
+        ))
+    }
+}
+
 /// Reads `SIZE[,keep]` or `SNAPSHOT[,keep]`.
 fn volume(text: &str) -> Result<NewVolume, String> {
     let (from, on_termination) = match text.split_once(',') {

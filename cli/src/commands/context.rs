@@ -80,6 +80,13 @@ impl Context {
         for notice in cloud.notices() {
             self.hint(&notice);
         }
+        let (region, in_use) = (self.region(), cloud.regions_in_use()?);
+        if !in_use.is_empty() && !in_use.contains(&region) {
+            let in_use = in_use.join(", ");
+            self.hint(&format!(
+                "nothing of this account is in region {region}; it has something in {in_use}"
+            ));
+        }
         Ok(cloud)
     }
 
@@ -105,7 +112,7 @@ impl Context {
     /// Do commands work in the software machine?
     pub(crate) fn is_elsewhere(&self, runs_guest: bool) -> Result<bool, Failure> {
         let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-        match accel::place(Wish::read()?, accel::detect, accel::opens, runs_guest, in_ci)? {
+        match accel::place(Wish::read()?, accel::detect, accel::insisted, runs_guest, in_ci)? {
             Place::Here => Ok(false),
             Place::SoftwareMachine { remedy } => {
                 if let Some(line) = remedy {

@@ -115,7 +115,7 @@ fn create(context: &Context, create: Create) -> Result<u8, Failure> {
 fn list(context: &Context, list: List) -> Result<u8, Failure> {
     let owners = list.owner.iter().map(|owner| Owner::parse(owner)).collect();
     let found = context.cloud()?.describe_images(DescribeImages {
-        images: Vec::new(),
+        images: list.names,
         owners,
         filters: list.filters,
     })?;

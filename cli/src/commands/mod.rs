@@ -31,6 +31,9 @@ pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsStr
         Command::Type(args_of_storage::Type::List(list)) => return storage::types(context, &list),
         other => other,
     };
+    if let Command::Run(run) = &command {
+        run.check()?;
+    }
     let hands_on = command.hands_on_a_status();
     let done = here_or_there(context, command, argv);
     if hands_on {

@@ -13,11 +13,6 @@ use std::time::Duration;
 
 pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     let command = std::mem::take(&mut run.command);
-    if !command.is_empty() && run.count != 1 {
-        return Err(Failure::usage(
-            "a command runs in one instance: --count cannot be more than 1 with it",
-        ));
-    }
     // With --rm there is something to clean up: from here on a signal is an order to do so.
     let interrupt = if run.rm {
         Interrupt::catch()

@@ -48,12 +48,28 @@ pub(crate) fn find(db: &Connection, text: &str) -> Result<String> {
             |row| row.get(0),
         )
         .optional()?;
-    found.ok_or_else(|| {
-        Error::new(
+    match found {
+        Some(id) => Ok(id),
+        None => Err(Error::new(
             Code::AuthFailure,
-            format!("there is no account '{}'", text.escape_debug()),
-        )
-    })
+            format!(
+                "there is no account '{}': there are {}; leave out --account and KILN_ACCOUNT to act as {}",
+                text.escape_debug(),
+                all(db)?.join(", "),
+                FIRST.1
+            ),
+        )),
+    }
+}
+
+/// The accounts, as a user may name them.
+fn all(db: &Connection) -> Result<Vec<String>> {
+    let mut statement = db.prepare("SELECT id, name FROM accounts ORDER BY created, id LIMIT 10")?;
+    let named = |row: &rusqlite::Row<'_>| {
+        let (id, name): (String, String) = (row.get(0)?, row.get(1)?);
+        Ok(format!("{name} ({id})"))
+    };
+    Ok(statement.query_map([], named)?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The account that acts where none is named.
