@@ -2,8 +2,12 @@
 //!
 //! The arguments are measured ones: `thread=single` hangs guests, `-cpu max` makes kernels slow, AVX
 //! hangs the machine, and a HPET that is emulated costs more than it gives.
+//!
+//! So is the release. Before 10.2 QEMU's threads changed a processor's set of pending interrupts without
+//! being atomic about it, on each exit of a nested guest. Under load an interrupt was lost (the machine
+//! fell silent) or another was raised that nobody had asked for, as a division by zero (a guest, or the
+//! machine's agent, died): in the middle of every second or third minute of `kiln exec` with much data.
 
-use super::readiness::INSTALL_QEMU;
 use super::{Error, layout::Layout, program, settings::Settings};
 use kiln_guest_images::packages;
 use std::ffi::OsString;
@@ -19,28 +23,52 @@ pub(crate) struct Qemu {
     words: Vec<OsString>,
     /// Where it finds its own loadable parts, when it is not where it was built to be.
     modules: Option<PathBuf>,
+    /// Its version as it prints it, such as `10.0.2`; none if it prints none.
+    version: Option<String>,
 }
 
-/// What an unpacked QEMU consists of, and of which release: 10.0, the one that was measured.
+/// What an unpacked QEMU consists of, and of which suite of Debian.
 const PACKAGES: &[&str] = &["qemu-system-x86", "seabios"];
-const SUITE: &str = "trixie";
+const SUITE: &str = "trixie-backports";
+/// The first release that keeps a processor's pending interrupts under load.
+const SOUND_SINCE: [u32; 2] = [10, 2];
 
 /// The name of the port that carries the agent's stream.
 const AGENT_PORT: &str = "org.kiln.agent.0";
 
 impl Qemu {
-    /// The host's QEMU, else the one unpacked in the cache.
+    /// A QEMU that keeps interrupts under load: the host's, else the one unpacked in the cache. Any
+    /// other only if there is none.
     pub(crate) fn find(cache: &Path) -> Option<Self> {
-        if let Ok(program) = program("qemu-system-x86_64") {
-            return Some(Self {
-                words: vec![program.into()],
-                modules: None,
-            });
+        let host = program("qemu-system-x86_64")
+            .ok()
+            .map(|program| Self::at(vec![program.into()], None));
+        let unpacked = || {
+            let tree = Self::link(cache).canonicalize().ok()?;
+            tree.join("usr/bin/qemu-system-x86_64")
+                .exists()
+                .then(|| Self::unpacked(&tree))
+        };
+        match host {
+            Some(host) if host.is_sound() => Some(host),
+            host => unpacked().or(host),
         }
-        let tree = Self::link(cache).canonicalize().ok()?;
-        tree.join("usr/bin/qemu-system-x86_64")
-            .exists()
-            .then(|| Self::unpacked(&tree))
+    }
+
+    fn at(words: Vec<OsString>, modules: Option<PathBuf>) -> Self {
+        let version = version(&words);
+        Self {
+            words,
+            modules,
+            version,
+        }
+    }
+
+    /// Whether it keeps interrupts under load.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.version
+            .as_deref()
+            .is_some_and(|version| release(version) >= Some(SOUND_SINCE))
     }
 
     /// Unpacks a QEMU into the cache: no root is needed, nothing is installed, and no package of the
@@ -52,7 +80,7 @@ impl Qemu {
             packages::fetch_with(PACKAGES, SUITE, packages::Closure::Dependencies, cache, &progress)
                 .map_err(|e| {
                     Error::new(format!(
-                        "this host has no QEMU, and none can be fetched ({e}); install it: {INSTALL_QEMU}"
+                        "this host has no QEMU of 10.2 or later, and none can be fetched: {e}"
                     ))
                 })?;
         let link = Self::link(cache);
@@ -95,19 +123,12 @@ impl Qemu {
         for folder in ["usr/share/qemu", "usr/share/seabios"] {
             words.extend(["-L".into(), tree.join(folder).into()]);
         }
-        Self {
-            words,
-            modules: Some(tree.join("usr/lib/x86_64-linux-gnu/qemu")),
-        }
+        Self::at(words, Some(tree.join("usr/lib/x86_64-linux-gnu/qemu")))
     }
 
     /// Its version as it prints it, such as `10.0.2`.
-    pub(crate) fn version(&self) -> Option<String> {
-        let (program, rest) = self.words.split_first()?;
-        let output = Command::new(program).args(rest).arg("--version").output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let version = text.split_whitespace().skip_while(|w| *w != "version").nth(1)?;
-        Some(version.to_owned())
+    pub(crate) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Where it comes from.
@@ -165,6 +186,20 @@ impl Qemu {
     }
 }
 
+fn version(words: &[OsString]) -> Option<String> {
+    let (program, rest) = words.split_first()?;
+    let output = Command::new(program).args(rest).arg("--version").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.split_whitespace().skip_while(|w| *w != "version").nth(1)?;
+    Some(version.to_owned())
+}
+
+/// The first two numbers of a version.
+fn release(version: &str) -> Option<[u32; 2]> {
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    Some([numbers.next()??, numbers.next()??])
+}
+
 fn inheritable(fd: impl AsFd, yes: bool) -> Result<(), Error> {
     let flags = if yes {
         rustix::io::FdFlags::empty()
@@ -219,6 +254,18 @@ mod tests {
         assert_eq!(words[1], "--library-path");
         assert_eq!(words[3], "/c/usr/bin/qemu-system-x86_64");
         assert!(words.contains(&"/c/usr/share/seabios".to_owned()));
+    }
+
+    #[test]
+    fn a_release_that_loses_interrupts_is_only_the_last_resort() {
+        let sound = |version: &str| {
+            let mut qemu = Qemu::at(vec!["true".into()], None);
+            qemu.version = Some(version.to_owned());
+            qemu.is_sound()
+        };
+        assert!(sound("10.2.0") && sound("11.1.3") && sound("12.0.0-rc1"));
+        assert!(!sound("10.0.2") && !sound("7.2.22") && !sound("next"));
+        assert!(!Qemu::at(vec!["true".into()], None).is_sound());
     }
 
     #[test]

@@ -39,13 +39,15 @@ pub(crate) fn readiness() -> Result<String, Lacks> {
         ));
     }
     Programs::find().map_err(|e| lacks(e.to_string(), "build with `make build`"))?;
-    let Some(qemu) = qemu else {
-        return Ok("QEMU is fetched into the cache when it is first needed, some 100 MB".to_owned());
-    };
-    let version = qemu
-        .version()
-        .unwrap_or_else(|| "of an unknown version".to_owned());
-    Ok(format!("QEMU {version}, {}", qemu.origin()))
+    match qemu {
+        Some(qemu) if qemu.is_sound() => {
+            let version = qemu.version().unwrap_or("of an unknown version");
+            Ok(format!("QEMU {version}, {}", qemu.origin()))
+        }
+        _ => Ok(
+            "QEMU 10.2 or later is fetched into the cache when it is first needed, some 100 MB".to_owned(),
+        ),
+    }
 }
 
 /// Is there a machine, running or not, in this home?

@@ -111,9 +111,16 @@ fn begin(home: &Path, layout: &Layout, say: &mut dyn FnMut(&str)) -> Result<Unix
         say("downloading its kernel");
         Base::ensure(&cache)?;
     }
-    if Qemu::find(&cache).is_none() {
+    let qemu = Qemu::find(&cache);
+    if !qemu.as_ref().is_some_and(Qemu::is_sound) {
         say("fetching QEMU");
-        Qemu::fetch(&cache, say)?;
+        match (Qemu::fetch(&cache, say), qemu) {
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(_)) => say(&format!(
+                "{error}; an older one serves, which can lose interrupts"
+            )),
+            (Ok(()), _) => {}
+        }
     }
     std::fs::create_dir_all(layout.folder()).map_err(|e| Error::io("create", layout.folder(), &e))?;
     let open = || File::options().create(true).append(true).open(layout.log());

@@ -78,7 +78,16 @@ impl Apt {
         set("APT::Sandbox::User", "root".into());
         set("Acquire::Languages", "none".into());
         set("Acquire::Retries", "3".into());
-        set("APT::Default-Release", String::new());
+        // Without being named so, backports are never chosen.
+        let backports = self.suite.ends_with(sources::BACKPORTS);
+        set(
+            "APT::Default-Release",
+            if backports {
+                self.suite.clone()
+            } else {
+                String::new()
+            },
+        );
         // Contents and icons of programs are of no use here.
         set(
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",

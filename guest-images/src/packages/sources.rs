@@ -4,6 +4,8 @@ use crate::BuildError;
 use std::process::Command;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// How the suites are called that bring newer versions to a release.
+pub(super) const BACKPORTS: &str = "-backports";
 
 /// The mirrors of Debian and of its security updates in the host's configuration, whose lines are
 /// as `apt-get indextargets` prints them. `read` reads a list of mirrors (apt-transport-mirror(1)).
@@ -43,7 +45,8 @@ fn one_of(uri: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
     Some(first.trim_end_matches('/').to_owned())
 }
 
-/// A deb822 source list (sources.list(5)) of `suite`: the host's own mirror, and its keyring.
+/// A deb822 source list (sources.list(5)) of `suite`: the host's own mirror, and its keyring. A
+/// suite of backports comes with the release that it extends.
 ///
 /// # Errors
 /// [`BuildError::NoMirror`]: the host's apt knows none. [`BuildError::Failed`]: apt cannot be run.
@@ -61,13 +64,22 @@ pub(super) fn of(suite: &str) -> Result<String, BuildError> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let (main, security) = mirrors(&String::from_utf8_lossy(&targets.stdout), read);
     let main = main.ok_or_else(|| BuildError::NoMirror { suite: suite.into() })?;
-    let mut list = stanza(&main, &[suite.to_owned(), format!("{suite}-updates")]);
+    Ok(stanzas(suite, &main, security.as_deref()))
+}
+
+fn stanzas(suite: &str, main: &str, security: Option<&str>) -> String {
+    let release = suite.strip_suffix(BACKPORTS).unwrap_or(suite);
+    let mut suites = vec![release.to_owned(), format!("{release}-updates")];
+    if release != suite {
+        suites.push(suite.to_owned());
+    }
+    let mut list = stanza(main, &suites);
     // A host with a mirror of Debian but none for security has chosen so.
     if let Some(security) = security {
         list.push('\n');
-        list.push_str(&stanza(&security, &[format!("{suite}-security")]));
+        list.push_str(&stanza(security, &[format!("{release}-security")]));
     }
-    Ok(list)
+    list
 }
 
 fn stanza(uri: &str, suites: &[String]) -> String {
@@ -102,6 +114,20 @@ mod tests {
             (Some(expected.0.into()), Some(expected.1.into()))
         );
         assert_eq!(mirrors("http://a/ubuntu/|noble|main\n", |_| None), (None, None));
+    }
+
+    #[test]
+    fn backports_come_with_the_release_that_they_extend() {
+        let suites = |suite: &str| -> Vec<String> {
+            let list = stanzas(suite, "http://a/debian", Some("http://a/debian-security"));
+            let lines = list.lines().filter_map(|line| line.strip_prefix("Suites: "));
+            lines.map(str::to_owned).collect()
+        };
+        assert_eq!(suites("trixie"), ["trixie trixie-updates", "trixie-security"]);
+        assert_eq!(
+            suites("trixie-backports"),
+            ["trixie trixie-updates trixie-backports", "trixie-security"]
+        );
     }
 
     #[test]
