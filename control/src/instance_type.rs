@@ -210,6 +210,39 @@ mod tests {
         }
     }
 
+    /// vCPUs and GiB, as the instance type pages print them.
+    const PUBLISHED: &str = "
+        t1.micro 1 0.613
+        t2.nano 1 0.5, t2.micro 1 1, t2.small 1 2, t2.medium 2 4, t2.large 2 8, t2.xlarge 4 16, t2.2xlarge 8 32
+        t3.nano 2 0.5, t3.micro 2 1, t3.small 2 2, t3.medium 2 4, t3.large 2 8, t3.xlarge 4 16, t3.2xlarge 8 32
+        m1.small 1 1.7, m1.medium 1 3.7, m1.large 2 7.5, m1.xlarge 4 15
+        m3.medium 1 3.75, m3.large 2 7.5, m3.xlarge 4 15, m3.2xlarge 8 30
+        m5.large 2 8, m5.xlarge 4 16, m5.2xlarge 8 32, m5.4xlarge 16 64
+        m5.8xlarge 32 128, m5.12xlarge 48 192, m5.16xlarge 64 256, m5.24xlarge 96 384
+        c5.large 2 4, c5.xlarge 4 8, c5.2xlarge 8 16, c5.4xlarge 16 32
+        c5.9xlarge 36 72, c5.12xlarge 48 96, c5.18xlarge 72 144, c5.24xlarge 96 192
+        r5.large 2 16, r5.xlarge 4 32, r5.2xlarge 8 64, r5.4xlarge 16 128
+        r5.8xlarge 32 256, r5.12xlarge 48 384, r5.16xlarge 64 512, r5.24xlarge 96 768";
+
+    #[test]
+    fn vcpus_and_memory_of_every_type_are_the_published_ones() {
+        let published: Vec<_> = PUBLISHED
+            .trim()
+            .split([',', '\n'])
+            .map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                // As DescribeInstanceTypes has them: in whole MiB.
+                let mib = (words[2].parse::<f64>().unwrap() * 1024.0).floor();
+                (words[0], words[1].parse::<u8>().unwrap(), mib)
+            })
+            .collect();
+        let offered: Vec<_> = TYPES
+            .iter()
+            .map(|known| (known.name, known.vcpus, known.memory_mib as f64))
+            .collect();
+        assert_eq!(offered, published);
+    }
+
     #[test]
     fn an_unknown_size_is_answered_with_its_family() {
         let error = InstanceType::find("t3.huge").unwrap_err();
