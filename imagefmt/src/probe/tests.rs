@@ -99,6 +99,58 @@ fn hazard_a_folder_of_terabytes_ends() {
 }
 
 #[test]
+fn hazard_a_link_of_gigabytes_is_not_allocated() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = format!("->/{}", "long/".repeat(30));
+    let image = ext_file(
+        folder.path(),
+        &["-t", "ext4", "-O", "^metadata_csum"],
+        &[("/boot/menu", target.as_bytes())],
+    );
+    let script = "sif /boot/menu size 68719476736";
+    tool("debugfs", &["-w", "-R", script, image.to_str().unwrap()]);
+    let tree = open(&std::fs::read(image).unwrap()).unwrap();
+    let error = tree.read("/boot/menu", 1 << 20).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/boot/menu cannot be read: a symbolic link to it says that it is 68719476736 bytes long"
+    );
+    assert!(tree.exists("/boot/menu").is_err() && tree.list("/boot/menu/").is_err());
+}
+
+#[test]
+fn hazard_block_groups_that_only_a_feature_would_give_are_not_allocated() {
+    let mut disk = ext(&["-t", "ext2"], &[("/a", b"there")]);
+    // The high half of the number of blocks, without the feature that gives it a meaning.
+    disk[1024 + 0x150..][..4].copy_from_slice(&[0xff; 4]);
+    assert_eq!(open(&disk).unwrap().read("/a", 10).unwrap(), b"there");
+}
+
+#[test]
+fn links_lead_up_down_and_from_the_root_and_a_loop_ends() {
+    let disk = ext(
+        &["-t", "ext4"],
+        &[
+            ("/boot/kernel-6", b"kernel"),
+            ("/boot/kernel", b"->./kernel-6"),
+            ("/vmlinuz", b"->boot/../boot/kernel"),
+            ("/boot/up", b"->../../vmlinuz"),
+            ("/etc/absolute", b"->/boot"),
+            ("/loop", b"->loop"),
+        ],
+    );
+    let tree = open(&disk).unwrap();
+    for path in ["/vmlinuz", "boot/up", "/etc/absolute/kernel", "//boot/./kernel"] {
+        assert_eq!(tree.read(path, 10).unwrap(), b"kernel", "{path}");
+        assert_eq!(tree.resolve(path).unwrap(), "/boot/kernel-6");
+    }
+    assert_eq!(tree.list("/etc/absolute").unwrap().len(), 3);
+    let error = tree.read("/loop", 10).unwrap_err().to_string();
+    assert!(error.contains("more than 40 symbolic links"), "{error}");
+    assert!(!tree.exists("/vmlinuz/x").unwrap());
+}
+
+#[test]
 fn uuid_and_label_are_those_that_were_given() {
     let uuid = "0f2f4ec8-8e53-4ef2-a1c5-b7c5d1a5a0aa";
     let disk = ext(&["-t", "ext4", "-U", uuid, "-L", "root"], &[]);

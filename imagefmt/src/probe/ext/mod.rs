@@ -9,6 +9,7 @@ mod crc32c;
 mod inode;
 mod journal;
 mod journal_block;
+mod links;
 pub(crate) mod superblock;
 mod view;
 
@@ -135,9 +136,9 @@ impl FileTree {
     /// The bytes of the file at `path`, symbolic links followed; an error if it is longer than
     /// `cap` bytes. The length that an inode claims is checked before anything is allocated.
     pub fn read(&self, path: &str, cap: u64) -> Result<Vec<u8>, ProbeError> {
-        let at = rooted(path);
+        let at = links::follow(&self.files, path)?;
         let named = |error| named(path, error);
-        let metadata = self.files.metadata(at.as_str()).map_err(named)?;
+        let metadata = self.files.metadata(&at).map_err(named)?;
         let file_type = metadata.file_type();
         if !file_type.is_regular_file() {
             return Err(ProbeError::NotAFile {
@@ -152,35 +153,27 @@ impl FileTree {
                 cap,
             });
         }
-        self.files.read(at.as_str()).map_err(named)
+        self.files.read(&at).map_err(named)
     }
 
     /// Whether there is anything at `path`, symbolic links followed.
     pub fn exists(&self, path: &str) -> Result<bool, ProbeError> {
-        match self.files.metadata(rooted(path).as_str()) {
+        match links::follow(&self.files, path) {
             Ok(_) => Ok(true),
-            Err(error) => match named(path, error) {
-                ProbeError::NotFound { .. } => Ok(false),
-                error => Err(error),
-            },
+            Err(ProbeError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     /// The path that `path` leads to once symbolic links are followed.
     pub fn resolve(&self, path: &str) -> Result<String, ProbeError> {
-        let found = self
-            .files
-            .canonicalize(rooted(path).as_str())
-            .map_err(|error| named(path, error))?;
-        Ok(found.display().to_string())
+        Ok(links::follow(&self.files, path)?.display().to_string())
     }
 
     /// What is in the folder at `path`, by name; no more than the first 10,000 entries.
     pub fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
-        let entries = self
-            .files
-            .read_dir(rooted(path).as_str())
-            .map_err(|error| named(path, error))?;
+        let at = links::follow(&self.files, path)?;
+        let entries = self.files.read_dir(&at).map_err(|error| named(path, error))?;
         let mut found = Vec::new();
         for entry in entries.take(LIST_LIMIT) {
             let entry = entry.map_err(|error| named(path, error))?;
@@ -211,11 +204,6 @@ fn load(
         kind,
         reason: error.to_string(),
     })
-}
-
-/// `path` as the library wants it: from the root.
-fn rooted(path: &str) -> String {
-    format!("/{}", path.trim_start_matches('/'))
 }
 
 fn named(path: &str, error: Ext4Error) -> ProbeError {

@@ -196,6 +196,10 @@ impl Superblock {
         let mut changed = self.clone();
         let masked = self.feature_incompat.get() & !(INCOMPAT_RECOVER | INCOMPAT_HARMLESS);
         changed.feature_incompat = U32::new(masked);
+        // Without the feature the field says nothing; the reader would believe it, and allocate for it.
+        if self.feature_incompat.get() & INCOMPAT_64BIT == 0 {
+            changed.blocks_count_hi = U32::new(0);
+        }
         let mut bytes: [u8; LEN] = zerocopy::transmute!(changed);
         if self.feature_ro_compat.get() & RO_COMPAT_METADATA_CSUM != 0
             && let Some((covered, sum)) = bytes.split_last_chunk_mut::<4>()
