@@ -190,7 +190,10 @@ impl Disk for Chain {
 
     fn read(&self, offset: u64, to: &[Segment<'_>]) -> Result<(), DiskError> {
         let span = Span::new(to);
-        self.request(offset, span.len() as u64, |stack| stack.read(offset, span))
+        self.request(offset, span.len() as u64, |stack| {
+            let _held = stack.hold();
+            stack.read(offset, span)
+        })
     }
 
     fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError> {

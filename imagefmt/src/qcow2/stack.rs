@@ -1,10 +1,11 @@
 //! Layers on top of each other, read as one disk. Iterative: depth costs time, never stack.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLockReadGuard};
 
 use super::geometry::GuestOffset;
 use super::layer::{Layer, Mapping};
+use super::writer::Writer;
 use crate::error::DiskError;
 use crate::io::Span;
 
@@ -32,6 +33,13 @@ impl<'a> Stack<'a> {
     pub(super) fn split_top(self) -> Option<(&'a Layer, Stack<'a>)> {
         let (top, below) = self.layers.split_last()?;
         Some((top, Stack { layers: below }))
+    }
+
+    /// Keeps the clusters of the top layer from being given to others until the guard is dropped: a cluster that is
+    /// discarded meanwhile is not overwritten while it is read. Not to be held twice by one thread.
+    pub(crate) fn hold(self) -> Option<RwLockReadGuard<'a, ()>> {
+        let (top, _) = self.split_top()?;
+        top.writer.as_ref().map(Writer::request)
     }
 
     /// Who provides the bytes from `offset` on, and for how many of the next `len` bytes (at least one).

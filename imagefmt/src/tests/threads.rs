@@ -95,6 +95,29 @@ struct Meeting {
     inside: Mutex<usize>,
     changed: Condvar,
     met: AtomicUsize,
+    /// How long one waits for the other.
+    limit: Duration,
+}
+
+impl Meeting {
+    /// A disk of two MiB whose first clusters hold ones, and the place where its reads meet.
+    fn disk(limit: Duration) -> (Arc<Self>, Chain) {
+        let inner = World::default().file();
+        format(&inner, None, 2 << 20).unwrap();
+        let meeting = Arc::new(Self {
+            inner,
+            armed: AtomicBool::new(false),
+            inside: Mutex::new(0),
+            changed: Condvar::new(),
+            met: AtomicUsize::new(0),
+            limit,
+        });
+        let host = Host::new(meeting.clone(), "meeting");
+        let disk = Chain::open_hosts(vec![host], Access::ReadWrite).unwrap();
+        write_all_at(&disk, 0, &[1; 4 * CLUSTER as usize]).unwrap();
+        meeting.armed.store(true, Ordering::SeqCst);
+        (meeting, disk)
+    }
 }
 
 impl Storage for Meeting {
@@ -107,10 +130,9 @@ impl Storage for Meeting {
             let mut inside = self.inside.lock().unwrap();
             *inside += 1;
             self.changed.notify_all();
-            let limit = Duration::from_secs(10);
             let waited = self
                 .changed
-                .wait_timeout_while(inside, limit, |inside| *inside < 2)
+                .wait_timeout_while(inside, self.limit, |inside| *inside < 2)
                 .unwrap();
             if !waited.1.timed_out() {
                 self.met.fetch_add(1, Ordering::SeqCst);
@@ -139,19 +161,7 @@ impl Storage for Meeting {
 
 #[test]
 fn reads_of_allocated_clusters_are_in_flight_together() {
-    let inner = World::default().file();
-    format(&inner, None, 1 << 20).unwrap();
-    let meeting = Arc::new(Meeting {
-        inner,
-        armed: AtomicBool::new(false),
-        inside: Mutex::new(0),
-        changed: Condvar::new(),
-        met: AtomicUsize::new(0),
-    });
-    let host = Host::new(meeting.clone(), "meeting");
-    let disk = Chain::open_hosts(vec![host], Access::ReadWrite).unwrap();
-    write_all_at(&disk, 0, &[1; 4 * CLUSTER as usize]).unwrap();
-    meeting.armed.store(true, Ordering::SeqCst);
+    let (meeting, disk) = Meeting::disk(Duration::from_secs(10));
     std::thread::scope(|scope| {
         for nth in 0..2 {
             let disk = &disk;
@@ -163,4 +173,32 @@ fn reads_of_allocated_clusters_are_in_flight_together() {
         }
     });
     assert_eq!(meeting.met.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_read_that_a_discard_overtakes_never_shows_what_was_written_elsewhere() {
+    // The reader waits on its way to the file; meanwhile its cluster is given back and taken for another.
+    let (meeting, disk) = Meeting::disk(Duration::from_millis(500));
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut bytes = vec![0; CLUSTER as usize];
+            read_exact_at(&disk, 0, &mut bytes).unwrap();
+            bytes
+        });
+        let mut inside = meeting.inside.lock().unwrap();
+        while *inside == 0 {
+            inside = meeting.changed.wait(inside).unwrap();
+        }
+        drop(inside);
+        disk.discard(0, CLUSTER).unwrap();
+        disk.flush().unwrap();
+        write_all_at(&disk, 8 * CLUSTER, &[2; CLUSTER as usize]).unwrap();
+        *meeting.inside.lock().unwrap() += 1;
+        meeting.changed.notify_all();
+        let seen = reader.join().unwrap();
+        assert!(
+            seen.iter().all(|byte| *byte < 2),
+            "bytes of another cluster were read"
+        );
+    });
 }
