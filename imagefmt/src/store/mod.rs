@@ -27,7 +27,7 @@ use crate::check;
 use crate::disk::Access;
 use crate::error::DiskError;
 use crate::gate::{self, GateError};
-use crate::qcow2::{create_base, create_overlay, sync_folder};
+use crate::qcow2::{Fault, create_base, create_overlay, sync_folder};
 
 /// Sealed layers are read-only for everybody.
 const SEALED: u32 = 0o444;
@@ -64,13 +64,20 @@ impl Store {
             region: region.to_path_buf(),
         };
         let layers = store.layers();
-        if !layers.is_dir() {
-            let made = std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(&layers);
-            made.and_then(|()| sync_folder(&layers))
-                .map_err(|source| failed(&layers, "create", source))?;
+        // Each folder's name is durable before anything is put into it: a layer is no more durable than its way.
+        let missing: Vec<&Path> = layers.ancestors().take_while(|folder| !folder.is_dir()).collect();
+        for folder in missing
+            .into_iter()
+            .rev()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            let made = match std::fs::DirBuilder::new().mode(0o755).create(folder) {
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+                made => made,
+            };
+            made.and_then(|()| sync_folder(folder))
+                .map_err(|source| failed(folder, "create", source))?;
         }
         Ok(store)
     }
@@ -142,13 +149,19 @@ impl Store {
     }
 
     /// Seals a layer that nobody writes any more: leaks of a crash are repaired, the file is durable, and its
-    /// mode says so. Sealing a sealed layer does nothing.
+    /// mode says so. Sealing a sealed layer does nothing; one that contradicts itself is not sealed.
     pub fn seal(&self, id: &LayerId) -> Result<(), DiskError> {
         let path = self.path(id);
         if self.is_sealed(id)? {
             return Ok(());
         }
-        check::repair_leaks(&path)?;
+        let found = check::repair_leaks(&path)?;
+        if let Some(first) = found.corruptions.first().cloned() {
+            let count = found.corruptions.len() as u64;
+            let path = path.display().to_string();
+            let fault = Fault::Corruptions { count, first };
+            return Err(DiskError::Format { path, fault });
+        }
         self.set_sealed(&path)
     }
 

@@ -85,3 +85,32 @@ fn nothing_is_collected_while_a_live_chain_is_unreadable() {
     );
     assert!(store.exists(&dead));
 }
+
+#[test]
+fn a_layer_that_contradicts_itself_is_not_sealed() {
+    let (_dir, store) = store();
+    let id = store.create_base(SIZE).unwrap();
+    let disk = Chain::open_path(&store.path(&id), Access::ReadWrite).unwrap();
+    write_all_at(&disk, 0, &[1; 512]).unwrap();
+    drop(disk);
+    // The L1 table, in the fourth cluster, no longer says `copied`.
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(store.path(&id))
+        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0], 3 << 16).unwrap();
+    let error = store.seal(&id).unwrap_err();
+    assert_eq!(error.kind(), DiskErrorKind::Corrupt, "{error}");
+    assert!(!store.is_sealed(&id).unwrap());
+}
+
+#[test]
+fn a_store_is_made_wherever_it_is_missing_and_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let region = dir.path().join("regions").join("eu-west-1");
+    let made = Store::open(&region).unwrap().create_base(SIZE).unwrap();
+    assert!(Store::open(&region).unwrap().exists(&made));
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let error = Store::open(&dir.path().join("file").join("region")).unwrap_err();
+    assert!(error.to_string().contains("cannot create"), "{error}");
+}
