@@ -149,6 +149,24 @@ pub enum Fault {
     /// The tables of a chain would take too much memory.
     #[error("the L1 tables of the chain would take more than {0} bytes of memory")]
     TablesTooLarge(u64),
+    /// More L2 tables than the file has clusters.
+    #[error("the L1 table names {tables} L2 tables, but the file has {clusters} clusters")]
+    TablesShared {
+        /// L2 tables.
+        tables: u64,
+        /// Clusters of the file.
+        clusters: u64,
+    },
+    /// More data than compression can have made so small.
+    #[error("its {len} bytes stand for {data} bytes of data: more than {limit} times as many")]
+    Expands {
+        /// Length of the file.
+        len: u64,
+        /// Bytes of data on the disk.
+        data: u64,
+        /// How many times as many are allowed.
+        limit: u64,
+    },
     /// A new overlay that is not empty.
     #[error("the new overlay is not empty")]
     NotEmpty,

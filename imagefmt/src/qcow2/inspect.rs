@@ -149,6 +149,16 @@ impl Inspector<'_> {
         true
     }
 
+    /// The same for a table of one cluster. Whether it is to be read: one that is named a second time (which only
+    /// internal snapshots do) is a corruption, and reading it again and again would take for ever.
+    fn refer_table(&mut self, what: &str, at: HostOffset) -> bool {
+        if self.referred.get(self.geometry.host_cluster(at).0) != 0 {
+            self.corruption(format!("the {what} at {:#x} is in use already", at.0));
+            return false;
+        }
+        self.refer(what, at, self.geometry.cluster_size())
+    }
+
     /// All refcount blocks (qcow2.rst, "Refcount table": bits 9 to 63 are the offset).
     fn read_counts(&mut self) -> Result<(), DiskError> {
         let header = self.layer.header();
@@ -172,7 +182,7 @@ impl Inspector<'_> {
                 self.corruption(format!("a refcount block lies at {place:#x}, not at a cluster"));
                 continue;
             }
-            if !self.refer("refcount block", HostOffset(place), size) {
+            if !self.refer_table("refcount block", HostOffset(place)) {
                 continue;
             }
             let mut bytes = vec![0; size as usize];
@@ -205,7 +215,7 @@ impl Inspector<'_> {
 
     fn read_l2(&mut self, entry: L1Entry) -> Result<(), DiskError> {
         let size = self.geometry.cluster_size();
-        if !self.refer("L2 table", entry.table, size) {
+        if !self.refer_table("L2 table", entry.table) {
             return Ok(());
         }
         self.check_copied("L2 table", entry.table, entry.copied);

@@ -80,8 +80,16 @@ impl Layer {
             host,
             header,
         };
+        let mut tables = 0_u64;
         for raw in layer.tables().l1() {
-            layer.l2_table(*raw).map_err(|fault| layer.fault(fault))?;
+            let table = layer.l2_table(*raw).map_err(|fault| layer.fault(fault))?;
+            tables = tables.saturating_add(u64::from(table.is_some()));
+        }
+        // Each has a cluster of its own. Else a small file could name one table millions of times, and reading it
+        // would take for ever.
+        let clusters = layer.geometry().clusters(len);
+        if tables > clusters {
+            return Err(layer.fault(Fault::TablesShared { tables, clusters }));
         }
         Ok(layer)
     }

@@ -301,3 +301,22 @@ fn hazard_damaged_tables_end_in_an_error_or_in_bytes() {
     }
     assert!(begun.elapsed() < Duration::from_secs(60));
 }
+
+#[test]
+fn hazard_tables_that_are_named_twice_are_read_once_and_told() {
+    let world = World::default();
+    format(&world.file(), None, 1 << 30).unwrap();
+    let disk = Chain::open_hosts(vec![world.host(0)], Access::ReadWrite).unwrap();
+    write_all_at(&disk, 0, &[5; 512]).unwrap();
+    drop(disk);
+    let whole = world.bytes(0);
+    let word = |cluster: u64, nth: u64| (cluster * CLUSTER + nth * 8) as usize;
+    // The first entry of the L1 table and of the refcount table, each at the place of the second, too.
+    for (cluster, words) in [(3, "L2 table"), (1, "refcount block")] {
+        let mut bytes = whole.clone();
+        bytes.copy_within(word(cluster, 0)..word(cluster, 1), word(cluster, 1));
+        let found = Layer::open(host_with(&bytes)).unwrap().inspect().unwrap();
+        let told = |words: &str| found.corruptions.iter().any(|told| told.contains(words));
+        assert!(told(words) && told("in use already"), "{:?}", found.corruptions);
+    }
+}

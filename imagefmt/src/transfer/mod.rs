@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod copy;
+mod data_map;
 mod detect;
 mod error;
 mod export;
@@ -25,6 +26,7 @@ mod source;
 mod survey;
 
 pub use copy::Progress;
+pub use data_map::DataMap;
 pub use detect::{Detected, detect};
 pub use error::TransferError;
 pub use export::export;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::detect::{HEAD_LEN, TAIL_LEN};
 use super::survey::survey;
-use super::{Detected, Extents, Format, SparseFile, TransferError, detect};
+use super::{DataMap, Detected, Extents, Format, SparseFile, TransferError, detect};
 use crate::chain::Chain;
 use crate::disk::{Access, Disk, DiskError};
 use crate::io::{FileStorage, Host};
@@ -25,6 +25,7 @@ pub struct Source {
 /// What knows where the data is.
 enum Holes {
     File(SparseFile),
+    Map(DataMap),
     Chain(Arc<Chain>),
 }
 
@@ -129,6 +130,15 @@ impl Source {
         })
     }
 
+    /// Takes `map`'s word for where a raw file has data. The caller knows that the map is of the file
+    /// ([`DataMap::is_of`]); a qcow2 file says itself where its data is.
+    pub fn with_map(mut self, map: DataMap) -> Source {
+        if self.format == Format::Raw {
+            self.extents = Holes::Map(map);
+        }
+        self
+    }
+
     /// Its format.
     pub fn format(&self) -> Format {
         self.format
@@ -148,6 +158,7 @@ impl Source {
     pub fn extents(&self) -> &dyn Extents {
         match &self.extents {
             Holes::File(file) => file,
+            Holes::Map(map) => map,
             Holes::Chain(chain) => &**chain,
         }
     }

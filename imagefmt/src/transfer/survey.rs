@@ -8,17 +8,31 @@ use crate::qcow2::{Fault, Header};
 /// Where the offset is in an entry of the refcount table (qcow2.rst, "Host cluster management").
 const REFCOUNT_OFFSET: u64 = !0x1ff;
 
+/// How many bytes of data each byte of the file may stand for. Deflate gets to 1032; beyond are files that name
+/// one cluster for many places, to fill the disk of whoever imports them.
+const EXPANSION_LIMIT: u64 = 4096;
+
 /// How much of the refcount table is read at once, in bytes.
 const PIECE: u64 = 64 << 10;
 
 /// Checks that all tables and clusters begin within the file: each L2 table and each cluster of
 /// the disk, and, though reading needs none of them, each refcount block. A file that was cut off
-/// is so refused at once, not after half of it was copied.
+/// is so refused at once, not after half of it was copied. So is one that stands for more data than any
+/// compression can have made of it.
 pub(super) fn survey(host: &Host, header: &Header, chain: &Chain) -> Result<(), DiskError> {
     refcount_blocks(host, header)?;
+    let (len, mut data) = (host.length()?, 0_u64);
     let mut at = 0;
-    while let Some(data) = chain.next_data(at)? {
-        at = data.end;
+    while let Some(range) = chain.next_data(at)? {
+        data = data.saturating_add(range.end.saturating_sub(range.start));
+        if data > len.saturating_mul(EXPANSION_LIMIT) {
+            let limit = EXPANSION_LIMIT;
+            return Err(DiskError::Format {
+                path: host.name().into(),
+                fault: Fault::Expands { len, data, limit },
+            });
+        }
+        at = range.end;
     }
     Ok(())
 }

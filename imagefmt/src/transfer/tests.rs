@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Format, Source, TransferError, export, import};
+use super::{DataMap, Format, Source, TransferError, export, import};
 use crate::chain::Chain;
 use crate::disk::{Access, Disk, read_exact_at};
 
@@ -26,9 +26,14 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// A raw and a qcow2 file hold the same disk.
+fn assert_same(raw: &Path, qcow2: &Path) {
+    let kinds = ["compare", "-U", "-q", "-f", "raw", "-F", "qcow2"];
+    qemu_img(&[&kinds[..], &[text(raw), text(qcow2)]].concat());
+}
+
 /// A raw disk of 64 MiB with data in three places, all else holes.
 fn sparse(folder: &TempDir) -> PathBuf {
-    use std::os::unix::fs::FileExt;
     let path = folder.path().join("disk.raw");
     let file = File::create(&path).unwrap();
     file.set_len(64 << 20).unwrap();
@@ -61,17 +66,7 @@ fn a_raw_disk_becomes_a_layer_and_its_holes_stay_holes() {
     assert_eq!((imported.size, imported.data), (64 << 20, 3 * (64 << 10)));
     assert!(steps.is_sorted() && steps.last() == Some(&(64 << 20)));
     qemu_img(&["check", "-U", text(&layer)]);
-    qemu_img(&[
-        "compare",
-        "-U",
-        "-q",
-        "-f",
-        "raw",
-        "-F",
-        "qcow2",
-        text(&raw),
-        text(&layer),
-    ]);
+    assert_same(&raw, &layer);
     assert!(layer.metadata().unwrap().blocks() * 512 < 1 << 20);
 }
 
@@ -101,6 +96,22 @@ fn a_terabyte_of_hole_is_imported_in_no_time() {
         .unwrap();
     assert_eq!(export(&from, &from, to, Format::Qcow2, &mut |_| ()).unwrap(), 0);
     assert_eq!(chain(&out).size(), 1 << 40);
+}
+
+#[test]
+fn a_map_says_where_the_data_is_of_a_file_that_shows_no_holes() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = sparse(&folder);
+    let map = DataMap::of(&File::open(&raw).unwrap()).unwrap().unwrap();
+    // What was written after the map was made is not in it, and so is not looked for.
+    let file = File::options().write(true).open(&raw).unwrap();
+    file.write_all_at(&[9; 512], 40 << 20).unwrap();
+    assert!(!map.is_of(&file));
+    let layer = folder.path().join("layer.qcow2");
+    let imported = import(&open(&raw).unwrap().with_map(map), &layer, &mut |_| ()).unwrap();
+    assert_eq!(imported.data, 3 * (64 << 10));
+    file.write_all_at(&[0; 512], 40 << 20).unwrap();
+    assert_same(&raw, &layer);
 }
 
 #[test]
@@ -162,18 +173,7 @@ fn exports_stand_alone_and_equal_the_chain() {
             assert!(!qemu_img(&["info", "-U", text(&out)]).contains("backing"));
         }
     }
-    let (one, other) = (folder.path().join("out.raw"), folder.path().join("out.qcow2"));
-    qemu_img(&[
-        "compare",
-        "-U",
-        "-q",
-        "-f",
-        "raw",
-        "-F",
-        "qcow2",
-        text(&one),
-        text(&other),
-    ]);
+    assert_same(&folder.path().join("out.raw"), &folder.path().join("out.qcow2"));
 }
 
 #[test]
@@ -392,15 +392,37 @@ fn hazard_a_raw_disk_that_carries_a_qcow2_header_is_raw_where_that_is_said() {
         &mut |_| (),
     )
     .unwrap();
-    qemu_img(&[
-        "compare",
-        "-U",
-        "-q",
-        "-f",
-        "raw",
-        "-F",
-        "qcow2",
-        text(&image),
-        text(&layer),
-    ]);
+    assert_same(&image, &layer);
+}
+
+#[test]
+fn hazard_a_small_file_that_names_its_clusters_over_and_over_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image.qcow2");
+    let make = |cluster: &str, size: &str| {
+        let options = format!("cluster_size={cluster}");
+        qemu_img(&["create", "-q", "-f", "qcow2", "-o", &options, text(&image), size]);
+        let file = File::options().read(true).write(true).open(&image).unwrap();
+        let end = file.metadata().unwrap().len().next_multiple_of(2 << 20);
+        let mut l1 = [0; 8];
+        file.read_exact_at(&mut l1, 40).unwrap();
+        (file, u64::from_be_bytes(l1), end)
+    };
+    // One L2 table, all of whose entries name one cluster.
+    let (file, l1, end) = make("2M", "500G");
+    let entry = |at: u64| (at | 1 << 63).to_be_bytes();
+    file.write_all_at(&entry(end), l1).unwrap();
+    file.write_all_at(&entry(end + (2 << 20)).repeat(1 << 18), end)
+        .unwrap();
+    file.set_len(end + (4 << 20)).unwrap();
+    assert!(
+        said(&image).contains("bytes of data: more than"),
+        "{}",
+        said(&image)
+    );
+    // An L1 table whose entries name one L2 table.
+    let (file, l1, end) = make("64k", "1T");
+    file.write_all_at(&entry(end).repeat(2048), l1).unwrap();
+    file.set_len(end + (64 << 10)).unwrap();
+    assert!(said(&image).contains("names 2048 L2 tables"), "{}", said(&image));
 }
