@@ -36,12 +36,20 @@ pub(crate) struct Apt {
 impl Apt {
     pub(crate) fn open(suite: &str, cache: &Path) -> Result<Apt, BuildError> {
         let folder = cache.join("apt").join(suite);
-        for inside in ["lists/partial", "archives/partial", "sources", "debs", "empty"] {
+        for inside in [
+            "lists/partial",
+            "archives/partial",
+            "sources",
+            "debs",
+            "empty",
+            "tmp",
+        ] {
             let inside = folder.join(inside);
             fs::create_dir_all(&inside).map_err(BuildError::io("make", &inside))?;
         }
         let folder = folder.canonicalize().map_err(BuildError::io("find", &folder))?;
-        write(&folder.join("sources/kiln.sources"), &sources::of(suite)?)?;
+        let list = sources::of(suite, &folder.join("tmp"))?;
+        write(&folder.join("sources/kiln.sources"), &list)?;
         write(&folder.join("status"), "")?;
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(BuildError::io("make", &path))?;
@@ -106,6 +114,7 @@ impl Apt {
         }
         command
             .env("LC_ALL", "C")
+            .env("TMPDIR", folder("tmp"))
             .env("DEBIAN_FRONTEND", "noninteractive");
         command
     }

@@ -1,6 +1,7 @@
 //! Where the host's apt gets Debian from.
 
 use crate::BuildError;
+use std::path::Path;
 use std::process::Command;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -46,15 +47,16 @@ fn one_of(uri: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
 }
 
 /// A deb822 source list (sources.list(5)) of `suite`: the host's own mirror, and its keyring. A
-/// suite of backports comes with the release that it extends.
+/// suite of backports comes with the release that it extends. apt's temporary files go to `scratch`.
 ///
 /// # Errors
 /// [`BuildError::NoMirror`]: the host's apt knows none. [`BuildError::Failed`]: apt cannot be run.
-pub(super) fn of(suite: &str) -> Result<String, BuildError> {
+pub(super) fn of(suite: &str, scratch: &Path) -> Result<String, BuildError> {
     // Without `--no-release-info` only those are named whose lists are there already.
     let format = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)";
     let targets = Command::new("apt-get")
         .args(["indextargets", "--no-release-info", "--format", format])
+        .env("TMPDIR", scratch)
         .output()
         .map_err(|e| BuildError::Failed {
             program: "apt-get".into(),
@@ -83,7 +85,7 @@ fn stanzas(suite: &str, main: &str, security: Option<&str>) -> String {
 }
 
 fn stanza(uri: &str, suites: &[String]) -> String {
-    let signed = if std::path::Path::new(KEYRING).exists() {
+    let signed = if Path::new(KEYRING).exists() {
         format!("Signed-By: {KEYRING}\n")
     } else {
         String::new() // apt's own trusted keys
