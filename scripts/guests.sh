@@ -14,10 +14,14 @@ what=$2
 shift 2
 
 if scripts/has-kvm.sh; then home=$WORK/store; else home=$WORK/home; fi
-for image in tiny debian-12-pv; do
-    KILN_HOME=$home "$BIN/kiln" -q image list --filter "name=$image" | grep -q . ||
-        KILN_HOME=$home "$BIN/kiln" image build "$image"
-done
+need() { # image, what builds it
+    local name=$1
+    shift
+    KILN_HOME=$home "$BIN/kiln" -q image list --filter "name=$name" | grep -q . ||
+        KILN_HOME=$home "$BIN/kiln" image build "$@"
+}
+need tiny tiny
+need debian-12-pv debian-12-pv
 
 # The longest that one file of tests may take, in seconds: several times what the slowest takes on two cores.
 limit=900
@@ -87,6 +91,10 @@ test)
     export MORTAL=$WORK/mortal/kiln
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
     [ $# -gt 0 ] || set -- $(cd tests/tests && for file in *.rs; do echo "${file%.rs}"; done)
+    # The next Debian, for the one file that launches it, and a disk in the cache, for the one that builds from there.
+    [[ " $* " != *" images "* ]] || need debian-13-pv debian-12-pv --suite trixie
+    [[ " $* " != *" owner "* ]] || DISK=$(KILN_HOME=$home "$BIN/kiln" image build tiny --cache-only)
+    export DISK=${DISK:-}
     cargo test --quiet --locked --no-run -p kiln-tests --tests
     status=0
     for file in "$@"; do

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 struct Home {
     folder: tempfile::TempDir,
     idle_seconds: u32,
+    silence_seconds: u32,
 }
 
 impl Home {
@@ -18,6 +19,7 @@ impl Home {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
             idle_seconds: 600,
+            silence_seconds: 20,
         }
     }
 
@@ -28,7 +30,7 @@ impl Home {
             .env("KILN_HOME", self.folder.path())
             .env("KILN_ACCEL", "software")
             .env("KILN_MACHINE_IDLE_SECONDS", self.idle_seconds.to_string())
-            .env("KILN_MACHINE_SILENCE_SECONDS", "20")
+            .env("KILN_MACHINE_SILENCE_SECONDS", self.silence_seconds.to_string())
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command
@@ -269,6 +271,36 @@ fn a_machine_that_dies_is_started_again_and_its_store_is_whole() {
         std::thread::sleep(Duration::from_millis(100));
     }
     home.inside("cat /kiln/mark").says("kept");
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
+fn an_instance_in_a_machine_that_died_shows_as_stopped_with_that_reason_and_starts_again() {
+    let mut home = Home::new();
+    home.silence_seconds = 120;
+    let done = |ended: Ended| {
+        assert_eq!(ended.status, 0, "{ended:?}");
+        ended.out.trim().to_owned()
+    };
+    done(home.kiln(&["image", "build", "tiny"]));
+    let instance = done(home.kiln(&["-q", "run", "tiny", "--wait", "agent"]));
+    let shown = |home: &Home| -> serde_json::Value {
+        let document = done(home.kiln(&["--output", "json", "show", &instance]));
+        let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+        document["Reservations"][0]["Instances"][0].clone()
+    };
+    assert_eq!(shown(&home)["State"]["Name"], "running");
+    let (_, qemu) = home.processes();
+    signal(qemu, "KILL");
+    let after = shown(&home);
+    assert_eq!(after["State"]["Name"], "stopped");
+    let reason = after["StateReason"]["Message"].as_str().unwrap_or_default();
+    assert!(reason.contains("The host went away"), "{after}");
+    done(home.kiln(&["check"]));
+    done(home.kiln(&["start", &instance]));
+    let back = home.kiln(&["exec", &instance, "--", "echo", "back"]);
+    back.says("back");
+    done(home.kiln(&["terminate", &instance]));
 }
 
 #[test]
