@@ -46,10 +46,7 @@ fn an_image_holds_what_the_guest_wrote_before_and_not_what_it_writes_after() {
 
 #[test]
 fn an_image_of_a_stopped_instance_leaves_it_stopped() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (home, cloud, id) = started();
     guest_writes(&home, &cloud, &id, &[b'1'; 512]);
     cloud
         .stop_instances(crate::StopInstances {
@@ -69,10 +66,7 @@ fn an_image_of_a_stopped_instance_leaves_it_stopped() {
 
 #[test]
 fn a_guest_without_an_agent_is_baked_with_a_warning() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (home, cloud, id) = started();
     home.guests(Guests::MindTheButton);
     let reply = cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap();
     assert!(
@@ -84,10 +78,7 @@ fn a_guest_without_an_agent_is_baked_with_a_warning() {
 
 #[test]
 fn a_guest_that_had_to_be_ended_by_force_is_baked_with_a_warning() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (home, cloud, id) = started();
     home.guests(Guests::Ignore);
     let mut request = bake(&id, "baked", Reboot::Yes);
     request.timeout = Duration::from_millis(50);
@@ -98,10 +89,7 @@ fn a_guest_that_had_to_be_ended_by_force_is_baked_with_a_warning() {
 
 #[test]
 fn a_freeze_that_fails_leaves_everything_as_it_was() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (home, cloud, id) = started();
     home.guests(Guests::DoNotFreeze);
     cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap_err();
     assert_eq!(
@@ -116,10 +104,7 @@ fn a_freeze_that_fails_leaves_everything_as_it_was() {
 
 #[test]
 fn a_machine_that_dies_frozen_still_leaves_a_whole_image() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (home, cloud, id) = started();
     guest_writes(&home, &cloud, &id, &[b'1'; 512]);
     home.guests(Guests::DieFrozen);
     let reply = cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap();
@@ -138,10 +123,7 @@ fn a_machine_that_dies_frozen_still_leaves_a_whole_image() {
 
 #[test]
 fn what_is_not_safely_on_disk_is_no_image_and_the_instance_goes_on() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (home, cloud, id) = started();
     home.guests(Guests::DoNotSync);
     cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap_err();
     assert!(
@@ -310,10 +292,7 @@ fn a_snapshot_of_a_volume_that_is_attached_to_nothing_can_be_taken() {
 
 #[test]
 fn a_chain_of_images_ends_at_the_depth_limit_with_a_clear_error() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (_home, cloud, id) = started();
     let volume = instance(&cloud, &id).block_device_mappings[0]
         .ebs
         .volume_id

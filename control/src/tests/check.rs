@@ -4,14 +4,6 @@ use super::*;
 use crate::{Finding, Severity};
 use std::os::unix::fs::PermissionsExt;
 
-fn started() -> (Home, Cloud, InstanceId) {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
-    (home, cloud, id)
-}
-
 fn the_one_finding(cloud: &Cloud) -> Finding {
     let mut findings = cloud.check().unwrap().findings;
     assert_eq!(findings.len(), 1, "{findings:?}");

@@ -28,10 +28,7 @@ fn at_once<T: Send>(
 
 #[test]
 fn two_commands_on_one_instance_never_meet() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (home, cloud, id) = started();
     for round in 0..10 {
         let results = at_once(&home, 4, |number, cloud| {
             let which = vec![id.to_string()];
@@ -127,10 +124,7 @@ fn the_hosts_memory_is_given_once() {
 
 #[test]
 fn work_of_a_living_command_is_not_taken_for_cut_short() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (home, cloud, id) = started();
     home.guests(Guests::Ignore);
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| {

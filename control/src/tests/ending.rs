@@ -16,15 +16,6 @@ fn stop(id: &InstanceId, ending: Ending) -> StopInstances {
 
 const SOON: Ending = Ending::Clean(Duration::from_millis(60));
 
-fn started() -> (Home, Cloud, InstanceId) {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
-    home.asked();
-    (home, cloud, id)
-}
-
 #[test]
 fn a_guest_with_an_agent_is_stopped_cleanly_and_started_again_with_its_disk() {
     let (home, cloud, id) = started();

@@ -97,6 +97,16 @@ fn run(cloud: &Cloud, image: &str) -> InstanceId {
     InstanceId::parse(&reservation.instances[0].instance_id).unwrap()
 }
 
+/// A home with a running instance of the image `base`. What its machines were asked so far is forgotten.
+fn started() -> (Home, Cloud, InstanceId) {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    let id = run(&cloud, "base");
+    home.asked();
+    (home, cloud, id)
+}
+
 fn named(name: &str) -> Vec<Tag> {
     vec![Tag::new(Tag::NAME, name).unwrap()]
 }

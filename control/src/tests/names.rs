@@ -106,10 +106,7 @@ fn two_homes_never_meet() {
 
 #[test]
 fn tags_find_a_thing_by_its_name_whatever_it_is() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (_home, cloud, id) = started();
     cloud.create_tags(&[id.to_string()], &named("web")).unwrap();
     cloud
         .create_tags(
@@ -132,10 +129,7 @@ fn tags_find_a_thing_by_its_name_whatever_it_is() {
 
 #[test]
 fn an_instance_that_is_named_twice_is_meant_once() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let id = run(&cloud, "base");
+    let (_home, cloud, id) = started();
     cloud.create_tags(&[id.to_string()], &named("web")).unwrap();
     let changes = cloud
         .terminate_instances(&["web".to_owned(), id.to_string()])
