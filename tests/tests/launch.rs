@@ -120,6 +120,11 @@ fn a_volume_is_an_empty_disk_of_its_size_and_keeps_its_bytes_if_asked() {
     assert_eq!(volumes[0]["Size"], 2);
     assert_eq!(volumes[0]["State"], "available");
     home.is_whole();
+    let volume = volumes[0]["VolumeId"].as_str().expect("an id");
+    let deleted = home.kiln(&["volume", "delete", volume]).succeeds();
+    assert_eq!(deleted.text(), volume);
+    assert_eq!(home.kiln(&["-q", "volume", "list"]).succeeds().text(), "");
+    home.is_whole();
 }
 
 #[test]
