@@ -13,7 +13,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt
 BIN := target/$(TARGET)/release
 PROGRAMS := kiln kiln-vmm kiln-agent
 
-.PHONY: help build quickstart test bench lint verify install purge
+.PHONY: help build quickstart test bench lint fuzz verify install purge
 
 help: ## this page
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -33,6 +33,9 @@ bench: build ## figures, as a table and as JSON in target/bench.json
 
 lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts
 	@scripts/lint.sh
+
+fuzz: ## fuzz each parser of untrusted bytes for SECONDS=60 (and 10 minutes of building the first time)
+	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 verify: build ## each promise of SPECIFICATION.md with its command, run: met or not
 	@scripts/verify.sh $(BIN)

@@ -172,6 +172,13 @@ struct Call<'a> {
     caller: BorrowedFd<'a>,
 }
 
+/// Serves one client until it goes or breaks the rules, on the calling thread: the fuzz target's way in.
+#[cfg(fuzzing)]
+pub fn serve_client(stream: std::os::unix::net::UnixStream, machine: Arc<dyn MachineControl>) {
+    let freezing = Mutex::new(());
+    connection::serve(stream, &Context { machine, freezing });
+}
+
 /// A verb: it answers a call.
 type Verb = fn(Call<'_>) -> Result<Value, ControlError>;
 

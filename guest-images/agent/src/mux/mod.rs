@@ -19,10 +19,14 @@
 //! sendto/write, close, futex, clock_gettime, and what a [`PortWriter`] does.
 
 mod channel;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod handle;
 mod state;
 mod thread;
 
+#[cfg(fuzzing)]
+pub use fuzzing::hear;
 pub use handle::{CallError, MuxHandle};
 
 use state::State;

@@ -14,6 +14,8 @@ mod request;
 mod spec;
 mod task;
 
+#[cfg(fuzzing)]
+mod fuzzing;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,8 @@ use std::sync::Arc;
 use kiln_imagefmt::Disk;
 use serde::{Deserialize, Serialize};
 
+#[cfg(fuzzing)]
+pub use fuzzing::serve_all;
 pub use gate::BlockGate;
 pub use request::Serial;
 pub use spec::{Backing, BlockSpec, DiskFormat, OpenError};

@@ -15,6 +15,8 @@ mod control;
 mod port;
 mod task;
 
+#[cfg(fuzzing)]
+mod fuzzing;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(fuzzing)]
+pub use fuzzing::serve_rounds;
 pub use port::{Port, PortBackend, PortInput, PortOpen};
 
 use self::control::Control;

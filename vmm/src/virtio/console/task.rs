@@ -68,6 +68,12 @@ impl ConsoleTask {
         })
     }
 
+    /// Does one round; whether there was something to do.
+    #[cfg(fuzzing)]
+    pub(super) fn is_busy(&mut self) -> bool {
+        self.round() == Progress::Some
+    }
+
     pub(super) fn queues(&self) -> Vec<Option<QueueState>> {
         self.queues
             .iter()

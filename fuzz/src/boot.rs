@@ -1,0 +1,36 @@
+//! Boot menus and kernels.
+
+use std::sync::LazyLock;
+
+use kiln_vmm::arch::x86_64::memory_map::MemoryMap;
+use kiln_vmm::boot::kernel::{KernelSet, Platform, load};
+use kiln_vmm::boot::{payload, pvgrub};
+use kiln_vmm::memory::{self, GuestMemory};
+
+/// RAM of the guest that kernels are loaded into.
+const RAM: u64 = 64 << 20;
+
+/// A menu. Whether there is an entry with a kernel in it.
+pub fn menu(input: &[u8]) -> bool {
+    pvgrub::parse(input)
+        .entries
+        .iter()
+        .any(|entry| entry.kernel.is_some())
+}
+
+/// A kernel of any kind, unpacked and loaded. Whether it can be entered.
+pub fn kernel(input: &[u8]) -> bool {
+    static MEMORY: LazyLock<(GuestMemory, MemoryMap)> = LazyLock::new(|| {
+        let map = MemoryMap::new(RAM);
+        (memory::map(&map.ram()).expect("64 MiB can be had"), map)
+    });
+    let _ = payload::KernelKind::of(input);
+    let (memory, map) = &*MEMORY;
+    let set = KernelSet {
+        kernel: input,
+        initrd: &[0x30; 5000],
+        cmdline: "root=/dev/vda console=ttyS0",
+    };
+    let rsdp = 0xe_0000;
+    load(&set, &Platform { memory, map, rsdp }).is_ok()
+}

@@ -1,0 +1,128 @@
+//! Rings in guest memory.
+
+use kiln_fuzz::{device, sparse};
+
+use crate::plant;
+
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+const INDIRECT: u16 = 4;
+
+/// An input: the rings of queue *n* are at *n* times 4 KiB (table at 0, available ring at 0x400, used ring at 0x800),
+/// 16 entries each, and `put` fills the memory.
+fn driver(features: u16, put: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let setup: [u16; 12] = [features, 4, 0, 0x400, 0x800, 0, 0, 0, 0, 0, 0, 0];
+    let mut memory = vec![0; 128 << 10];
+    put(&mut memory);
+    [setup.map(u16::to_le_bytes).concat(), sparse::pack(&memory)].concat()
+}
+
+/// Writes a chain of (address, length, flags) from descriptor `first` on, and makes it available in queue `queue`.
+fn offer(memory: &mut [u8], queue: usize, first: u16, buffers: &[(u64, u32, u16)]) {
+    // The first queue's rings are where the setup says, the others' at half of it.
+    let (base, available) = (queue << 12, if queue == 0 { 0x400 } else { 0x200 });
+    for (nth, (address, len, flags)) in (first..).zip(buffers) {
+        let last = usize::from(nth - first) + 1 == buffers.len();
+        let flags = flags | if last { 0 } else { NEXT };
+        let at = base + usize::from(nth) * 16;
+        memory[at..at + 8].copy_from_slice(&address.to_le_bytes());
+        memory[at + 8..at + 12].copy_from_slice(&len.to_le_bytes());
+        memory[at + 12..at + 14].copy_from_slice(&flags.to_le_bytes());
+        memory[at + 14..at + 16].copy_from_slice(&(nth + 1).to_le_bytes());
+    }
+    let index = base + available + 2;
+    let offered = u16::from_le_bytes([memory[index], memory[index + 1]]);
+    let slot = index + 2 + usize::from(offered % 16) * 2;
+    memory[slot..slot + 2].copy_from_slice(&first.to_le_bytes());
+    memory[index..index + 2].copy_from_slice(&(offered + 1).to_le_bytes());
+}
+
+/// The header of a block request at `at`.
+fn request(memory: &mut [u8], at: usize, kind: u32, sector: u64) {
+    memory[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+    memory[at + 8..at + 16].copy_from_slice(&sector.to_le_bytes());
+}
+
+#[test]
+fn rings_with_plain_and_indirect_chains_are_served() {
+    let plain = driver(0, |memory| {
+        offer(memory, 0, 0, &[(0x8000, 100, 0), (0x8100, 200, WRITE)]);
+        offer(memory, 0, 2, &[(0x2_0000, 0x100, 0), (0xfff0, 16, WRITE)]);
+    });
+    let indirect = driver(0x3000, |memory| {
+        offer(memory, 0, 0, &[(0x9000, 32, INDIRECT)]);
+        offer(memory, 9, 0, &[(0x8000, 8, 0), (0x8100, 8, WRITE)]);
+    });
+    plant("virtqueue", device::queue, &[plain, indirect]);
+}
+
+#[test]
+fn block_requests_of_every_kind_are_done() {
+    let write = driver(0x200, |memory| {
+        request(memory, 0x8000, 1, 3);
+        offer(
+            memory,
+            0,
+            0,
+            &[(0x8000, 16, 0), (0x8200, 1024, 0), (0x8100, 1, WRITE)],
+        );
+        request(memory, 0x8800, 0, 3);
+        offer(
+            memory,
+            0,
+            3,
+            &[(0x8800, 16, 0), (0xa000, 1024, WRITE), (0x8101, 1, WRITE)],
+        );
+        request(memory, 0x8a00, 4, 0);
+        offer(memory, 0, 6, &[(0x8a00, 16, 0), (0x8102, 1, WRITE)]);
+        request(memory, 0x8c00, 8, 0);
+        offer(
+            memory,
+            0,
+            8,
+            &[(0x8c00, 16, 0), (0xb000, 20, WRITE), (0x8103, 1, WRITE)],
+        );
+    });
+    let ranges = driver(0, |memory| {
+        for (nth, kind) in [11, 13].into_iter().enumerate() {
+            let at = 0x8000 + nth * 0x200;
+            request(memory, at, kind, 0);
+            memory[at + 16..at + 24].copy_from_slice(&8_u64.to_le_bytes());
+            memory[at + 24..at + 28].copy_from_slice(&16_u32.to_le_bytes());
+            offer(
+                memory,
+                0,
+                2 * nth as u16,
+                &[(at as u64, 32, 0), (0xc000 + nth as u64, 1, WRITE)],
+            );
+        }
+    });
+    plant("block", device::block, &[write, ranges]);
+}
+
+#[test]
+fn a_console_hears_and_is_heard() {
+    let multiport = driver(2, |memory| {
+        // The driver is there, and opens both ports.
+        for (nth, message) in [
+            [0_u8, 0, 0, 0, 0, 0, 1, 0],
+            [1, 0, 0, 0, 3, 0, 1, 0],
+            [1, 0, 0, 0, 6, 0, 1, 0],
+        ]
+        .iter()
+        .enumerate()
+        {
+            let at = 0x8000 + nth * 0x200;
+            memory[at..at + 8].copy_from_slice(message);
+            offer(memory, 3, nth as u16, &[(at as u64, 8, 0)]);
+            offer(memory, 2, nth as u16, &[(0xa000 + 64 * nth as u64, 64, WRITE)]);
+        }
+        offer(memory, 5, 0, &[(0xb000, 500, 0)]);
+        offer(memory, 4, 0, &[(0xc000, 64, WRITE)]);
+    });
+    let simple = driver(0, |memory| {
+        offer(memory, 1, 0, &[(0xb000, 500, 0)]);
+        offer(memory, 0, 0, &[(0xc000, 64, WRITE)]);
+    });
+    plant("console", device::console, &[multiport, simple]);
+}

@@ -1,0 +1,127 @@
+//! Partition tables and file systems.
+
+use std::io::Cursor;
+
+use kiln_fuzz::{disk, sparse};
+
+use crate::{ext, filtered, kernels, plant, tool};
+
+/// An MBR with a primary partition and two logical ones.
+fn mbr() -> Vec<u8> {
+    let mut disk = vec![0; 1 << 20];
+    let mut put = |sector: usize, entries: &[(u8, u32, u32)]| {
+        for (nth, (kind, first, count)) in entries.iter().enumerate() {
+            let entry = &mut disk[sector * 512 + 446 + nth * 16..][..16];
+            entry[4] = *kind;
+            entry[8..12].copy_from_slice(&first.to_le_bytes());
+            entry[12..].copy_from_slice(&count.to_le_bytes());
+        }
+        disk[sector * 512 + 510..][..2].copy_from_slice(&[0x55, 0xaa]);
+    };
+    put(0, &[(0x83, 10, 500), (0x05, 600, 1000)]);
+    put(600, &[(0x83, 2, 50), (0x05, 100, 200)]);
+    put(700, &[(0x83, 3, 60)]);
+    disk
+}
+
+/// A GPT with a partition for each name.
+fn gpt(names: &[&str]) -> Vec<u8> {
+    let size = 4 << 20;
+    let mut disk = Cursor::new(vec![0; size]);
+    let protective = gpt::mbr::ProtectiveMBR::with_lb_size((size / 512 - 1) as u32);
+    protective.overwrite_lba0(&mut disk).unwrap();
+    let mut table = gpt::GptConfig::new()
+        .writable(true)
+        .create_from_device(&mut disk, None)
+        .unwrap();
+    for name in names {
+        table
+            .add_partition(name, 1 << 20, gpt::partition_types::LINUX_FS, 0, None)
+            .unwrap();
+    }
+    table.write().unwrap();
+    disk.into_inner()
+}
+
+/// A file system that a kernel wrote and never unmounted.
+fn dirty(family: &str) -> Vec<u8> {
+    let path = format!(
+        "{}/../imagefmt/testdata/dirty-{family}.img.gz",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    filtered(&["gzip", "-dc"], &std::fs::read(path).unwrap())
+}
+
+/// A journal of one transaction, as `debugfs` writes it.
+fn journal(options: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, block, script) = ["image", "block", "script"]
+        .map(|name| folder.path().join(name))
+        .into();
+    std::fs::write(&image, ext(options, &[("boot/x", b"old")])).unwrap();
+    std::fs::write(&block, [7; 1024]).unwrap();
+    std::fs::write(
+        &script,
+        format!("jo\njw -b 1500 {}\njw -b 1501 -r\njc\n", block.display()),
+    )
+    .unwrap();
+    tool(
+        "debugfs",
+        &["-w", "-f", script.to_str().unwrap(), image.to_str().unwrap()],
+    );
+    std::fs::read(image).unwrap()
+}
+
+#[test]
+fn partitions_of_both_tables_are_found() {
+    plant(
+        "partitions",
+        disk::partitions,
+        &[mbr(), gpt(&["root"]), gpt(&["a", "b"])].map(|disk| sparse::pack(&disk)),
+    );
+}
+
+#[test]
+fn file_systems_of_the_whole_family_are_listed_with_and_without_a_live_journal() {
+    let files: &[(&str, &[u8])] = &[
+        ("boot/grub/menu.lst", b"default 0\n"),
+        ("vmlinuz", b"a kernel"),
+        ("etc/fstab", b""),
+    ];
+    let inputs = [
+        ext(&["-t", "ext2"], files),
+        ext(&["-t", "ext3"], files),
+        ext(&["-t", "ext4", "-O", "^metadata_csum,^64bit"], files),
+        ext(&["-t", "ext4", "-O", "^metadata_csum"], files),
+        ext(&["-t", "ext4"], files),
+        journal(&["-t", "ext3"]),
+        journal(&["-t", "ext4", "-O", "^metadata_csum"]),
+        dirty("ext3"),
+        dirty("ext4"),
+    ];
+    plant("ext", disk::ext, &inputs.map(|disk| sparse::pack(&disk)));
+}
+
+#[test]
+fn disks_with_a_menu_would_boot() {
+    let menu = b"default saved\nfallback 1\ntimeout 1\ntitle one\nroot (hd0)\nkernel /boot/vmlinuz root=/dev/sda1 ro\n\
+        initrd /boot/initrd\n\ntitle two\nkernel (hd0,0)/vmlinuz\n";
+    let kernel = kernels::bzimage(&kernels::packed(&["gzip", "-n"], &kernels::elf(Some(0x100_0040))));
+    let files: &[(&str, &[u8])] = &[
+        ("boot/grub/menu.lst", menu),
+        ("boot/grub/default", b"0\n"),
+        ("boot/vmlinuz", &kernel),
+        ("boot/initrd", b"07070100"),
+    ];
+    let whole = ext(&["-t", "ext2"], files);
+    let mut parted = mbr();
+    parted.resize(6 << 20, 0);
+    parted[446 + 12..446 + 16].copy_from_slice(&4096_u32.to_le_bytes());
+    parted[446 + 8..446 + 12].copy_from_slice(&2048_u32.to_le_bytes());
+    parted[1 << 20..][..whole.len()].copy_from_slice(&whole);
+    plant(
+        "boot_disk",
+        disk::boot,
+        &[sparse::pack(&whole), sparse::pack(&parted)],
+    );
+}
