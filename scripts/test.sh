@@ -18,9 +18,12 @@ if [ -c /dev/kvm ] && { : <>/dev/kvm; } 2>/dev/null; then
     units --workspace --exclude kiln-tests
 else
     units --workspace --exclude kiln-tests --exclude kiln-vmm --exclude kiln-control
+    # A VMM with crash points, for the tests that kill it at each step.
+    cargo build --quiet --locked -p kiln-vmm || exit 1
+    export KILN_VMM=$PWD/target/${CARGO_BUILD_TARGET:-}/debug/kiln-vmm
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
     units -p kiln-vmm -p kiln-control
-    unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER
+    unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER KILN_VMM
 fi
 units -p kiln-tests --lib --bin verify
 
