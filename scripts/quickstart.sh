@@ -13,10 +13,15 @@ bold='' plain=''
 began=$(date +%s) last='' times=()
 say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 now() { date +%s%N; }
+shown() { # command...: as it would be typed
+    local word line=
+    for word; do [[ $word =~ ^[[:alnum:]_./:=,@+-]+$ ]] && line+=" $word" || line+=" ${word@Q}"; done
+    printf '%s$%s%s\n' "$bold" "$line" "$plain"
+}
 step() { # name, command...: shows the command, runs it, keeps its time; its output is shown, and kept in $last
     local name=$1 start
     shift
-    printf '%s$ %s%s\n' "$bold" "$*" "$plain"
+    shown "$@"
     start=$(now)
     last=$("$@")
     printf '%s\n' "$last"
@@ -60,7 +65,8 @@ step "image create" kiln -q image create "$first" --name "changed-$stamp"
 baked+=("$last")
 
 say "Bake again without a reboot, while a program writes"
-step "exec, with the reboot's wait" kiln exec "$first" -- sh -c '(while :; do date >> /var/log/writer; done) >/dev/null 2>&1 & echo "a writer runs"'
+step "exec, with the reboot's wait" kiln exec "$first" -- sh -c '(while :; do date >> /var/log/writer; done) >/dev/null 2>&1 &
+    touch /var/log/writer; until [ "$(wc -l < /var/log/writer)" -ge 20 ]; do sleep 0.1; done; echo "a writer runs"'
 step "image create --no-reboot" kiln -q image create "$first" --name "live-$stamp" --no-reboot
 live=$last baked+=("$live")
 
@@ -76,6 +82,7 @@ done
 say "Deregister the image: its instances live on, new launches are refused"
 step "image deregister" kiln image deregister "$live"
 step "exec" kiln exec "${pair[0]}" -- echo "still alive"
+shown kiln run "$live"
 if kiln run "$live"; then echo "error: a deregistered image was launched" >&2; exit 1; fi
 
 say "End everything but the base image"
