@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
 
 mod micro;
+mod pvgrub;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -13,7 +14,7 @@ use std::process::Command;
 use kiln_vmm::client::{
     self, ClientError, ErrorKind, ExitReason, FileId, FreezeDisk, FreezeRequest, Quiesce, RunState,
 };
-use kiln_vmm::spec::{Boot, Device, MachineSpec};
+use kiln_vmm::spec::Device;
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use kiln_vmm::virtio::console::{ConsoleSpec, PortRole, PortSpec};
 use kiln_vmm::virtio::rng::RngSpec;
@@ -98,74 +99,6 @@ fn a_guest_is_reset_inside_the_sandbox_and_the_record_counts() {
     let record = machine.record();
     assert_eq!(record.reason, ExitReason::Killed);
     assert!(record.resets >= 3, "{record:?}");
-}
-
-/// Makes an unpartitioned ext4 disk of a folder.
-fn ext4(folder: &Path, disk: &Path, uuid: &str) {
-    let made = Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-U", uuid, "-d"])
-        .args([folder, disk])
-        .arg("8M")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-}
-
-#[test]
-fn the_log_says_which_menu_entry_was_chosen_and_why_and_what_was_changed() {
-    const UUID: &str = "11111111-2222-3333-4444-555555555555";
-    const MENU: &str = "default 0\nfallback 1\n\
-        title Gone\nroot (hd0)\nkernel /boot/gone root=/dev/xvda1\n\
-        title Micro\nroot (hd0)\nkernel /boot/micro root=/dev/xvda1 ro\ninitrd /boot/initrd\n";
-    let folder = tempfile::tempdir().unwrap();
-    let disk = Device::Block(BlockSpec {
-        id: "vol-0123456789abcdef0".to_owned(),
-        path: "disk.raw".into(),
-        format: DiskFormat::Raw,
-        read_only: false,
-        serial: None,
-    });
-    prepare(folder.path(), &waiting(), vec![disk]);
-    let files = folder.path().join("files");
-    std::fs::create_dir_all(files.join("boot/grub")).unwrap();
-    std::fs::write(files.join("boot/grub/menu.lst"), MENU).unwrap();
-    std::fs::write(files.join("boot/initrd"), "cpio").unwrap();
-    std::fs::copy(folder.path().join("kernel"), files.join("boot/micro")).unwrap();
-    ext4(&files, &folder.path().join("disk.raw"), UUID);
-    let spec = folder.path().join("spec.json");
-    let mut machine = MachineSpec::read(&spec).unwrap();
-    machine.boot = Boot::PvGrub {
-        append: Some("quiet".to_owned()),
-    };
-    std::fs::write(&spec, serde_json::to_vec(&machine).unwrap()).unwrap();
-
-    let started = client::spawn(kiln_vmm(), folder.path()).unwrap();
-    let machine = Micro { folder, started };
-    machine.printed("up");
-    let log = std::fs::read_to_string(machine.path().join("vmm.log")).unwrap();
-    let line = |words: &str| {
-        let found = log.lines().find(|line| line.contains(words));
-        found.unwrap_or_else(|| panic!("no line with `{words}` in {log}"))
-    };
-    let chosen = line("chosen from the boot menu");
-    for words in [
-        r#"menu="(hd0)/boot/grub/menu.lst""#,
-        r#"entry="Micro""#,
-        r#"kernel="(hd0)/boot/micro""#,
-        r#"initrd="(hd0)/boot/initrd""#,
-        r#"reason="entry 1 is"#,
-    ] {
-        assert!(chosen.contains(words), "{words} in {chosen}");
-    }
-    line("Gone");
-    line(&format!("root=/dev/xvda1 became root=UUID={UUID}"));
-    line("quiet was added, as asked for");
-    line("console=ttyS0 was added");
-    let cmdline = format!("root=UUID={UUID} ro quiet console=ttyS0");
-    line(&format!("cmdline=\"{cmdline}\""));
-    assert_eq!(machine.started.boot.cmdline, cmdline);
-    assert_eq!(machine.started.boot.entry.as_deref(), Some("Micro"));
 }
 
 #[test]
