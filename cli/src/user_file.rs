@@ -3,6 +3,7 @@
 
 use crate::failure::Failure;
 use crate::software_machine::forward;
+use kiln_control::DataMap;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::ffi::OsString;
 use std::fs::File;
@@ -52,6 +53,11 @@ impl UserFile {
             rustix::fs::open(&self.place, flags, Mode::empty()).map_err(|e| self.cannot("open", e.into()))?;
         self.must_be_regular(&file)?;
         Ok(File::from(file))
+    }
+
+    /// Where it has data, for a process that sees the file but not its holes; none if that cannot be told.
+    pub(crate) fn map(&self) -> Option<DataMap> {
+        DataMap::of(&self.open().ok()?).ok()?
     }
 
     /// Makes it, or empties it, for reading and writing. What is no regular file is left alone.

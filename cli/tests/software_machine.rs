@@ -4,6 +4,7 @@
 //! `KILN_TEST_BIN` names. One at a time, since each has a machine of its own.
 
 use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -234,6 +235,36 @@ fn a_forwarded_command_has_its_store_there_and_its_files_here() {
     assert!(
         !home.folder.path().join("kiln.db").exists(),
         "the store is in the machine"
+    );
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
+fn a_terabyte_with_little_in_it_goes_into_the_machine_and_out_again() {
+    let home = Home::new();
+    let (there, back) = (
+        home.folder.path().join("there.raw"),
+        home.folder.path().join("back.raw"),
+    );
+    let place = (1 << 39) + 4096;
+    let file = std::fs::File::create(&there).expect("a file");
+    file.set_len(1 << 40).expect("it can be sparse");
+    file.write_all_at(b"the only words in it", place)
+        .expect("it can be written");
+    // The machine sees the file, but not its holes: read to the end it would take hours.
+    let import = home.kiln(&["image", "import", "there.raw", "--name", "huge", "--boot", "pv"]);
+    assert_eq!(import.status, 0, "{import:?}");
+    let export = home.kiln(&["image", "export", "huge", "back.raw"]);
+    assert_eq!(export.status, 0, "{export:?}");
+    let mut words = [0; 20];
+    let exported = std::fs::File::open(&back).expect("it is there");
+    exported.read_exact_at(&mut words, place).expect("it is as long");
+    assert_eq!(&words, b"the only words in it");
+    let metadata = exported.metadata().expect("it can be looked at");
+    assert_eq!(metadata.len(), 1 << 40);
+    assert!(
+        metadata.blocks() * 512 <= 1 << 20,
+        "its holes are holes: {metadata:?}"
     );
 }
 

@@ -3,7 +3,7 @@
 use crate::image::{ExportFormat, Progress};
 use crate::state::VirtualizationType;
 use crate::{Code, Error, Result};
-use kiln_imagefmt::transfer::{self, Format, Source, TransferError};
+use kiln_imagefmt::transfer::{self, DataMap, Format, Source, TransferError};
 use kiln_imagefmt::{Chain, Disk};
 use kiln_vmm::boot::pvgrub;
 use std::fs::File;
@@ -20,13 +20,18 @@ pub(crate) struct DiskFile {
     source: Source,
 }
 
-/// Looks at a file; whatever is no raw or qcow2 disk is refused by its name.
-pub(crate) fn open(file: &File, name: &str) -> Result<DiskFile> {
+/// Looks at a file; whatever is no raw or qcow2 disk is refused by its name. `map` says where it has data, if it is a
+/// map of this file as it is now.
+pub(crate) fn open(file: &File, name: &str, map: Option<DataMap>) -> Result<DiskFile> {
     let own = file
         .try_clone()
         .map_err(|error| Error::internal(format!("open {name}"), error))?;
+    let source = Source::open(own, name, None).map_err(refused)?;
     Ok(DiskFile {
-        source: Source::open(own, name, None).map_err(refused)?,
+        source: match map.filter(|map| map.is_of(file)) {
+            Some(map) => source.with_map(map),
+            None => source,
+        },
     })
 }
 

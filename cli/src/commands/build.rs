@@ -34,7 +34,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
     };
     // No command that runs guests: a host whose KVM is not ready keeps its images here all the same.
     if context.is_elsewhere(false)? {
-        return context.forward(arguments(context, &import), Input::None);
+        return context.forward(arguments(context, &import), Input::None, import.file.map());
     }
     image::import(context, import)
 }

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Shown};
 use crate::progress::{Visible, Waiting};
 use crate::software_machine::{self, Lease, forward};
-use kiln_control::{Cloud, Options, Region, Reply};
+use kiln_control::{Cloud, DataMap, Options, Region, Reply};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -123,12 +123,18 @@ impl Context {
         }
     }
 
-    /// Runs `kiln` with these arguments in the software machine; its exit status.
-    pub(crate) fn forward(&self, arguments: Vec<OsString>, reads: Input) -> Result<u8, Failure> {
+    /// Runs `kiln` with these arguments in the software machine; its exit status. `map` is of the file
+    /// that it imports, if it does.
+    pub(crate) fn forward(
+        &self,
+        arguments: Vec<OsString>,
+        reads: Input,
+        map: Option<DataMap>,
+    ) -> Result<u8, Failure> {
         let lease = self.lease()?;
         let mut argv = vec![OsString::from("kiln")];
         argv.extend(arguments);
-        let ended = forward::run(&lease, argv, forward::Cwd::Same, reads)?;
+        let ended = forward::run(&lease, argv, forward::Cwd::Same, reads, map)?;
         match ended.message() {
             Some(message) => Err(Failure::new(format!("the software machine: {message}"))),
             None => Ok(ended.code()),

@@ -5,6 +5,7 @@ use crate::args::image::{Boot, Create, Deregister, DiskFormat, Export, Image, Im
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::{Copying, Waiting};
+use crate::software_machine::forward;
 use kiln_control::{
     CreateImage, DeregisterImage, DescribeImages, ExportFormat, ExportImage, ImportImage, OnDeregister,
     OnTermination, Owner, Reboot, Reply, VirtualizationType,
@@ -31,6 +32,7 @@ pub(super) fn import(context: &Context, import: Import) -> Result<u8, Failure> {
     let reply = cloud.import_image(ImportImage {
         source,
         source_name: import.file.name(),
+        map: forward::user_map(),
         name: import.name,
         description: import.description,
         virtualization: match import.boot {

@@ -78,7 +78,7 @@ fn shell(context: &Context, shell: Shell) -> Result<u8, Failure> {
     } else {
         shell.command
     };
-    let ended = forward::run(&lease, command, forward::Cwd::Root, Input::Own)
+    let ended = forward::run(&lease, command, forward::Cwd::Root, Input::Own, None)
         .map_err(|e| Failure::from(e).while_handing_on())?;
     if let Some(message) = ended.message() {
         return Err(Failure {

@@ -16,6 +16,7 @@ mod waiting;
 
 pub(crate) use context::Context;
 
+use crate::args::image::Image;
 use crate::args::{Command, storage as args_of_storage};
 use crate::attach::Input;
 use crate::failure::Failure;
@@ -45,7 +46,7 @@ pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsStr
 
 fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsString>) -> Result<u8, Failure> {
     // An image is built on the host, wherever it is registered.
-    if let Command::Image(crate::args::image::Image::Build(build)) = command {
+    if let Command::Image(Image::Build(build)) = command {
         return build::run(context, build);
     }
     if context.is_forwarded(&command)? {
@@ -54,7 +55,12 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         } else {
             Input::None
         };
-        return context.forward(argv.into_iter().skip(1).collect(), reads);
+        // The machine sees the file, but not where it has holes.
+        let map = match &command {
+            Command::Image(Image::Import(import)) => import.file.map(),
+            _ => None,
+        };
+        return context.forward(argv.into_iter().skip(1).collect(), reads, map);
     }
     match command {
         Command::Image(command) => image::run(context, command),

@@ -5,6 +5,7 @@ use super::start::Lease;
 use super::{Error, HOST_INSIDE, STORE_INSIDE};
 use crate::attach::{self, Input};
 use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus};
+use kiln_control::DataMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -25,16 +26,31 @@ const HANDED_ON_PREFIXES: &[&str] = &["KILN_", "AWS_REGION", "AWS_DEFAULT_REGION
 /// Tells a forwarded `kiln` where its user is: the working folder on the host.
 const USER_FOLDER: &str = "KILN_USER_FOLDER";
 
+/// Tells a forwarded `kiln` where the file that it imports has data: a [`DataMap`] as JSON.
+const USER_MAP: &str = "KILN_USER_MAP";
+
+/// Where the imported file of a forwarded command has data, as the host sees it.
+pub(crate) fn user_map() -> Option<DataMap> {
+    serde_json::from_str(&std::env::var(USER_MAP).ok()?).ok()
+}
+
 /// The working folder of the user of a forwarded command; none if this process was not forwarded.
 pub(crate) fn user_folder() -> Option<PathBuf> {
     std::env::var_os(USER_FOLDER).map(PathBuf::from)
 }
 
 /// Runs `argv` and returns how it ended. On a terminal it gets one, else three streams.
-pub(crate) fn run(lease: &Lease, argv: Vec<OsString>, cwd: Cwd, reads: Input) -> Result<ExecStatus, Error> {
+pub(crate) fn run(
+    lease: &Lease,
+    argv: Vec<OsString>,
+    cwd: Cwd,
+    reads: Input,
+    map: Option<DataMap>,
+) -> Result<ExecStatus, Error> {
+    let map = map.and_then(|map| serde_json::to_string(&map).ok());
     let request = ExecRequest {
         argv,
-        env: environment(cwd),
+        env: environment(cwd, map),
         cwd: Some(cwd.inside()),
         user: None,
         tty: attach::terminal(),
@@ -74,12 +90,13 @@ pub(crate) fn inside(host: &Path) -> PathBuf {
     PathBuf::from(path)
 }
 
-fn environment(cwd: Cwd) -> Vec<(OsString, OsString)> {
+fn environment(cwd: Cwd, map: Option<String>) -> Vec<(OsString, OsString)> {
     let mut all: Vec<(OsString, OsString)> = std::env::vars_os()
         .filter(|(name, _)| is_handed_on(name))
         .collect();
     // The machine's own words win: they come last.
-    all.retain(|(name, _)| name != "KILN_HOME" && name != "KILN_ACCEL" && name != USER_FOLDER);
+    let own = ["KILN_HOME", "KILN_ACCEL", USER_FOLDER, USER_MAP];
+    all.retain(|(name, _)| !own.iter().any(|own| name == own));
     all.push(("KILN_HOME".into(), STORE_INSIDE.into()));
     all.push(("KILN_ACCEL".into(), "kvm".into()));
     if cwd == Cwd::Same
@@ -87,6 +104,7 @@ fn environment(cwd: Cwd) -> Vec<(OsString, OsString)> {
     {
         all.push((USER_FOLDER.into(), here.into()));
     }
+    all.extend(map.map(|map| (USER_MAP.into(), map.into())));
     all
 }
 

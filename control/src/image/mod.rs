@@ -10,6 +10,7 @@ use crate::filter::{self, Filter};
 use crate::state::VirtualizationType;
 use crate::tag::Tag;
 use crate::{Cloud, Code, Error, Result, resolve};
+use kiln_imagefmt::transfer::DataMap;
 use rusqlite::Connection;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -85,6 +86,9 @@ pub struct ImportImage<'a> {
     pub source: std::fs::File,
     /// What to call the file in messages.
     pub source_name: String,
+    /// Where the file has data, from somebody who can see more of it than this process; passed over if the file has
+    /// changed since.
+    pub map: Option<DataMap>,
     /// The image's name.
     pub name: String,
     /// Free text.

@@ -99,6 +99,7 @@ fn what_cannot_be_imported_leaves_nothing() {
         let request = ImportImage {
             source,
             source_name: name.to_owned(),
+            map: None,
             name: "new".to_owned(),
             description: None,
             virtualization: None,

@@ -65,6 +65,7 @@ fn one_name_is_given_once() {
         let request = ImportImage {
             source: disk_file(b"x"),
             source_name: "x.raw".to_owned(),
+            map: None,
             name: "one".to_owned(),
             description: None,
             virtualization: None,

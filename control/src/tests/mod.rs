@@ -83,6 +83,7 @@ fn import(cloud: &Cloud, name: &str) -> String {
     let request = ImportImage {
         source: disk_file(b"from the base image"),
         source_name: "base.raw".to_owned(),
+        map: None,
         name: name.to_owned(),
         description: None,
         virtualization: None,

@@ -231,6 +231,7 @@ fn a_disk_without_a_menu_is_registered_with_a_warning_and_refused_at_launch() {
     let request = ImportImage {
         source: disk_file(b"no file system"),
         source_name: "odd.raw".to_owned(),
+        map: None,
         name: "odd".to_owned(),
         description: None,
         virtualization: None,

@@ -37,7 +37,7 @@ impl Cloud {
     pub fn import_image(&self, request: ImportImage<'_>) -> Result<Reply<CreatedImage>> {
         check_name(&request.name)?;
         tag::check_set(&request.tags)?;
-        let source = disk_file::open(&request.source, &request.source_name)?;
+        let source = disk_file::open(&request.source, &request.source_name, request.map.clone())?;
         let size = Bytes(source.size());
         let (work, about) = Work::begin(self, KIND, |tx, operation| {
             let about = About {
