@@ -54,7 +54,7 @@ impl MuxHandle {
         self.shared.wake();
     }
 
-    /// The machine was reset, or the guest opened or closed its end of the port: the agent that
+    /// The machine was reset, or the guest closed its end of the port: the agent that
     /// was there is gone, its channels are closed, and the next one is greeted. The device drops
     /// what it still holds for the guest first.
     pub fn reset(&self) {
