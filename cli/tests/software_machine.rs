@@ -124,7 +124,7 @@ impl Ended {
 #[ignore = "boots a machine: make test runs it"]
 fn a_command_runs_there_as_if_it_ran_here() {
     let home = Home::new();
-    let first = home.inside("test -c /dev/kvm && echo ready");
+    let first = home.inside("test \"$(stat -c %a:%G /dev/kvm)\" = 660:kvm && echo ready");
     first.says("ready");
     assert_eq!(
         first
