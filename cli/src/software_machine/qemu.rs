@@ -3,10 +3,8 @@
 //! The arguments are measured ones: `thread=single` hangs guests, `-cpu max` makes kernels slow, AVX
 //! hangs the machine, and a HPET that is emulated costs more than it gives.
 //!
-//! So is the release. Before 10.2 QEMU's threads changed a processor's set of pending interrupts without
-//! being atomic about it, on each exit of a nested guest. Under load an interrupt was lost (the machine
-//! fell silent) or another was raised that nobody had asked for, as a division by zero (a guest, or the
-//! machine's agent, died): in the middle of every second or third minute of `kiln exec` with much data.
+//! So is the release: before 10.2 a nested guest under load loses interrupts, or meets some that nobody
+//! raised, which silences or kills it or the machine (`docs/architecture.md`, "The software machine").
 
 use super::{Error, layout::Layout, program, settings::Settings};
 use kiln_guest_images::packages;
