@@ -18,17 +18,26 @@ PROGRAMS := kiln kiln-vmm kiln-agent
 help: ## this page
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
+# What they do and cost is said, and what the host lacks for them is asked for, before anything is built.
+with = @$(MAKE) --no-print-directory build LACKING=$(1)
+
 build: ## the three programs, static, in target/ (about 3 minutes the first time)
 	@scripts/preflight.sh
+	@scripts/packages.sh $(LACKING)
 	cargo build --release --locked -p kiln -p kiln-vmm -p kiln-agent
 
-quickstart: build ## launch a Debian image, change it, bake it, launch the bake: the main job, shown
+quickstart: ## launch a Debian image, change it, bake it, launch the bake: the main job, shown
+	@scripts/quickstart.sh
+	$(call with,guest-images)
 	@scripts/quickstart.sh $(BIN)
 
-test: build ## every test, those with real guests too (about 20 minutes the first time)
+test: ## every test, those with real guests too (about 20 minutes the first time)
+	@scripts/test.sh
+	$(call with,"guest-images tests")
 	@scripts/test.sh $(BIN)
 
-bench: build ## figures, as a table and as JSON in target/bench.json
+bench: ## figures, as a table and as JSON in target/bench.json
+	$(call with,guest-images)
 	@scripts/guests.sh $(BIN) bench target/bench.json
 
 lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts
@@ -37,7 +46,8 @@ lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts
 fuzz: ## fuzz each parser of untrusted bytes for SECONDS=60 (and 10 minutes of building the first time)
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
-verify: build ## each promise of SPECIFICATION.md with its command, run: met or not
+verify: ## each promise of SPECIFICATION.md with its command, run: met or not
+	$(call with,"guest-images tests")
 	@scripts/verify.sh $(BIN)
 
 install: build ## copy the programs and completions to PREFIX (default /usr/local for root, ~/.local otherwise)

@@ -1,11 +1,23 @@
 #!/usr/bin/env bash
 # The main job, on real input, shown: a Debian guest is launched, changed, baked, and the bake is launched.
 #
-# usage: quickstart.sh BIN          BIN: the folder of the built programs
+# usage: quickstart.sh [BIN]        BIN: the folder of the built programs; without it, says what will be done and its cost
 #
 # Everything that it makes goes to KILN_HOME and to the cache; at its end only the base image is left.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ $# = 0 ]; then
+    cat <<'E2'
+Quickstart: a real Debian 12 guest is launched from an image, changed, baked into a new image, and launched from it.
+
+  downloads     about 60 MB of Rust crates and 150 MB of Debian packages the first time; without hardware virtualization
+                100 MB more, for an emulator
+  disk          about 4 GB: target/ (the build), the cache (downloads, image) and KILN_HOME (layers)
+  takes         7 minutes with hardware virtualization, 3 of them to build; without it under 15 the first time, then under 4
+
+E2
+    exit
+fi
 export PATH=$(realpath "$1"):$PATH
 
 bold='' plain=''
@@ -28,17 +40,8 @@ step() { # name, command...: shows the command, runs it, keeps its time; its out
     times+=("$(($(now) - start)) $name")
 }
 
-cat <<'E2'
-Quickstart: a real Debian 12 guest is launched from an image, changed, baked into a new image, and launched from it.
-
-  downloads     about 150 MB of Debian packages the first time (with hardware virtualization) or 220 MB (without)
-  disk          about 3 GB: the cache (downloads, image) and KILN_HOME (layers)
-  takes         3 minutes with hardware virtualization; without it under 15 minutes the first time, then under 4
-E2
 say "What this host has"
 kiln doctor || true
-scripts/packages.sh guest-images
-
 say "The base image"
 if kiln -q image list --filter name=debian-12-pv | grep -q .; then
     echo "debian-12-pv is there already"
