@@ -2,7 +2,7 @@
 # Installs the Debian packages that a run lacks: only those, nothing removed or downgraded, and asked for before sudo.
 #
 # usage: packages.sh GROUP...
-#   guest-images  what builds an image: mmdebstrap, e2fsprogs (and uidmap, for who is not root)
+#   guest-images  what builds an image: mmdebstrap, gpgv, e2fsprogs (and uidmap, for who is not root)
 #   tests         what the tests compare with: qemu-img, what packs kernels, and what a build without root needs
 #
 # Without root, and without a terminal to ask on, the one command is printed and the status is 1.
@@ -18,6 +18,7 @@ for group in "$@"; do
     case $group in
     guest-images)
         want mmdebstrap mmdebstrap
+        want gpgv gpgv
         want mke2fs e2fsprogs
         [ "$(id -u)" = 0 ] || want newuidmap uidmap
         ;;

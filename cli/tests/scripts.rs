@@ -111,7 +111,15 @@ impl Lacking {
     fn new(program: &str) -> Lacking {
         let clone = Clone::new();
         fs::create_dir(clone.path("bin")).expect("a folder");
-        let there = ["bash", "dirname", "apt-get", "mmdebstrap", "mke2fs", "newuidmap"];
+        let there = [
+            "bash",
+            "dirname",
+            "apt-get",
+            "mmdebstrap",
+            "gpgv",
+            "mke2fs",
+            "newuidmap",
+        ];
         for name in there.into_iter().filter(|name| *name != program) {
             clone.program(name, "exit 0");
         }

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::size::Size;
 use crate::software_machine;
+use kiln_guest_images::{BuildError, Kind, missing_programs};
 use serde::Serialize;
 use std::path::Path;
 
@@ -135,32 +136,18 @@ fn acceleration(context: &Context, wish: Wish, detected: Detected) -> Vec<Findin
     all
 }
 
-/// What `image build` needs.
+/// What `image build` needs, of the kind of image that needs most.
 fn builder() -> Vec<Finding> {
-    let needs = [
-        ("mmdebstrap", "mmdebstrap"),
-        ("mke2fs", "e2fsprogs"),
-        ("debugfs", "e2fsprogs"),
-    ];
-    let lacking: Vec<_> = needs
-        .iter()
-        .filter(|(program, _)| !software_machine::has_program(program))
-        .collect();
-    if lacking.is_empty() {
-        return vec![finding("ImageBuild", Severity::Ok, "images can be built", "")];
-    }
-    let mut packages: Vec<&str> = lacking.iter().map(|(_, package)| *package).collect();
-    packages.dedup();
-    let programs: Vec<&str> = lacking.iter().map(|(program, _)| *program).collect();
-    vec![finding(
-        "ImageBuildLacks",
-        Severity::Warning,
-        format!("images cannot be built here: no {}", programs.join(", ")),
-        format!(
-            "apt-get install --no-install-recommends --no-remove {}",
-            packages.join(" ")
+    vec![match missing_programs(Kind::Bootstrap) {
+        None => finding("ImageBuild", Severity::Ok, "images can be built", ""),
+        Some(BuildError::Missing { programs, command }) => finding(
+            "ImageBuildLacks",
+            Severity::Warning,
+            format!("images cannot be built here: no {programs}"),
+            command,
         ),
-    )]
+        Some(other) => finding("ImageBuildLacks", Severity::Warning, other.to_string(), ""),
+    }]
 }
 
 /// Room for the store: below this, an image and an instance hardly fit.

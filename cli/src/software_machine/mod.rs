@@ -43,11 +43,6 @@ pub(crate) fn own_program(name: &str) -> Result<PathBuf, Error> {
     Ok(image::Programs::find()?.path(name))
 }
 
-/// Does this host have the program?
-pub(crate) fn has_program(name: &str) -> bool {
-    program(name).is_ok()
-}
-
 /// A program of the host, also where the PATH of ordinary users does not look.
 fn program(name: &str) -> Result<PathBuf, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -51,7 +51,7 @@ pub fn missing_programs(kind: Kind) -> Option<BuildError> {
             .collect::<Vec<_>>()
             .join(", "),
         command: format!(
-            "{sudo}apt-get install --no-install-recommends {}",
+            "{sudo}apt-get install --no-install-recommends --no-remove {}",
             packages.join(" ")
         ),
     })
