@@ -25,8 +25,10 @@ lack() { # what, remedy
 want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
     lack "Rust $want or later" "install it with rustup (Debian's own rustc may be too old)"
+elif ! version=$(rustc --version 2>/dev/null); then
+    lack "Rust $want or later (rustc is there and does not run)" "rustup default stable"
 else
-    have=$(rustc --version | cut -d' ' -f2)
+    have=$(cut -d' ' -f2 <<<"$version")
     oldest=$(printf '%s\n%s\n' "$want" "${have%%-*}" | sort -V | head -n 1)
     [ "$oldest" = "$want" ] ||
         lack "Rust $want or later (this is $have, $(command -v rustc))" \

@@ -68,8 +68,7 @@ step "image create" kiln -q image create "$first" --name "changed-$stamp"
 baked+=("$last")
 
 say "Bake again without a reboot, while a program writes"
-step "exec, with the reboot's wait" kiln exec "$first" -- sh -c '(while :; do date >> /var/log/writer; done) >/dev/null 2>&1 &
-    touch /var/log/writer; until [ "$(wc -l < /var/log/writer)" -ge 20 ]; do sleep 0.1; done; echo "a writer runs"'
+step "exec, with the reboot's wait" kiln exec "$first" -- sh -c '(while :; do date >> /var/log/writer; done) >/dev/null 2>&1 & touch /var/log/writer; until [ "$(wc -l < /var/log/writer)" -ge 20 ]; do sleep 0.1; done; echo "a writer runs"'
 step "image create --no-reboot" kiln -q image create "$first" --name "live-$stamp" --no-reboot
 live=$last baked+=("$live")
 
@@ -83,7 +82,8 @@ for id in "${pair[@]}"; do
 done
 
 say "Deregister the image: its instances live on, new launches are refused"
-step "image deregister" kiln image deregister "$live"
+step "image deregister" kiln image deregister "$live" --delete-snapshots
+baked=("${baked[0]}")
 step "exec" kiln exec "${pair[0]}" -- echo "still alive"
 shown kiln run "$live"
 if kiln run "$live"; then echo "error: a deregistered image was launched" >&2; exit 1; fi

@@ -1,10 +1,15 @@
 //! What lies in `KILN_HOME/machine`, and sockets whose paths are too long for `sun_path`.
 
-use std::fs::File;
+use super::Error;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+/// Nobody but the owner.
+const PRIVATE: u32 = 0o700;
 
 /// The folder of one software machine.
 #[derive(Debug, Clone)]
@@ -22,6 +27,17 @@ impl Layout {
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Makes the folder, and the home if there is none. Only their owner may look into them: the disk holds all
+    /// that guests hold.
+    pub(crate) fn make_folder(&self) -> Result<(), Error> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE)
+            .create(&self.folder)
+            .and_then(|()| std::fs::set_permissions(&self.folder, Permissions::from_mode(PRIVATE)))
+            .map_err(|e| Error::io("create", &self.folder, &e))
     }
 
     /// Held by the supervisor as long as it lives.
@@ -108,13 +124,14 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_socket_works_in_a_folder_whose_path_is_too_long_for_one() {
         let home = tempfile::tempdir().expect("a temporary folder");
         let deep = home.path().join("x".repeat(120)).join("y".repeat(120));
         let layout = Layout::of(&deep);
-        std::fs::create_dir_all(layout.folder()).expect("a temporary folder");
+        layout.make_folder().expect("a temporary folder");
         let listener = layout.listen(Socket::Agent).expect("listens");
         layout.connect(Socket::Agent).expect("connects");
         drop(listener);
@@ -122,5 +139,18 @@ mod tests {
         layout
             .listen(Socket::Agent)
             .expect("an old socket is no obstacle");
+    }
+
+    #[test]
+    fn only_the_owner_may_look_into_the_folder_and_a_new_home() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let home = parent.path().join("home");
+        let layout = Layout::of(&home);
+        layout.make_folder().expect("a folder");
+        let mode = |path: &Path| path.metadata().expect("it is there").mode() & 0o777;
+        assert_eq!((mode(&home), mode(layout.folder())), (PRIVATE, PRIVATE));
+        std::fs::set_permissions(layout.folder(), Permissions::from_mode(0o755)).expect("the owner may");
+        layout.make_folder().expect("a folder that is there");
+        assert_eq!(mode(layout.folder()), PRIVATE);
     }
 }

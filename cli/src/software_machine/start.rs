@@ -122,7 +122,7 @@ fn begin(home: &Path, layout: &Layout, say: &mut dyn FnMut(&str)) -> Result<Unix
             (Ok(()), _) => {}
         }
     }
-    std::fs::create_dir_all(layout.folder()).map_err(|e| Error::io("create", layout.folder(), &e))?;
+    layout.make_folder()?;
     let open = || File::options().create(true).append(true).open(layout.log());
     // Only what the present machine has to say is of interest.
     File::create(layout.log()).map_err(|e| Error::io("write", &layout.log(), &e))?;
@@ -190,7 +190,7 @@ fn wait_for_the_end(layout: &Layout) {
 /// Stores what the user chose. It holds from the machine's next start on.
 pub(crate) fn settle(home: &Path, chosen: Settings) -> Result<Settings, Error> {
     let layout = Layout::of(home);
-    std::fs::create_dir_all(layout.folder()).map_err(|e| Error::io("create", layout.folder(), &e))?;
+    layout.make_folder()?;
     let settings = Settings::read(&layout.settings())?.overlaid(chosen);
     settings.write(&layout.settings())?;
     Ok(settings)
