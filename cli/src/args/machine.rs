@@ -25,7 +25,7 @@ pub(crate) struct Start {
     /// Memory [default: half of the host's, at most 6G]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
-    /// Virtual processors [default: the host's, at most 8]
+    /// Virtual processors; more than one are faster, but can hang a guest under load [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: Option<u32>,
     /// Bound of its disk, which takes only what is written; it can grow, not shrink [default: 256G]

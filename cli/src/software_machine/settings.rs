@@ -60,12 +60,10 @@ impl Settings {
             .max(512 * MIB)
     }
 
-    /// Processors: the host's, at most 8.
+    /// Processors: one. More are faster, and under load each is one more chance for QEMU to hang a guest
+    /// (`docs/architecture.md`, "The software machine").
     pub(crate) fn cpu_count(&self) -> u32 {
-        self.cpus.unwrap_or_else(|| {
-            let host = std::thread::available_parallelism().map_or(1, usize::from);
-            u32::try_from(host).unwrap_or(1).min(8)
-        })
+        self.cpus.unwrap_or(1)
     }
 
     /// Size of the data disk in bytes.
