@@ -42,6 +42,7 @@ step() { # name, command...: shows the command, runs it, keeps its time; its out
 
 say "What this host has"
 kiln doctor || true
+
 say "The base image"
 if kiln -q image list --filter name=debian-12-pv | grep -q .; then
     echo "debian-12-pv is there already"

@@ -75,8 +75,8 @@ pub(crate) fn detect() -> Detected {
     }
 }
 
-/// Decides where a command works. `insisted` says what there is for who insists on KVM. `in_ci`: nobody reads a warning there, so a host that could run
-/// guests and does not is an error for those commands that need one.
+/// Decides where a command works. `insisted` says what there is for who insists on KVM. `in_ci`: nobody reads a warning
+/// there, so a host that could run guests and does not is an error for those commands that need one.
 pub(crate) fn place(
     wish: Wish,
     detected: impl FnOnce() -> Detected,
