@@ -44,6 +44,11 @@ impl Failure {
         }
     }
 
+    /// Whether something was named that is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| code.ends_with(".NotFound"))
+    }
+
     /// The same failure of a command that hands on the status of another (`exec`, `run -- CMD`):
     /// an ordinary 1 would pass for the other's. What says more (2, 126, 127, a signal) stays.
     pub(crate) fn while_handing_on(self) -> Self {

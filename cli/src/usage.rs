@@ -44,7 +44,10 @@ fn one_line(text: &str, argv: &[OsString]) -> String {
                 .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
                 .collect();
             usage = Some(command.join(" "));
-        } else if !line.starts_with("For more information") && !line.is_empty() {
+        } else if !line.starts_with("For more information")
+            && !line.is_empty()
+            && is_of_use(&line, parts.first())
+        {
             parts.push(line.strip_prefix("error: ").unwrap_or(&line).to_owned());
         }
     }
@@ -52,6 +55,27 @@ fn one_line(text: &str, argv: &[OsString]) -> String {
         .filter(|u| !u.is_empty())
         .unwrap_or_else(|| command_of(argv));
     format!("{} ({command} --help says more)", parts.join("; "))
+}
+
+/// Not every tip of the parser's is one: a word that merely shares some letters (`frobnicate`, `terminate`) is no
+/// slip of the keyboard, and `-- -1` helps nobody who mistyped an option.
+fn is_of_use(line: &str, complaint: Option<&String>) -> bool {
+    let (Some(tip), Some(complaint)) = (line.strip_prefix("tip: "), complaint) else {
+        return true;
+    };
+    let quoted = |text: &str| -> Vec<String> {
+        let words = text.split('\'').skip(1).step_by(2);
+        words
+            .map(|word| word.trim_start_matches('-').to_owned())
+            .collect()
+    };
+    let begin_alike = |a: &str, b: &str| a.chars().next() == b.chars().next();
+    match quoted(complaint).first() {
+        Some(wrong) if tip.contains("similar") => {
+            quoted(tip).iter().any(|suggested| begin_alike(suggested, wrong))
+        }
+        _ => !tip.contains(" as a value, use "),
+    }
 }
 
 /// The command that the arguments name, as far as they name one.
@@ -130,6 +154,13 @@ mod tests {
             assert!(!line.contains('\n'), "{line}");
             assert!(words.iter().all(|word| line.contains(word)), "{line}");
         }
+    }
+
+    #[test]
+    fn a_tip_is_given_only_where_it_is_one() {
+        assert!(!wrong(&["kiln", "frobnicate"]).contains("terminate"));
+        assert!(!wrong(&["kiln", "run", "x", "-1"]).contains("'-- -1'"));
+        assert!(wrong(&["kiln", "lst"]).contains("list"));
     }
 
     #[test]

@@ -51,7 +51,8 @@ impl UserFile {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file =
             rustix::fs::open(&self.place, flags, Mode::empty()).map_err(|e| self.cannot("open", e.into()))?;
-        self.must_be_regular(&file)?;
+        let is = rustix::fs::fstat(&file).map_err(|e| self.cannot("look at", e.into()))?;
+        self.must_be_regular(&is)?;
         Ok(File::from(file))
     }
 
@@ -60,24 +61,38 @@ impl UserFile {
         DataMap::of(&self.open().ok()?).ok()?
     }
 
-    /// Makes it, or empties it, for reading and writing. What is no regular file is left alone.
-    pub(crate) fn create(&self) -> Result<File, Failure> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = rustix::fs::open(&self.place, flags, Mode::from_raw_mode(0o666))
+    /// A new file that takes this one's place once it is complete ([`NewFile::complete`]). What is there and no
+    /// regular file is left alone.
+    pub(crate) fn create(&self) -> Result<NewFile<'_>, Failure> {
+        match rustix::fs::stat(&self.place) {
+            Ok(is) => self.must_be_regular(&is)?,
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(self.cannot("create", error.into())),
+        }
+        let no_name = || self.cannot("create", std::io::ErrorKind::InvalidFilename.into());
+        let mut name = OsString::from(".");
+        name.push(self.place.file_name().ok_or_else(no_name)?);
+        name.push(format!(".{}", std::process::id()));
+        let place = self.place.with_file_name(name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&place, flags, Mode::from_raw_mode(0o666))
             .map_err(|e| self.cannot("create", e.into()))?;
-        self.must_be_regular(&file)?;
-        let file = File::from(file);
-        file.set_len(0).map_err(|e| self.cannot("empty", e))?;
-        Ok(file)
+        Ok(NewFile {
+            of: self,
+            place,
+            file: File::from(file),
+        })
     }
 
-    /// Removes it, after it could not be completed.
-    pub(crate) fn remove(&self) {
-        let _ = std::fs::remove_file(&self.place);
+    /// A message that names the file where this process found it, with the name that the user knows.
+    pub(crate) fn as_typed(&self, message: &str) -> String {
+        match self.place.to_str() {
+            Some(place) if place != "/" => message.replace(place, &self.name()),
+            _ => message.to_owned(),
+        }
     }
 
-    fn must_be_regular(&self, file: impl std::os::fd::AsFd) -> Result<(), Failure> {
-        let is = rustix::fs::fstat(file).map_err(|e| self.cannot("look at", e.into()))?;
+    fn must_be_regular(&self, is: &rustix::fs::Stat) -> Result<(), Failure> {
         let kind = match FileType::from_raw_mode(is.st_mode) {
             FileType::RegularFile => return Ok(()),
             FileType::Directory => "a directory",
@@ -93,16 +108,51 @@ impl UserFile {
     }
 
     fn cannot(&self, verb: &str, error: std::io::Error) -> Failure {
-        Failure::coded(
-            "InvalidParameterValue",
-            format!("cannot {verb} {}: {error}", self.name()),
-        )
+        let name = self.name();
+        let message = match (error.kind(), verb) {
+            (std::io::ErrorKind::NotFound, "create") => format!("there is no folder for {name}"),
+            (std::io::ErrorKind::NotFound, _) => format!("there is no file {name}"),
+            (std::io::ErrorKind::PermissionDenied, _) => {
+                format!("cannot {verb} {name}: you may not (permission denied)")
+            }
+            _ => format!("cannot {verb} {name}: {error}"),
+        };
+        Failure::coded("InvalidParameterValue", message)
+    }
+}
+
+/// A file that is being written under a name of its own, beside the place that it will take. Dropped before it is
+/// complete, it is gone, and what was in that place stays.
+#[derive(Debug)]
+pub(crate) struct NewFile<'a> {
+    of: &'a UserFile,
+    place: PathBuf,
+    file: File,
+}
+
+impl NewFile<'_> {
+    /// The file, to be written.
+    pub(crate) fn file(&self) -> std::io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Puts it in its place.
+    pub(crate) fn complete(self) -> Result<(), Failure> {
+        std::fs::rename(&self.place, &self.of.place).map_err(|e| self.of.cannot("write", e))
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        // After `complete` there is nothing under this name any more.
+        let _ = std::fs::remove_file(&self.place);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn in_the_software_machine_a_name_is_looked_up_from_the_users_folder() {
@@ -133,7 +183,7 @@ mod tests {
         for (path, word) in [
             (folder.path(), "directory"),
             (&fifo, "FIFO"),
-            (Path::new("/nonexistent"), "No such file"),
+            (Path::new("/nonexistent"), "there is no file"),
         ] {
             let failure = UserFile::from(path.as_os_str().to_owned())
                 .open()
@@ -141,5 +191,40 @@ mod tests {
             assert!(failure.message.contains(word), "{failure:?}");
             assert_eq!(failure.status, 1);
         }
+    }
+
+    #[test]
+    fn a_new_file_takes_its_place_when_it_is_complete_and_leaves_the_old_one_until_then() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("disk.raw");
+        std::fs::write(&path, "old").expect("written");
+        let named = UserFile::from(path.clone().into_os_string());
+        for (done, content) in [(false, "old"), (true, "new")] {
+            let new = named.create().expect("a new file");
+            new.file().expect("a file").write_all(b"new").expect("written");
+            assert_eq!(std::fs::read_to_string(&path).expect("read"), "old");
+            if done {
+                new.complete().expect("in its place");
+            } else {
+                drop(new);
+            }
+            assert_eq!(std::fs::read_to_string(&path).expect("read"), content);
+            assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        }
+        let folder = UserFile::from(folder.path().as_os_str().to_owned());
+        let failure = folder.create().expect_err("refused");
+        assert!(failure.message.contains("is a directory"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_message_names_the_file_as_it_was_typed() {
+        let file = UserFile {
+            typed: "a.qcow2".into(),
+            place: "/host/home/me/a.qcow2".into(),
+        };
+        assert_eq!(
+            file.as_typed("/host/home/me/a.qcow2: cut off"),
+            "a.qcow2: cut off"
+        );
     }
 }

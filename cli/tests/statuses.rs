@@ -123,10 +123,41 @@ fn what_is_named_wrongly_is_told_with_what_there_is() {
         elsewhere.err.contains("nowhere") && elsewhere.err.contains("us-east-1"),
         "{elsewhere:?}"
     );
+    let named = kiln.run(&["--region", "nowhere", "image", "show", "disk"]);
+    assert_eq!(named.status, 1);
+    assert!(
+        named.err.contains("us-east-1") && named.err.ends_with("[InvalidAMIID.NotFound]\n"),
+        "{named:?}"
+    );
     for image in ["disk", "di", imported.out.trim()] {
         let listed = kiln.run(&["-q", "image", "list", image]);
         assert_eq!(listed.out, imported.out, "{image}");
         assert_eq!(listed.err, "");
+    }
+}
+
+#[test]
+fn an_export_replaces_a_file_only_when_it_is_complete() {
+    let kiln = Kiln::new();
+    let path = |name: &str| kiln.home.path().join(name);
+    std::fs::write(path("disk.raw"), vec![7; 4096]).expect("a file");
+    kiln.run(&["-q", "image", "import", "disk.raw", "--name", "disk"]);
+    std::fs::write(path("out.raw"), "old").expect("a file");
+    let refused = kiln.run(&["image", "export", "nothing", "out.raw"]);
+    assert_eq!(refused.status, 1);
+    assert_eq!(std::fs::read(path("out.raw")).expect("it is there"), b"old");
+    let exported = kiln.run(&["image", "export", "disk", "out.raw"]);
+    assert_eq!(exported.status, 0, "{exported:?}");
+    assert_eq!(
+        std::fs::read(path("out.raw")).expect("it is there"),
+        vec![7; 4096]
+    );
+    for (target, words) in [
+        ("store/x/y.raw", "there is no folder for"),
+        ("store", "is a directory"),
+    ] {
+        let refused = kiln.run(&["image", "export", "disk", target, "--format", "raw"]);
+        assert!(refused.err.contains(words), "{refused:?}");
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) enum DiskFormat {
 pub(crate) struct Export {
     /// The image: id, name, or the beginning of either
     pub(crate) image: String,
-    /// The file, made new or overwritten
+    /// The file; one that is there is replaced once the export is complete
     #[arg(value_name = "FILE")]
     pub(crate) file: UserFile,
     /// Its format [default: from its name's ending]

@@ -37,13 +37,13 @@ pub(crate) struct Run {
     /// An additional volume: empty, or of a snapshot; `,keep` leaves it behind when the instance is terminated
     #[arg(long = "volume", value_name = "SIZE|SNAPSHOT[,keep]", value_parser = volume)]
     pub(crate) volumes: Vec<NewVolume>,
-    /// A kernel instead of the disk's own
+    /// A kernel instead of the disk's own; --cmdline must say its command line
     #[arg(long, value_name = "FILE", requires = "cmdline")]
     pub(crate) kernel: Option<UserFile>,
-    /// Its initial file system
+    /// The initial file system of --kernel, if it wants one
     #[arg(long, value_name = "FILE", requires = "kernel")]
     pub(crate) initrd: Option<UserFile>,
-    /// Its command line
+    /// The command line of --kernel, such as "root=/dev/vda ro console=ttyS0"
     #[arg(long, value_name = "TEXT", requires = "kernel")]
     pub(crate) cmdline: Option<String>,
     /// Words added to the command line that the disk's menu names

@@ -5,7 +5,7 @@ use crate::args::instance::Exec;
 use crate::attach;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use kiln_agent::client::{Agent, ExecRequest};
+use kiln_agent::client::{Agent, AgentError, ExecRequest};
 use kiln_control::{Cloud, Code, InstanceId, InstanceState};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -30,18 +30,37 @@ pub(crate) fn command(cloud: &Cloud, instance: &InstanceId, argv: Vec<OsString>)
         tty: attach::terminal(),
         ..ExecRequest::default()
     };
-    let ended = attach::run(agent, request, attach::Input::Own).map_err(|e| {
-        Failure::coded(
-            Code::InternalError.as_str(),
-            format!("{}: {e}", instance.as_str()),
-        )
-    })?;
+    let ended = match attach::run(agent, request, attach::Input::Own) {
+        Ok(ended) => ended,
+        Err(error) => return Err(broken_off(cloud, instance, &error)),
+    };
     match ended.message() {
         Some(message) => Err(Failure {
             status: ended.code(),
             ..Failure::new(message)
         }),
         None => Ok(ended.code()),
+    }
+}
+
+/// Why a command in a guest has no status: most often because the guest ends, or begins anew, under it.
+fn broken_off(cloud: &Cloud, instance: &InstanceId, error: &AgentError) -> Failure {
+    let id = instance.as_str();
+    if !matches!(
+        error,
+        AgentError::Gone | AgentError::Io(_) | AgentError::Connect(_)
+    ) {
+        return Failure::coded(Code::InternalError.as_str(), format!("{id}: {error}"));
+    }
+    match must_run(cloud, instance) {
+        Ok(()) => Failure::coded(
+            Code::IncorrectInstanceState.as_str(),
+            format!(
+                "{error} before the command ended: the guest {id} reboots or powers off, or its agent ended \
+                 (kiln log {id} shows which)"
+            ),
+        ),
+        Err(ended) => ended,
     }
 }
 

@@ -80,6 +80,19 @@ impl Context {
         for notice in cloud.notices() {
             self.hint(&notice);
         }
+        Ok(cloud)
+    }
+
+    /// Prints what was found. Where that is nothing, it may be in another region.
+    pub(crate) fn print_found<T: Shown>(&self, cloud: &Cloud, found: T) -> Result<u8, Failure> {
+        if found.ids().is_empty() {
+            self.hint_at_other_regions(cloud)?;
+        }
+        self.print(&Reply::new(found))
+    }
+
+    /// Says where this account has something, if that is not in this region.
+    fn hint_at_other_regions(&self, cloud: &Cloud) -> Result<(), Failure> {
         let (region, in_use) = (self.region(), cloud.regions_in_use()?);
         if !in_use.is_empty() && !in_use.contains(&region) {
             let in_use = in_use.join(", ");
@@ -87,7 +100,17 @@ impl Context {
                 "nothing of this account is in region {region}; it has something in {in_use}"
             ));
         }
-        Ok(cloud)
+        Ok(())
+    }
+
+    /// What was not found under its name may be in another region, too.
+    pub(crate) fn explain(&self, failure: &Failure) {
+        if failure.is_not_found()
+            && let Ok(cloud) = self.cloud()
+        {
+            // The failure itself is what counts.
+            let _ = self.hint_at_other_regions(&cloud);
+        }
     }
 
     fn region(&self) -> String {
@@ -112,8 +135,16 @@ impl Context {
     /// Do commands work in the software machine?
     pub(crate) fn is_elsewhere(&self, runs_guest: bool) -> Result<bool, Failure> {
         let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-        match accel::place(Wish::read()?, accel::detect, accel::insisted, runs_guest, in_ci)? {
-            Place::Here => Ok(false),
+        let wish = Wish::read()?;
+        match accel::place(wish, accel::detect, accel::insisted, runs_guest, in_ci)? {
+            Place::Here => {
+                if wish == Wish::Kvm && software_machine::exists(&self.home) {
+                    self.hint(
+                        "KILN_ACCEL=kvm works in this host's own store; that of the software machine is another one",
+                    );
+                }
+                Ok(false)
+            }
             Place::SoftwareMachine { remedy } => {
                 if let Some(line) = remedy {
                     self.warn(&line);

@@ -43,6 +43,13 @@ pub(super) fn import(context: &Context, import: Import) -> Result<u8, Failure> {
         progress: Some(&copying),
     });
     drop(copying);
+    let reply = reply.map_err(|error| {
+        let failure = Failure::from(error);
+        Failure {
+            message: import.file.as_typed(&failure.message),
+            ..failure
+        }
+    });
     context.print(&reply?)
 }
 
@@ -58,12 +65,14 @@ fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
         }
     };
     let cloud = context.cloud()?;
-    // Known before the file is touched: a wrong name must not empty a good file.
     let found = cloud.describe_images(DescribeImages {
         images: vec![export.image.clone()],
         ..DescribeImages::default()
     })?;
-    let target = export.file.create()?;
+    let new = export.file.create()?;
+    let target = new
+        .file()
+        .map_err(|e| Failure::new(format!("cannot write {}: {e}", export.file.name())))?;
     let copying = Copying::begin(context.progress(), "exporting");
     let reply = cloud.export_image(ExportImage {
         image: export.image.clone(),
@@ -72,23 +81,16 @@ fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
         progress: Some(&copying),
     });
     drop(copying);
-    match reply {
-        Ok(reply) => {
-            context.warnings(&reply.warnings);
-            match context.format {
-                Format::Json => output::document(&serde_json::json!({
-                    "ImageId": found.images.first().map(|image| image.image_id.clone()),
-                    "File": export.file.name(),
-                }))?,
-                _ => output::line(&export.file.name())?,
-            }
-            Ok(0)
-        }
-        Err(error) => {
-            export.file.remove();
-            Err(error.into())
-        }
+    context.warnings(&reply?.warnings);
+    new.complete()?;
+    match context.format {
+        Format::Json => output::document(&serde_json::json!({
+            "ImageId": found.images.first().map(|image| image.image_id.clone()),
+            "File": export.file.name(),
+        }))?,
+        _ => output::line(&export.file.name())?,
     }
+    Ok(0)
 }
 
 fn create(context: &Context, create: Create) -> Result<u8, Failure> {
@@ -116,12 +118,13 @@ fn create(context: &Context, create: Create) -> Result<u8, Failure> {
 
 fn list(context: &Context, list: List) -> Result<u8, Failure> {
     let owners = list.owner.iter().map(|owner| Owner::parse(owner)).collect();
-    let found = context.cloud()?.describe_images(DescribeImages {
+    let cloud = context.cloud()?;
+    let found = cloud.describe_images(DescribeImages {
         images: list.names,
         owners,
         filters: list.filters,
     })?;
-    context.print(&Reply::new(found))
+    context.print_found(&cloud, found)
 }
 
 fn show(context: &Context, show: Show) -> Result<u8, Failure> {

@@ -28,7 +28,7 @@ pub(crate) fn list(context: &Context, list: List) -> Result<u8, Failure> {
                 .retain(|instance| instance.state.name != InstanceState::Terminated);
         }
     }
-    context.print(&Reply::new(found))
+    context.print_found(&cloud, found)
 }
 
 /// An instance as it is at this moment, if the cloud still knows it.

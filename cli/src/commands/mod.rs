@@ -62,7 +62,7 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         };
         return context.forward(argv.into_iter().skip(1).collect(), reads, map);
     }
-    match command {
+    let done = match command {
         Command::Image(command) => image::run(context, command),
         Command::Run(run) => self::run::run(context, *run),
         Command::List(list) => instance::list(context, list),
@@ -84,5 +84,6 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         | Command::Doctor
         | Command::CrashPoints
         | Command::Type(_) => Err(Failure::new("this command works on the host")),
-    }
+    };
+    done.inspect_err(|failure| context.explain(failure))
 }

@@ -13,13 +13,6 @@ use std::time::Duration;
 
 pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     let command = std::mem::take(&mut run.command);
-    // With --rm there is something to clean up: from here on a signal is an order to do so.
-    let interrupt = if run.rm {
-        Interrupt::catch()
-    } else {
-        Ok(Interrupt::default())
-    };
-    let interrupt = interrupt.map_err(|e| Failure::new(format!("cannot catch signals: {e}")))?;
     let agent_timeout = context.agent_timeout(run.agent_timeout);
     let wait = match (run.wait, command.is_empty()) {
         (Some(wait), true) => wait,
@@ -27,6 +20,13 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         (_, false) => Wait::Agent,
     };
     let rm = run.rm;
+    // With --rm there is something to clean up, and who stops waiting wants to know what goes on.
+    let interrupt = if rm || wait == Wait::Agent {
+        Interrupt::catch()
+    } else {
+        Ok(Interrupt::default())
+    };
+    let interrupt = interrupt.map_err(|e| Failure::new(format!("cannot catch signals: {e}")))?;
     let request = request(run)?;
 
     let waiting = Waiting::begin(context.progress(), format!("launching {}", request.image));
@@ -47,6 +47,7 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
             _ => {
                 show(context, &cloud, &launched)?;
                 if rm {
+                    context.hint("it runs until its guest ends, or this command is interrupted");
                     until_over(&cloud, &ids, &interrupt)
                 } else {
                     Ok(0)
@@ -54,13 +55,16 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
             }
         }
     })();
+    let names: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
     if rm {
-        let names: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
         let gone = cloud.terminate_instances(&names);
         // The command's own failure is the more interesting one.
         if let (Ok(_), Err(error)) = (&done, gone) {
             return Err(error.into());
         }
+    } else if done.is_err() && interrupt.came().is_some() {
+        let names = names.join(" ");
+        context.hint(&format!("{names} goes on: kiln terminate {names} ends it"));
     }
     done
 }

@@ -24,7 +24,7 @@ pub(crate) fn snapshot(context: &Context, command: Snapshot) -> Result<u8, Failu
                 snapshots: names,
                 filters,
             })?;
-            context.print(&Reply::new(found))
+            context.print_found(&cloud, found)
         }
         Snapshot::Delete(Delete { snapshots }) => {
             for snapshot in &snapshots {
@@ -52,7 +52,7 @@ pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> 
                 volumes: names,
                 filters,
             })?;
-            context.print(&Reply::new(found))
+            context.print_found(&cloud, found)
         }
         Volume::Delete(DeleteVolumes { volumes }) => {
             for volume in &volumes {

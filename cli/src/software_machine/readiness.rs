@@ -15,10 +15,6 @@ pub(crate) struct Lacks {
     pub(crate) fix: String,
 }
 
-/// The one command that installs QEMU without touching anything else.
-pub(crate) const INSTALL_QEMU: &str =
-    "sudo apt-get install --no-install-recommends --no-remove qemu-system-x86 seabios";
-
 /// Can the machine be started? If so, with which QEMU.
 pub(crate) fn readiness() -> Result<String, Lacks> {
     let lacks = |what: String, fix: &str| Lacks {
@@ -29,7 +25,7 @@ pub(crate) fn readiness() -> Result<String, Lacks> {
     if qemu.is_none() && program("apt-get").is_err() {
         return Err(lacks(
             "there is no qemu-system-x86_64 for the software machine".to_owned(),
-            INSTALL_QEMU,
+            "install QEMU 10.2 or later for x86 with this system's package manager",
         ));
     }
     if program("mke2fs").is_err() {
@@ -40,9 +36,14 @@ pub(crate) fn readiness() -> Result<String, Lacks> {
     }
     Programs::find().map_err(|e| lacks(e.to_string(), "build with `make build`"))?;
     match qemu {
-        Some(qemu) if qemu.is_sound() => {
+        Some(qemu) if qemu.is_sound() || program("apt-get").is_err() => {
             let version = qemu.version().unwrap_or("of an unknown version");
-            Ok(format!("QEMU {version}, {}", qemu.origin()))
+            let risk = if qemu.is_sound() {
+                ""
+            } else {
+                ", which can lose interrupts of its guests: 10.2 or later does not"
+            };
+            Ok(format!("QEMU {version}, {}{risk}", qemu.origin()))
         }
         _ => Ok(
             "QEMU 10.2 or later is fetched into the cache when it is first needed, some 100 MB".to_owned(),

@@ -49,9 +49,9 @@ pub(crate) fn lease(home: &Path, say: &mut dyn FnMut(&str)) -> Result<Lease, Err
     // A machine that is just ending refuses; the next one will not.
     let mut last = Error::new("the software machine does not start");
     for _ in 0..2 {
-        let stream = match layout.connect(Socket::Supervisor) {
-            Ok(stream) => stream,
-            Err(_) => begin(home, &layout, say)?,
+        let stream = match running(&layout)? {
+            Some(stream) => stream,
+            None => begin(home, &layout, say)?,
         };
         match take(&stream, &wanted, say) {
             Ok(restarted) => {
@@ -98,6 +98,7 @@ fn take(
             Some(Reply::Starting { what }) => say(&what),
             Some(Reply::Ready { restarted }) => return Ok(restarted),
             Some(Reply::Failed { message }) => return Err(Refused::Failed(Error::new(message))),
+            // Ended, or ending so fast that it could not say so.
             Some(_) | None => return Err(Refused::Ending),
         }
     }
@@ -196,9 +197,22 @@ pub(crate) fn settle(home: &Path, chosen: Settings) -> Result<Settings, Error> {
     Ok(settings)
 }
 
+/// A connection to the machine's supervisor; none if there is none. That somebody else's machine cannot be asked is
+/// an error.
+fn running(layout: &Layout) -> Result<Option<UnixStream>, Error> {
+    match layout.connect(Socket::Supervisor) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Error::new(format!(
+            "the software machine in {} belongs to another user",
+            layout.folder().display()
+        ))),
+        Err(_) => Ok(None),
+    }
+}
+
 /// The running machine; none if it does not run.
 pub(crate) fn status(home: &Path) -> Result<Option<Status>, Error> {
-    let Ok(stream) = Layout::of(home).connect(Socket::Supervisor) else {
+    let Some(stream) = running(&Layout::of(home))? else {
         return Ok(None);
     };
     match ask(&stream, &Request::Status, Duration::from_secs(10))? {
@@ -210,7 +224,7 @@ pub(crate) fn status(home: &Path) -> Result<Option<Status>, Error> {
 /// Ends the machine, its instances first. False if it did not run.
 pub(crate) fn stop(home: &Path) -> Result<bool, Error> {
     let layout = Layout::of(home);
-    let Ok(stream) = layout.connect(Socket::Supervisor) else {
+    let Some(stream) = running(&layout)? else {
         return Ok(false);
     };
     match ask(&stream, &Request::Stop, Duration::from_secs(240))? {

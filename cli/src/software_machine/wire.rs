@@ -45,6 +45,8 @@ pub(crate) enum Reply {
         /// Set if the machine had died and was started again since the last lease.
         restarted: Option<String>,
     },
+    /// It has ended, because somebody asked for that: the next one may be started.
+    Ended,
     /// It will not work.
     Failed {
         /// For people.

@@ -76,10 +76,9 @@ fn lease(
                     what: "the machine is ending".to_owned(),
                 },
             )?,
-            Phase::Ended(reason) => {
-                let message = reason
-                    .clone()
-                    .unwrap_or_else(|| "the software machine was stopped".to_owned());
+            Phase::Ended(None) => return wire::send(stream, &Reply::Ended),
+            Phase::Ended(Some(reason)) => {
+                let message = reason.clone();
                 return wire::send(stream, &Reply::Failed { message });
             }
         }
