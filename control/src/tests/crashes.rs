@@ -7,7 +7,6 @@ use crate::instance::{StopInstances, Waiting};
 use crate::{Code, CreateSnapshot, DeregisterImage, DescribeImages, Lifetime, OnDeregister};
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 
 const HOME: &str = "KILN_TEST_HOME";
 const SCENARIO: &str = "KILN_TEST_SCENARIO";
@@ -195,12 +194,7 @@ fn the_command_that_is_killed() {
 }
 
 fn killed_at(home: &Home, scenario: &str, point: &str) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "tests::crashes::the_command_that_is_killed",
-            "--nocapture",
-        ])
+    let output = started_anew("tests::crashes::the_command_that_is_killed")
         .env(HOME, home.path())
         .env(SCENARIO, scenario)
         .env(POINT, point)

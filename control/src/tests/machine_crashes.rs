@@ -5,7 +5,6 @@ use super::real_machines::{RealHome, has_printed, kiln_vmm, launch, open, stop, 
 use super::*;
 use crate::catalog::volumes;
 use kiln_imagefmt::{Access, Chain, Disk};
-use std::process::Command;
 
 const HOME: &str = "KILN_TEST_DYING_HOME";
 const SCENARIO: &str = "KILN_TEST_DYING_SCENARIO";
@@ -122,12 +121,7 @@ fn hazard_a_machine_killed_at_any_step_loses_nothing_and_the_reason_is_known() {
 }
 
 fn run_killed(home: &RealHome, scenario: &str, point: &str) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "tests::machine_crashes::the_command_whose_machine_is_killed",
-            "--nocapture",
-        ])
+    let output = started_anew("tests::machine_crashes::the_command_whose_machine_is_killed")
         .env(HOME, home.path())
         .env(SCENARIO, scenario)
         .env("KILN_VMM", kiln_vmm())

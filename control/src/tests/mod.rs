@@ -22,6 +22,7 @@ use stand_in::{Guests, StandIns};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,13 @@ impl Home {
         self.machines
             .end(&self.path().join("instances").join(id.as_str()), reason);
     }
+}
+
+/// This test program started anew for one of its tests, which does what is to be killed.
+fn started_anew(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command
 }
 
 /// A raw disk with a text at its beginning.

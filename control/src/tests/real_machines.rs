@@ -5,7 +5,6 @@ use crate::instance::{Ending, KernelFiles, NewVolume, StopInstances, VolumeSourc
 use crate::supervisor::vmm::Vmms;
 use crate::{Code, CreateSnapshot, OnShutdown};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -282,12 +281,7 @@ fn hazard_a_command_killed_around_a_real_freeze_leaves_a_guest_that_goes_on() {
         request.tags = named("runs");
         let id = launch(&cloud, request);
         drop(cloud);
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "tests::real_machines::the_command_with_a_real_machine_that_is_killed",
-                "--nocapture",
-            ])
+        let output = started_anew("tests::real_machines::the_command_with_a_real_machine_that_is_killed")
             .env(HOME, home.path())
             .env(SCENARIO, scenario)
             .env("KILN_VMM", kiln_vmm())
