@@ -41,6 +41,15 @@ fn main() -> ExitCode {
             eprintln!("{}", software_machine::supervisor::become_child(program, rest));
             return ExitCode::FAILURE;
         }
+        [_, first, nanos] if *first == "machine-clock" => {
+            return match software_machine::set_clock(nanos) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         _ => {}
     }
     let cli = match args::Cli::try_parse_from(&argv) {

@@ -174,6 +174,11 @@ fn is_static(path: &Path) -> bool {
     })
 }
 
+/// The scripts that the initramfs carries.
+pub(crate) fn scripts() -> String {
+    [INIT, MAIN].concat()
+}
+
 /// Writes the initramfs to `path`.
 pub(crate) fn write_initramfs(base: &Base, programs: &Programs, path: &Path) -> Result<(), Error> {
     let modules = base.modules()?;

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# What the software machine does: mounts, then the agent, for ever.
+# What the software machine does: it makes a root file system, then runs the agent, for ever. What belongs to
+# somebody is mounted later (mount.sh): up to here every machine is the same, and can be saved.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
 cd /
 mkdir -p etc root run tmp var usr kiln host home/kiln dev/shm dev/pts
@@ -30,10 +31,6 @@ chown 1000:1000 home/kiln
 ip link set lo up
 n=0
 while [ ! -b dev/vda ] && [ $n -lt 100 ]; do usleep 50000; n=$((n + 1)); done
-mount -t ext4 -o noatime,discard /dev/vda /kiln || echo 'kiln-machine: the data disk does not mount'
-mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=512000,access=client host /host ||
-    mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=512000 host /host ||
-    echo 'kiln-machine: the host does not mount'
 echo 'kiln-machine: ready'
 while :; do
     kiln-agent </dev/null

@@ -20,7 +20,9 @@ mod image;
 mod layout;
 mod modules;
 mod qemu;
+mod qmp;
 mod readiness;
+mod saved;
 mod settings;
 mod start;
 pub(crate) mod supervisor;
@@ -31,6 +33,7 @@ pub(crate) use readiness::{exists, readiness};
 pub(crate) use settings::Settings;
 pub(crate) use start::{Lease, delete, lease, settle, status, stop};
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Where the store lies inside.
@@ -41,6 +44,20 @@ pub(crate) const HOST_INSIDE: &str = "/host";
 /// One of our own programs that runs in guests: linked statically.
 pub(crate) fn own_program(name: &str) -> Result<PathBuf, Error> {
     Ok(image::Programs::find()?.path(name))
+}
+
+/// Sets this system's clock, in a machine that slept in a file for a while: nanoseconds since 1970, UTC.
+pub(crate) fn set_clock(nanos: &OsStr) -> Result<(), Error> {
+    let nanos: i64 = nanos
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Error::new(format!("{} is no time", nanos.display())))?;
+    let now = rustix::time::Timespec {
+        tv_sec: nanos.div_euclid(1_000_000_000),
+        tv_nsec: nanos.rem_euclid(1_000_000_000),
+    };
+    rustix::time::clock_settime(rustix::time::ClockId::Realtime, now)
+        .map_err(|e| Error::new(format!("cannot set the clock: {e}")))
 }
 
 /// A program of the host, also where the PATH of ordinary users does not look.

@@ -1,13 +1,14 @@
 //! QEMU, as the emulator of a processor with SVM: how to find it, and with which arguments.
 //!
-//! The arguments are measured ones: `thread=single` hangs guests, `-cpu max` makes kernels slow, AVX
-//! hangs the machine, and a HPET that is emulated costs more than it gives.
+//! The arguments are measured ones: `thread=single` hangs guests, `-cpu max` makes kernels slow, and AVX
+//! hangs the machine.
 //!
 //! So is the release: before 10.2 a nested guest under load loses interrupts, or meets some that nobody
 //! raised, which silences or kills it or the machine (`docs/architecture.md`, "The software machine").
 
 use super::{Error, layout::Layout, program, settings::Settings};
 use kiln_guest_images::packages;
+use serde_json::json;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -137,19 +138,19 @@ impl Qemu {
         }
     }
 
-    /// Starts the machine. The agent's stream is the other end of `agent`; QEMU dies with the caller, and
-    /// shares its `lock`: nobody else starts a machine on the same disk before it is gone.
+    /// Everything about it and its arguments that a saved machine depends on.
+    pub(crate) fn key(&self, settings: &Settings) -> String {
+        let words = self.words.iter().map(|word| word.to_string_lossy());
+        let words: Vec<_> = words.chain(self.version().map(Into::into)).collect();
+        format!("{}\n{}", words.join(" "), arguments(settings).join(" "))
+    }
+
+    /// Starts the machine. QEMU dies with the caller.
     ///
     /// The paths in QEMU's options are relative to the machine's folder, because a comma in an
     /// option's value would have to be doubled.
-    pub(crate) fn start(
-        &self,
-        layout: &Layout,
-        settings: &Settings,
-        kernel: &Path,
-        agent: &OwnedFd,
-        lock: &File,
-    ) -> Result<Child, Error> {
+    pub(crate) fn start(&self, start: &Start<'_>) -> Result<Child, Error> {
+        let layout = start.layout;
         let own =
             std::env::current_exe().map_err(|e| Error::new(format!("cannot find my own program: {e}")))?;
         let log = std::fs::OpenOptions::new()
@@ -166,21 +167,86 @@ impl Qemu {
         if let Some(modules) = &self.modules {
             command.env("QEMU_MODULE_DIR", modules);
         }
-        command.args(arguments(settings, agent.as_raw_fd()));
-        command.arg("-kernel").arg(kernel);
+        command
+            .args(arguments(start.settings))
+            .args(start.memory.arguments(start.settings)?);
+        for (name, socket) in [("agent", start.agent), ("monitor", start.monitor)] {
+            let fd = socket.as_raw_fd();
+            command.args(["-chardev".to_owned(), format!("socket,id={name},fd={fd}")]);
+        }
+        let port = format!("virtserialport,chardev=agent,name={AGENT_PORT}");
+        command.args(["-device", &port, "-mon", "chardev=monitor,mode=control"]);
+        command.arg("-kernel").arg(start.kernel);
         command
             .current_dir(layout.folder())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(error);
-        inheritable(agent, true)?;
-        inheritable(lock, true)?;
+        let handed = [start.agent.as_fd(), start.monitor.as_fd(), start.lock.as_fd()];
+        handed.iter().try_for_each(|fd| inheritable(fd, true))?;
         let child = command
             .spawn()
             .map_err(|e| Error::new(format!("cannot start QEMU: {e}")));
-        inheritable(lock, false)?;
-        inheritable(agent, false)?;
+        handed.iter().try_for_each(|fd| inheritable(fd, false))?;
         child
+    }
+}
+
+/// What a machine is started with.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    /// Its folder.
+    pub(crate) layout: &'a Layout,
+    /// Its size.
+    pub(crate) settings: &'a Settings,
+    /// What it boots.
+    pub(crate) kernel: &'a Path,
+    /// Where its memory lies.
+    pub(crate) memory: Memory,
+    /// The other end of the agent's stream.
+    pub(crate) agent: &'a OwnedFd,
+    /// The other end of the monitor's stream.
+    pub(crate) monitor: &'a OwnedFd,
+    /// Shared with QEMU: nobody else starts a machine on the same disk before it is gone.
+    pub(crate) lock: &'a File,
+}
+
+/// Where a machine's memory lies, and whether it boots or is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// In its process: it boots, and cannot be saved.
+    Own,
+    /// In this file: it boots, and is to be saved.
+    Saving(PathBuf),
+    /// In its process, beginning as it is in this file: it waits to be loaded.
+    Saved(PathBuf),
+}
+
+impl Memory {
+    fn arguments(&self, settings: &Settings) -> Result<Vec<String>, Error> {
+        let (file, share) = match self {
+            Memory::Own => return Ok(["-machine", MACHINE].map(str::to_owned).to_vec()),
+            Memory::Saving(file) => (file, true),
+            Memory::Saved(file) => (file, false),
+        };
+        let path = file
+            .to_str()
+            .ok_or_else(|| Error::new(format!("the path {} is not UTF-8", file.display())))?;
+        let memory = json!({
+            "qom-type": "memory-backend-file", "id": "ram", "size": settings.memory_bytes() >> 20 << 20,
+            "mem-path": path, "share": share, "reserve": share,
+        });
+        let machine = format!("{MACHINE},memory-backend=ram");
+        let mut all = vec![
+            "-machine".to_owned(),
+            machine,
+            "-object".to_owned(),
+            memory.to_string(),
+        ];
+        if !share {
+            all.extend(["-incoming", "defer"].map(str::to_owned));
+        }
+        Ok(all)
     }
 }
 
@@ -207,18 +273,22 @@ fn inheritable(fd: impl AsFd, yes: bool) -> Result<(), Error> {
     rustix::io::fcntl_setfd(fd, flags).map_err(|e| Error::new(format!("cannot pass QEMU its socket: {e}")))
 }
 
-fn arguments(settings: &Settings, agent: i32) -> Vec<String> {
+/// The board. A HPET that is emulated costs more than it gives.
+const MACHINE: &str = "q35,hpet=off";
+
+/// The arguments that do not depend on where its memory lies and who is at the other end.
+fn arguments(settings: &Settings) -> Vec<String> {
     let memory = settings.memory_bytes() >> 20;
     let cpus = settings.cpu_count();
     let mut all: Vec<String> = "-nodefaults -no-user-config -display none -no-reboot -name kiln-machine \
-         -machine q35,hpet=off -accel tcg,thread=multi \
+         -accel tcg,thread=multi \
          -cpu qemu64,+svm,+npt,+ssse3,+sse4.1,+sse4.2,+popcnt \
          -initrd initramfs -chardev file,id=console,path=console.log -serial chardev:console \
          -drive file=data.ext4,format=raw,if=none,id=data,cache=writeback,discard=unmap,detect-zeroes=unmap,werror=report \
          -device virtio-blk-pci,drive=data,serial=kiln-data \
          -fsdev local,id=host,path=/,security_model=none,multidevs=remap \
          -device virtio-9p-pci,fsdev=host,mount_tag=host \
-         -device virtio-rng-pci -device virtio-serial-pci"
+         -device virtio-rng-pci -device vmgenid,guid=auto -device virtio-serial-pci"
         .split_whitespace()
         .map(str::to_owned)
         .collect();
@@ -227,11 +297,6 @@ fn arguments(settings: &Settings, agent: i32) -> Vec<String> {
         format!("{memory}M"),
         "-smp".to_owned(),
         cpus.to_string(),
-    ]);
-    all.extend(["-chardev".to_owned(), format!("socket,id=agent,fd={agent}")]);
-    all.extend([
-        "-device".to_owned(),
-        format!("virtserialport,chardev=agent,name={AGENT_PORT}"),
     ]);
     all.extend([
         "-append".to_owned(),
@@ -268,10 +333,20 @@ mod tests {
 
     #[test]
     fn the_machine_is_never_single_threaded_and_has_no_avx() {
-        let all = arguments(&Settings::default(), 7).join(" ");
+        let all = arguments(&Settings::default()).join(" ");
         assert!(all.contains("tcg,thread=multi"));
         assert!(!all.contains("avx"));
-        assert!(all.contains("socket,id=agent,fd=7"));
-        assert!(all.contains("name=org.kiln.agent.0"));
+    }
+
+    #[test]
+    fn a_machine_is_saved_with_its_memory_in_a_file_and_loaded_with_a_copy_of_it() {
+        let settings = Settings::default();
+        let of = |memory: Memory| memory.arguments(&settings).expect("UTF-8").join(" ");
+        assert_eq!(of(Memory::Own), "-machine q35,hpet=off");
+        let saving = of(Memory::Saving("/a,b/ram".into()));
+        assert!(saving.contains(r#""mem-path":"/a,b/ram""#) && saving.contains(r#""share":true"#));
+        assert!(!saving.contains("-incoming"));
+        let saved = of(Memory::Saved("/ram".into()));
+        assert!(saved.contains(r#""share":false"#) && saved.contains("-incoming defer"));
     }
 }

@@ -3,122 +3,14 @@
 //! `make test` runs these: they need the three programs built statically, in the folder that
 //! `KILN_TEST_BIN` names. One at a time, since each has a machine of its own.
 
+mod home;
+mod saved;
+
+use home::{Ended, Home, is_alive, kiln, signal};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-struct Home {
-    folder: tempfile::TempDir,
-    idle_seconds: u32,
-    silence_seconds: u32,
-}
-
-impl Home {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-            idle_seconds: 600,
-            silence_seconds: 20,
-        }
-    }
-
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env("KILN_HOME", self.folder.path())
-            .env("KILN_ACCEL", "software")
-            .env("KILN_MACHINE_IDLE_SECONDS", self.idle_seconds.to_string())
-            .env("KILN_MACHINE_SILENCE_SECONDS", self.silence_seconds.to_string())
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn kiln(&self, arguments: &[&str]) -> Ended {
-        Ended::of(self.command(&kiln(), arguments).output().expect("kiln starts"))
-    }
-
-    fn inside(&self, script: &str) -> Ended {
-        self.kiln(&["machine", "shell", "--", "sh", "-c", script])
-    }
-
-    /// The supervisor of this home, and the QEMU that it owns.
-    fn processes(&self) -> (i32, i32) {
-        let of = |wanted: &dyn Fn(&str, i32) -> bool| {
-            let all = std::fs::read_dir("/proc").expect("procfs").flatten();
-            let pids = all.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
-            let mut pids = pids;
-            pids.find(|pid: &i32| {
-                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                let parent = stat
-                    .rsplit(')')
-                    .next()
-                    .and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
-                wanted(&String::from_utf8_lossy(&line), parent.unwrap_or(0))
-            })
-            .unwrap_or(0)
-        };
-        let home = self.folder.path().display().to_string();
-        let supervisor = of(&|line, _| line.contains("machine-supervisor") && line.contains(&home));
-        let qemu = of(&|line, parent| parent == supervisor && line.contains("qemu"));
-        (supervisor, qemu)
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        self.kiln(&["machine", "stop"]);
-    }
-}
-
-fn kiln() -> String {
-    let folder =
-        std::env::var_os("KILN_TEST_BIN").expect("KILN_TEST_BIN is not set: run this by `make test`");
-    PathBuf::from(folder).join("kiln").display().to_string()
-}
-
-/// A zombie that nobody has fetched is not alive.
-fn is_alive(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_some_and(|rest| !rest.trim_start().starts_with('Z') && !rest.is_empty())
-}
-
-fn signal(pid: i32, name: &str) {
-    // The shell's own: a bare host has no program of that name.
-    let sent = Command::new("sh")
-        .args(["-c", &format!("kill -{name} {pid}")])
-        .status()
-        .expect("a shell runs");
-    assert!(sent.success(), "no process {pid}");
-}
-
-#[derive(Debug)]
-struct Ended {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    fn of(output: Output) -> Self {
-        Self {
-            status: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    #[track_caller]
-    fn says(&self, text: &str) {
-        assert_eq!((self.status, self.out.trim()), (0, text), "{self:?}");
-    }
-}
 
 #[test]
 #[ignore = "boots a machine: make test runs it"]
