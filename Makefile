@@ -36,9 +36,9 @@ test: ## every test, those with real guests too (about 40 minutes the first time
 	$(call with,"guest-images tests")
 	@scripts/test.sh $(BIN)
 
-bench: ## figures, as a table and as JSON in target/bench.json
-	$(call with,guest-images)
-	@scripts/guests.sh $(BIN) bench target/bench.json
+bench: ## figures, as tables and as JSON in target/bench (ONLY="disk launch": some of them)
+	$(call with,"guest-images tests")
+	@scripts/bench.sh $(BIN) $(ONLY)
 
 lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts
 	@scripts/lint.sh

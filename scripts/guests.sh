@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the tests (or the benchmark) that need real guests, where guests can run.
+# Runs the tests (or benchmarks) that need real guests, where guests can run.
 #
 # usage: guests.sh BIN test [FILE...]     FILE: only these of tests/tests
-#        guests.sh BIN bench OUT.json
+#        guests.sh BIN bench WHAT OUT.json     with BIN/bench
 #
 # BIN is the folder of the built programs. The store of the run is in target/guests: nothing of the user's is touched.
 # TEST_FLAGS is handed to each test program.
@@ -73,8 +73,7 @@ run_file() { # file
 
 case $what in
 bench)
-    cargo build --quiet --locked --release -p kiln-tests --bin bench
-    scripts/inside.sh "$BIN/bench" "$PWD/$1"
+    scripts/inside.sh "$BIN/bench" "$1" "$2"
     ;;
 test)
     # A kiln with crash points, for the tests that kill it at each step.

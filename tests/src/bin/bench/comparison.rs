@@ -1,0 +1,111 @@
+//! Two things measured side by side: medians, their ratio, and the bound that it must keep.
+
+use serde_json::{Value, json};
+use std::time::Instant;
+
+/// How often each of the two is measured.
+pub(crate) const ROUNDS: usize = 11;
+
+/// A table of figures, each measured of the same two.
+pub(crate) struct Comparison {
+    /// What is compared.
+    pub(crate) title: &'static str,
+    /// The names of the two. Ratios are of the second to the first.
+    pub(crate) of: [&'static str; 2],
+    /// What was measured.
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// One thing that was measured of both.
+pub(crate) struct Figure {
+    what: String,
+    unit: &'static str,
+    medians: [f64; 2],
+    bound: f64,
+}
+
+impl Figure {
+    /// The medians of the two rows of samples.
+    pub(crate) fn new(
+        what: impl Into<String>,
+        unit: &'static str,
+        samples: &mut [Vec<f64>; 2],
+        bound: f64,
+    ) -> Figure {
+        let medians = [median(&mut samples[0]), median(&mut samples[1])];
+        let what = what.into();
+        Figure {
+            what,
+            unit,
+            medians,
+            bound,
+        }
+    }
+
+    fn ratio(&self) -> f64 {
+        self.medians[1] / self.medians[0].max(f64::MIN_POSITIVE)
+    }
+
+    fn is_met(&self) -> bool {
+        self.ratio() <= self.bound
+    }
+}
+
+impl Comparison {
+    /// Whether every ratio keeps its bound.
+    pub(crate) fn is_met(&self) -> bool {
+        self.figures.iter().all(Figure::is_met)
+    }
+
+    /// Prints the table, and the ratios in one line.
+    pub(crate) fn print(&self) {
+        let [first, second] = self.of;
+        println!("{}, median of {ROUNDS}\n", self.title);
+        println!("| | {first} | {second} | ratio | bound | |\n|---|---|---|---|---|---|");
+        for f in &self.figures {
+            let mark = if f.is_met() { "met" } else { "**not met**" };
+            println!(
+                "| {} ({}) | {:.1} | {:.1} | {:.2} | {:.2} | {mark} |",
+                f.what,
+                f.unit,
+                f.medians[0],
+                f.medians[1],
+                f.ratio(),
+                f.bound
+            );
+        }
+        let ratios: Vec<String> = self
+            .figures
+            .iter()
+            .map(|f| format!("{} {:.2}", f.what, f.ratio()))
+            .collect();
+        println!("figure: {second} against {first}: {}\n", ratios.join(", "));
+    }
+
+    /// The same for programs.
+    pub(crate) fn document(&self) -> Value {
+        let [first, second] = self.of;
+        let rows: Vec<Value> = self
+            .figures
+            .iter()
+            .map(|f| {
+                json!({"what": f.what, "unit": f.unit, first: f.medians[0], second: f.medians[1],
+                "ratio": f.ratio(), "bound": f.bound, "met": f.is_met()})
+            })
+            .collect();
+        json!({"title": self.title, "rounds": ROUNDS, "figures": rows})
+    }
+}
+
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// Does something and adds its milliseconds.
+pub(crate) fn timed<T>(samples: &mut Vec<f64>, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let done = work();
+    samples.push(start.elapsed().as_secs_f64() * 1000.0);
+    done
+}

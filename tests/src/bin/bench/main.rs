@@ -1,0 +1,33 @@
+//! Figures, as a table and as JSON: `bench WHAT OUT.json`.
+//!
+//! The two sides of each comparison alternate in one run, so that whatever else the host does falls on both. A ratio
+//! above its bound is marked and ends in status 1.
+
+mod comparison;
+mod disk;
+mod launch;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [what, out] = arguments.as_slice() else {
+        eprintln!("usage: bench disk|launch OUT.json");
+        return ExitCode::from(2);
+    };
+    let comparison = match what.as_str() {
+        "disk" => disk::compare(),
+        "launch" => launch::compare(),
+        other => {
+            eprintln!("error: nothing is known of {other}: disk or launch");
+            return ExitCode::from(2);
+        }
+    };
+    comparison.print();
+    let document = serde_json::to_vec_pretty(&comparison.document()).expect("figures are plain numbers");
+    if let Err(e) = std::fs::write(out, document) {
+        eprintln!("error: cannot write {out}: {e}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::from(u8::from(!comparison.is_met()))
+}
