@@ -19,7 +19,7 @@ E2
 fi
 BIN=$(realpath "$1") WORK=$PWD/target/guests status=0
 export BIN WORK
-trap 'KILN_HOME=$WORK/home "$BIN/kiln" machine stop >/dev/null 2>&1' EXIT
+trap 'for home in "$WORK/home" "$WORK"/*/home; do KILN_HOME=$home "$BIN/kiln" machine stop >/dev/null 2>&1; done' EXIT
 
 echo "== units, properties, micro guests"
 units() { cargo test --locked --no-fail-fast "$@" -- ${TEST_FLAGS:-} || status=1; }

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# One place where real guests run: a store with the test images and, where need be, a software machine.
+#
+# usage: lane.sh WORK seed                   makes the store and its images
+#        lane.sh WORK tests WAITING          and takes files of tests from the folder WAITING until it is empty
+#
+# guests.sh calls it, with BIN and the rest of the environment that scripts/inside.sh wants.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export WORK=$1
+mkdir -p "$WORK"
+if scripts/has-kvm.sh; then home=$WORK/store; else home=$WORK/home; fi
+# The longest that one file of tests may take, in seconds: several times what the slowest takes on two cores.
+limit=900
+running=
+trap 'if [ -n "$running" ]; then kill -TERM "$running" 2>/dev/null; end_guests; fi; exit 130' INT TERM
+
+need() { # image, what builds it
+    local name=$1
+    shift
+    KILN_HOME=$home "$BIN/kiln" -q image list --filter "name=$name" | grep -q . ||
+        KILN_HOME=$home "$BIN/kiln" image build "$@"
+}
+
+# Ends what tests have left running: the software machine with all that is in it, or here their guests.
+end_guests() {
+    if ! scripts/has-kvm.sh; then
+        KILN_HOME=$home "$BIN/kiln" machine stop || true
+        return
+    fi
+    for process in /proc/[0-9]*; do
+        if tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -q "kiln-vmm .*$WORK/store/tmp/"; then
+            kill -KILL "${process#/proc/}" 2>/dev/null || true
+        fi
+    done
+}
+
+# Runs one file of tests within the limit. Status 125: the software machine itself failed meanwhile.
+attempt() { # file
+    local began=$SECONDS result=0
+    timeout --kill-after 20 "$limit" cargo test --locked -p kiln-tests --test "$1" -- --test-threads 2 ${TEST_FLAGS:-} &
+    running=$!
+    wait "$running" || result=$?
+    running=
+    if [ $result != 0 ] && [ $((SECONDS - began)) -ge $limit ]; then
+        echo "error: test failed: $1 was still running after $limit s and was ended" >&2
+        end_guests
+        return 1
+    fi
+    return $result
+}
+
+# A failure is a failure, unless the emulated computer around the guests died, froze or fell silent: then the command
+# in it breaks off with status 125, which no test has, and the file is run once more, in a fresh machine.
+run_file() { # file
+    local result=0
+    attempt "$1" || result=$?
+    if [ $result = 125 ] && ! scripts/has-kvm.sh; then
+        echo "warning: the software machine failed while $1 ran: it is run once more, in a fresh one" >&2
+        end_guests
+        result=0
+        attempt "$1" || result=$?
+        [ $result != 125 ] || echo "error: test failed: the software machine failed again while $1 ran" >&2
+    fi
+    return $result
+}
+
+# The next file that nobody has taken: a rename is won by one.
+take() { # waiting
+    local next
+    for next in "$1"/*; do
+        if mv "$next" "$WORK/taken" 2>/dev/null; then
+            file=${next##*.}
+            return
+        fi
+    done
+    return 1
+}
+
+need tiny tiny
+need debian-12-pv debian-12-pv
+[ "$2" = tests ] || exit 0
+status=0
+while take "$3"; do
+    echo "-- $file begins"
+    # The next Debian, for the one file that launches it.
+    [ "$file" != images ] || need debian-13-pv debian-12-pv --suite trixie
+    # In one piece, since another lane prints, too.
+    run_file "$file" >"$WORK/log" 2>&1 || status=1
+    flock "$3" cat "$WORK/log"
+done
+exit $status
