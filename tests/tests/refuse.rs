@@ -47,7 +47,7 @@ fn files_that_are_no_disk_are_named_for_what_they_are() {
     import_fails(&home, "fifo", &["fifo", "FIFO"]);
     File::create(home.file("empty")).expect("a file");
     import_fails(&home, "empty", &["empty"]);
-    import_fails(&home, "not-there", &["not-there", "No such file"]);
+    import_fails(&home, "not-there", &["not-there", "there is no file"]);
     fs::write(home.file("odd"), vec![1; 1000]).expect("a file");
     import_fails(&home, "odd", &["512"]);
     fs::copy(kiln_tests::home::program("kiln"), home.file("elf")).expect("a program");
