@@ -17,6 +17,7 @@
 //! [`packages`] gets packages of Debian without installing them, with the host's own apt.
 
 mod builder;
+pub mod cpio;
 mod error;
 pub mod packages;
 mod recipe;

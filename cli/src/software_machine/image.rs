@@ -4,8 +4,8 @@
 //! Kernel, modules and busybox come from the shared cache. The initramfs is written anew at each
 //! start, which costs less than to find out whether an old one is still right.
 
-use super::{Error, cpio::Archive, modules};
-use kiln_guest_images::packages;
+use super::{Error, modules};
+use kiln_guest_images::{cpio::Archive, packages};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -185,7 +185,7 @@ pub(crate) fn write_initramfs(base: &Base, programs: &Programs, path: &Path) -> 
     let busybox = base.busybox()?;
     let writing = |e: std::io::Error| Error::io("write", path, &e);
     let file = File::create(path).map_err(writing)?;
-    let mut archive = Archive::new(BufWriter::with_capacity(1 << 20, file));
+    let mut archive = Archive::new(BufWriter::with_capacity(1 << 20, file), 0);
     for folder in ["bin", "dev", "modules", "root"] {
         archive.directory(folder).map_err(writing)?;
     }

@@ -12,7 +12,6 @@
 //! takes a lease, which starts the machine if need be, and runs itself in there ([`forward`]).
 
 mod agent;
-mod cpio;
 mod data_disk;
 mod error;
 pub(crate) mod forward;

@@ -2,8 +2,8 @@
 
 mod bootstrap;
 mod child;
-mod cpio;
 mod ext4;
+mod initramfs;
 mod programs;
 mod stage;
 mod unpack;

@@ -2,7 +2,7 @@
 
 use super::programs::{command, run};
 use super::stage::{Stage, chmod};
-use super::{Options, cpio, ext4};
+use super::{Options, ext4};
 use crate::BuildError;
 use crate::packages::{self, Closure};
 use crate::recipe::Recipe;
@@ -45,7 +45,7 @@ pub(super) fn make(
     run(assemble.env("FILES", stage.recipe().join("files")), &|_| {})?;
     if fs::read_dir(&initramfs).is_ok_and(|mut inside| inside.next().is_some()) {
         let initrd = root.join("boot/initrd.img");
-        cpio::pack(&initramfs, &initrd, disk.epoch)?;
+        super::initramfs::pack(&initramfs, &initrd, disk.epoch)?;
         chmod(&initrd, 0o644)?;
     }
     disk.make(&root, image)

@@ -1,9 +1,8 @@
-//! An initramfs of a folder: the cpio format "newc" (Linux, buffer-format of
-//! early-userspace documentation), sorted, root's, with one time for all.
+//! An initramfs of a folder, in the order of its paths.
 
 use crate::BuildError;
+use crate::cpio::Archive;
 use std::fs;
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +12,9 @@ pub(super) fn pack(tree: &Path, out: &Path, epoch: u64) -> Result<(), BuildError
     let mut paths = Vec::new();
     walk(tree, &mut paths)?;
     paths.sort();
-    let mut archive = Vec::new();
-    for (number, path) in (1u32..).zip(&paths) {
+    let writing = BuildError::io("write", out);
+    let mut archive = Archive::new(Vec::new(), u32::try_from(epoch).unwrap_or(u32::MAX));
+    for path in &paths {
         let name = path.strip_prefix(tree).unwrap_or(path);
         let meta = path.symlink_metadata().map_err(BuildError::io("read", path))?;
         let content = if meta.is_symlink() {
@@ -25,18 +25,12 @@ pub(super) fn pack(tree: &Path, out: &Path, epoch: u64) -> Result<(), BuildError
         } else {
             Vec::new()
         };
-        entry(
-            &mut archive,
-            number,
-            name.as_os_str().as_bytes(),
-            meta.mode(),
-            epoch,
-            &content,
-        )
-        .map_err(BuildError::io("write", out))?;
+        archive
+            .entry(name, meta.mode(), (0, 0), &content)
+            .map_err(BuildError::io("write", out))?;
     }
-    entry(&mut archive, 0, b"TRAILER!!!", 0, 0, &[]).map_err(BuildError::io("write", out))?;
-    fs::write(out, archive).map_err(BuildError::io("write", out))
+    let archive = archive.finish().map_err(BuildError::io("write", out))?;
+    fs::write(out, archive).map_err(writing)
 }
 
 fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), BuildError> {
@@ -48,34 +42,6 @@ fn walk(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), BuildError> {
         paths.push(path);
     }
     Ok(())
-}
-
-fn entry(
-    out: &mut Vec<u8>,
-    number: u32,
-    name: &[u8],
-    mode: u32,
-    epoch: u64,
-    content: &[u8],
-) -> io::Result<()> {
-    // ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
-    let (size, named) = (content.len(), name.len() + 1);
-    write!(
-        out,
-        "070701{number:08x}{mode:08x}{0:08x}{0:08x}{1:08x}{epoch:08x}{size:08x}",
-        0, 1
-    )?;
-    write!(out, "{0:08x}{0:08x}{0:08x}{0:08x}{named:08x}{0:08x}", 0)?;
-    out.extend_from_slice(name);
-    out.push(0);
-    pad(out);
-    out.extend_from_slice(content);
-    pad(out);
-    Ok(())
-}
-
-fn pad(out: &mut Vec<u8>) {
-    out.resize(out.len().next_multiple_of(4), 0);
 }
 
 #[cfg(test)]

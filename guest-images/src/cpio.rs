@@ -4,7 +4,9 @@
 //! An own writer, because an archive made by the `cpio` program of an ordinary user cannot carry
 //! device nodes or root's ownership, and the program itself is often not installed.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 
 /// File type bits of a mode, as in `stat(2)`.
 const DIRECTORY: u32 = 0o040_000;
@@ -12,54 +14,67 @@ const REGULAR: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
 const CHARACTER: u32 = 0o020_000;
 
-/// A newc archive being written; everything in it belongs to root.
-pub(crate) struct Archive<W: Write> {
+/// A newc archive being written; everything in it belongs to root and is of one time.
+#[derive(Debug)]
+pub struct Archive<W: Write> {
     to: W,
+    epoch: u32,
     inode: u32,
     written: u64,
 }
 
 impl<W: Write> Archive<W> {
-    pub(crate) fn new(to: W) -> Self {
+    /// Begins an archive of things of the time `epoch`, in seconds since 1970.
+    pub fn new(to: W, epoch: u32) -> Self {
         Self {
             to,
+            epoch,
             inode: 0,
             written: 0,
         }
     }
 
     /// A folder with mode 0755. Folders have to come before what lies in them.
-    pub(crate) fn directory(&mut self, path: &str) -> io::Result<()> {
+    pub fn directory(&mut self, path: &str) -> io::Result<()> {
         self.entry(path, DIRECTORY | 0o755, (0, 0), &[])
     }
 
     /// A regular file with these permission bits.
-    pub(crate) fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
+    pub fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
         self.entry(path, REGULAR | permissions, (0, 0), content)
     }
 
     /// A symbolic link to `target`.
-    pub(crate) fn symlink(&mut self, path: &str, target: &str) -> io::Result<()> {
+    pub fn symlink(&mut self, path: &str, target: &str) -> io::Result<()> {
         self.entry(path, SYMLINK | 0o777, (0, 0), target.as_bytes())
     }
 
     /// A character device, mode 0600.
-    pub(crate) fn character_device(&mut self, path: &str, major: u32, minor: u32) -> io::Result<()> {
+    pub fn character_device(&mut self, path: &str, major: u32, minor: u32) -> io::Result<()> {
         self.entry(path, CHARACTER | 0o600, (major, minor), &[])
     }
 
     /// Writes the trailer and gives the writer back.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
-        self.inode = 0;
+    pub fn finish(mut self) -> io::Result<W> {
+        (self.inode, self.epoch) = (0, 0);
         self.entry("TRAILER!!!", 0, (0, 0), &[])?;
         self.to.flush()?;
         Ok(self.to)
     }
 
-    fn entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) -> io::Result<()> {
+    /// Anything, by the mode of `stat(2)`. The content of a symbolic link is its target.
+    pub(crate) fn entry(
+        &mut self,
+        path: impl AsRef<OsStr>,
+        mode: u32,
+        device: (u32, u32),
+        content: &[u8],
+    ) -> io::Result<()> {
+        let path = path.as_ref();
         let size = u32::try_from(content.len()).map_err(|_| {
             io::Error::other(format!(
-                "{path}: a file of 4 GiB or more does not fit into an initramfs"
+                "{}: a file of 4 GiB or more does not fit into an initramfs",
+                path.display()
             ))
         })?;
         self.inode += 1;
@@ -74,7 +89,7 @@ impl<W: Write> Archive<W> {
             device.1,
             uid = 0,
             gid = 0,
-            mtime = 0,
+            mtime = self.epoch,
             check = 0,
         );
         self.put(header.as_bytes())?;
@@ -102,7 +117,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<u8> {
-        let mut archive = Archive::new(Vec::new());
+        let mut archive = Archive::new(Vec::new(), 0);
         archive.directory("bin").expect("in memory");
         archive.file("bin/hello", 0o755, b"hello").expect("in memory");
         archive.symlink("bin/hi", "hello").expect("in memory");
