@@ -32,6 +32,8 @@ in_order() {
 case $what in
 bench)
     scripts/lane.sh "$WORK" seed
+    DISK=$(KILN_HOME=$WORK/home "$BIN/kiln" image build tiny --cache-only)
+    export DISK
     scripts/inside.sh "$BIN/bench" "$1" "$2"
     ;;
 test)

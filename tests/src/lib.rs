@@ -15,8 +15,10 @@
 pub mod guest;
 pub mod home;
 pub mod outcome;
+pub mod program;
 pub mod seed;
 
 pub use guest::Guest;
 pub use home::Home;
 pub use outcome::Outcome;
+pub use program::Program;

@@ -22,6 +22,8 @@ pub(crate) struct Figure {
     unit: &'static str,
     medians: [f64; 2],
     bound: f64,
+    /// The most that the second may be, whatever the first is.
+    limit: Option<f64>,
 }
 
 impl Figure {
@@ -39,7 +41,14 @@ impl Figure {
             unit,
             medians,
             bound,
+            limit: None,
         }
+    }
+
+    /// With a bound on the second itself.
+    pub(crate) fn at_most(self, limit: f64) -> Figure {
+        let limit = Some(limit);
+        Figure { limit, ..self }
     }
 
     fn ratio(&self) -> f64 {
@@ -47,7 +56,7 @@ impl Figure {
     }
 
     fn is_met(&self) -> bool {
-        self.ratio() <= self.bound
+        self.ratio() <= self.bound && self.limit.is_none_or(|limit| self.medians[1] <= limit)
     }
 }
 

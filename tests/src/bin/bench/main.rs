@@ -3,23 +3,30 @@
 //! The two sides of each comparison alternate in one run, so that whatever else the host does falls on both. A ratio
 //! above its bound is marked and ends in status 1.
 
+mod boot;
 mod comparison;
 mod disk;
 mod launch;
+mod rival;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        init();
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [what, out] = arguments.as_slice() else {
-        eprintln!("usage: bench disk|launch OUT.json");
+        eprintln!("usage: bench boot|disk|launch|start OUT.json");
         return ExitCode::from(2);
     };
     let comparison = match what.as_str() {
+        "boot" => boot::compare(),
         "disk" => disk::compare(),
         "launch" => launch::compare(),
+        "start" => boot::compare_start(),
         other => {
-            eprintln!("error: nothing is known of {other}: disk or launch");
+            eprintln!("error: nothing is known of {other}: boot, disk, launch or start");
             return ExitCode::from(2);
         }
     };
@@ -30,4 +37,12 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::from(u8::from(!comparison.is_met()))
+}
+
+/// The first process of a guest that is booted to be measured: says that it is there, and stays.
+fn init() -> ! {
+    println!("{}", boot::INIT_SAYS);
+    loop {
+        std::thread::park();
+    }
 }

@@ -1,0 +1,126 @@
+//! Boots: the same kernel and init under Kiln and under QEMU, where guests run; and what a VMM needs before its guest's
+//! first instruction, on this host.
+
+use crate::comparison::{Comparison, Figure, ROUNDS};
+use crate::rival::{Boot, Guest, Vmm};
+use kiln_guest_images::cpio::Archive;
+use kiln_imagefmt::probe::{FileTree, Window};
+use kiln_imagefmt::{Access, RawDisk};
+use kiln_tests::Program;
+use kiln_vmm::boot::payload::{Unpacked, unpack};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What init says.
+pub(crate) const INIT_SAYS: &str = "kiln-bench: init";
+
+/// More than any kernel has.
+const KERNEL_LIMIT: u64 = 256 << 20;
+/// What the two may have beyond their guest's memory, in KiB.
+const MEMORY_LIMIT: f64 = 8.0 * 1024.0;
+
+/// Boots Debian's kernel to its first process.
+pub(crate) fn compare() -> Comparison {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (bzimage, vmlinux, initrd) = files(folder.path());
+    let mut figures = Vec::new();
+    let pairs = [
+        (Vmm::Microvm, "PVH", &vmlinux),
+        (Vmm::Microvm, "bzImage", &bzimage),
+        (Vmm::Q35, "PVH", &vmlinux),
+        (Vmm::Q35, "bzImage", &bzimage),
+    ];
+    for (peer, form, kernel) in pairs {
+        let guest = Guest {
+            kernel,
+            initrd: Some(&initrd),
+            memory: 256,
+            says: INIT_SAYS,
+        };
+        let [mut time, mut memory] = alternate(peer, &guest);
+        let name = format!("{form}, {}", peer.name());
+        figures.push(Figure::new(format!("exec to init, {name}"), "ms", &mut time, 1.0));
+        let figure = Figure::new(format!("private memory, {name}"), "KiB", &mut memory, 1.0);
+        figures.push(figure.at_most(MEMORY_LIMIT));
+    }
+    Comparison {
+        title: "Boot of Debian's kernel",
+        of: ["QEMU", "kiln-vmm"],
+        figures,
+    }
+}
+
+/// Starts a guest whose first instructions write to its serial port.
+pub(crate) fn compare_start() -> Comparison {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let kernel = folder.path().join("micro.elf");
+    std::fs::write(&kernel, Program::default().print("!").halt().elf()).expect("written");
+    let guest = Guest {
+        kernel: &kernel,
+        initrd: None,
+        memory: 128,
+        says: "!",
+    };
+    let [mut time, mut memory] = alternate(Vmm::Microvm, &guest);
+    let memory = Figure::new("private memory", "KiB", &mut memory, 1.0).at_most(MEMORY_LIMIT);
+    Comparison {
+        title: "Start of a guest of a few instructions, natively",
+        of: ["QEMU microvm", "kiln-vmm"],
+        figures: vec![
+            Figure::new("exec to the first port write", "ms", &mut time, 1.0),
+            memory,
+        ],
+    }
+}
+
+/// Times and memory of the peer and of ours, in turn.
+fn alternate(peer: Vmm, guest: &Guest<'_>) -> [[Vec<f64>; 2]; 2] {
+    let mut samples = [[vec![], vec![]], [vec![], vec![]]];
+    for _ in 0..ROUNDS {
+        for (n, vmm) in [peer, Vmm::Kiln].into_iter().enumerate() {
+            let Boot { time, memory } = vmm.boot(guest);
+            samples[0][n].push(time);
+            samples[1][n].push(memory);
+        }
+    }
+    samples
+}
+
+/// The kernel of the image `tiny` as it is, the same unpacked, and an initramfs whose init is this program.
+fn files(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
+    let disk =
+        std::env::var_os("KILN_TEST_DISK").expect("KILN_TEST_DISK is not set: run this by `make bench`");
+    let disk = std::fs::File::open(&disk).expect("the disk of tiny");
+    let disk = RawDisk::open(disk, Access::ReadOnly).expect("a raw disk");
+    let files = FileTree::open(&Window::whole(Arc::new(disk))).expect("its file system");
+    let boot = files.list("/boot").expect("its folder /boot");
+    let name = boot.iter().map(|entry| &entry.name);
+    let name = name
+        .into_iter()
+        .find(|name| name.starts_with("vmlinuz"))
+        .expect("a kernel");
+    let kernel = files
+        .read(&format!("/boot/{name}"), KERNEL_LIMIT)
+        .expect("it can be read");
+    let elf = match unpack(&kernel) {
+        Ok(Unpacked::Vmlinux { elf, .. }) => Some(elf),
+        _ => None,
+    };
+    let elf = elf.expect("Debian's kernel can be unpacked");
+    let own = std::fs::read("/proc/self/exe").expect("this program");
+    let mut archive = Archive::new(Vec::new(), 0);
+    archive.directory("dev").expect("in memory");
+    archive.character_device("dev/console", 5, 1).expect("in memory");
+    archive.file("init", 0o755, &own).expect("in memory");
+    let archive = archive.finish().expect("in memory");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).expect("written");
+        path
+    };
+    (
+        write("vmlinuz", &kernel),
+        write("vmlinux", &elf),
+        write("initrd", &archive),
+    )
+}

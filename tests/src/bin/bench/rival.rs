@@ -1,0 +1,189 @@
+//! VMMs that boot the same kernel: Kiln's, and QEMU's boards.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a guest is booted from.
+pub(crate) struct Guest<'a> {
+    /// A bzImage, or an ELF file with the PVH note.
+    pub(crate) kernel: &'a Path,
+    /// The initramfs, if it has one.
+    pub(crate) initrd: Option<&'a Path>,
+    /// MiB.
+    pub(crate) memory: u64,
+    /// What it prints on its serial port when it is where it should come to.
+    pub(crate) says: &'static str,
+}
+
+/// The command line of every guest that is a Linux kernel.
+const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
+
+/// The longest that a guest may take to come to its words.
+const AT_MOST: Duration = Duration::from_secs(120);
+
+/// A VMM.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vmm {
+    /// `kiln-vmm` by hand.
+    Kiln,
+    /// QEMU's smallest board, with its fastest firmware.
+    Microvm,
+    /// QEMU's board for everything.
+    Q35,
+}
+
+/// What one boot took.
+pub(crate) struct Boot {
+    /// From exec to the guest's words, in milliseconds.
+    pub(crate) time: f64,
+    /// Private memory of all its processes beyond the guest's, in KiB.
+    pub(crate) memory: f64,
+}
+
+impl Vmm {
+    /// Its name in a table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Vmm::Kiln => "kiln-vmm",
+            Vmm::Microvm => "QEMU microvm",
+            Vmm::Q35 => "QEMU q35",
+        }
+    }
+
+    fn command(self, guest: &Guest<'_>) -> Command {
+        let memory = format!("{}M", guest.memory);
+        let mut command = match self {
+            Vmm::Kiln => {
+                let mut command = Command::new(kiln_tests::home::program("kiln-vmm"));
+                command.args(["--memory", &memory, "--cmdline", CMDLINE, "--kernel"]);
+                command
+            }
+            Vmm::Microvm | Vmm::Q35 => {
+                let mut words = qemu();
+                let mut command = Command::new(words.remove(0));
+                command.args(words);
+                command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+                command.args([
+                    "-serial",
+                    "stdio",
+                    "-accel",
+                    "kvm",
+                    "-cpu",
+                    "host,arch-capabilities=off",
+                    "-m",
+                    &memory,
+                ]);
+                let board: &[&str] = match self {
+                    Vmm::Microvm => &[
+                        "-M",
+                        "microvm,x-option-roms=off,pit=off,pic=off,rtc=on",
+                        "-bios",
+                        "qboot.rom",
+                    ],
+                    _ => &["-M", "q35,hpet=off"],
+                };
+                command.args(board).args(["-append", CMDLINE, "-kernel"]);
+                command
+            }
+        };
+        command.arg(guest.kernel);
+        if let Some(initrd) = guest.initrd {
+            let option = if self == Vmm::Kiln { "--initrd" } else { "-initrd" };
+            command.arg(option).arg(initrd);
+        }
+        command
+    }
+
+    /// Boots the guest until it has said its words, looks at the processes, and ends them.
+    pub(crate) fn boot(self, guest: &Guest<'_>) -> Boot {
+        let mut command = self.command(guest);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let began = Instant::now();
+        let mut child = command.spawn().expect("the VMM starts");
+        let heard = hear(&mut child, guest.says, began);
+        let time = began.elapsed().as_secs_f64() * 1000.0;
+        let memory = private_memory(child.id(), guest.memory * 1024);
+        let _ = child.kill();
+        let end = child.wait_with_output().expect("the VMM ends");
+        let said = String::from_utf8_lossy(&end.stderr);
+        assert!(heard.is_ok(), "{}: {heard:?}, {said}", self.name());
+        Boot { time, memory }
+    }
+}
+
+/// Reads the guest's serial port until it has said these words.
+fn hear(child: &mut Child, words: &str, began: Instant) -> Result<(), String> {
+    let mut port = child.stdout.take().expect("piped");
+    let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
+    while began.elapsed() < AT_MOST {
+        match port.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => heard.extend_from_slice(&piece[..n]),
+            Err(error) => return Err(error.to_string()),
+        }
+        if heard.windows(words.len()).any(|w| w == words.as_bytes()) {
+            // The port stays open: a VMM that cannot write would end.
+            child.stdout = Some(port);
+            return Ok(());
+        }
+    }
+    Err(format!(
+        "the guest only said: {}",
+        String::from_utf8_lossy(&heard)
+    ))
+}
+
+/// The QEMU that is measured: the host's, else the one that was unpacked into the cache.
+fn qemu() -> Vec<OsString> {
+    let host = Path::new("/usr/bin/qemu-system-x86_64");
+    if host.exists() {
+        return vec![host.into()];
+    }
+    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
+    let tree = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
+    let tree = tree.join("kiln/machine/qemu").canonicalize();
+    let tree = tree.expect("there is no qemu-system-x86_64 to measure: apt-get install qemu-system-x86");
+    let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|folder| tree.join(folder));
+    let mut words = vec![tree.join("usr/lib64/ld-linux-x86-64.so.2").into_os_string()];
+    words.push("--library-path".into());
+    words.push(std::env::join_paths(libraries).expect("no colons"));
+    words.push(tree.join("usr/bin/qemu-system-x86_64").into());
+    for folder in ["usr/share/qemu", "usr/share/seabios"] {
+        words.extend(["-L".into(), tree.join(folder).into()]);
+    }
+    words
+}
+
+/// The private memory of a process and its children in KiB, but for mappings of the guest's size.
+fn private_memory(process: u32, guest: u64) -> f64 {
+    let mut sum = 0;
+    let mut processes = vec![process];
+    while let Some(process) = processes.pop() {
+        let children = format!("/proc/{process}/task/{process}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        processes.extend(
+            children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
+        let maps = std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap_or_default();
+        let mut is_guest = false;
+        for line in maps.lines() {
+            let mut words = line.split_whitespace();
+            let (name, value) = (words.next().unwrap_or_default(), words.next());
+            let value: u64 = value.and_then(|text| text.parse().ok()).unwrap_or(0);
+            match name {
+                "Size:" => is_guest = value >= guest,
+                "Private_Clean:" | "Private_Dirty:" if !is_guest => sum += value,
+                _ => {}
+            }
+        }
+    }
+    sum as f64
+}
