@@ -18,10 +18,11 @@ lack() { # what, remedy
 }
 command -v cargo-fuzz >/dev/null || lack cargo-fuzz "cargo install --locked cargo-fuzz (about 3 minutes)"
 command -v c++ >/dev/null || lack "a C++ compiler" "apt-get install g++"
-for tool in qemu-img zstd lz4 xz; do
-    command -v "$tool" >/dev/null || lack "$tool" "apt-get install qemu-utils zstd lz4 xz-utils"
+for tool in qemu-img zstd lz4 xz lzop bzip2 mcopy; do
+    command -v "$tool" >/dev/null || lack "$tool" "apt-get install qemu-utils zstd lz4 xz-utils lzop bzip2 mtools"
 done
 [ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v mke2fs)" ] || lack mke2fs "apt-get install e2fsprogs"
+[ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v mkfs.vfat)" ] || lack mkfs.vfat "apt-get install dosfstools"
 [ "$missing" = 0 ] || exit 1
 
 # Sanitizers are for nightly compilers; a stable one takes them by this. They do without static linking.

@@ -3,7 +3,7 @@
 #
 # usage: packages.sh GROUP...
 #   guest-images  what builds an image: mmdebstrap, gpgv, e2fsprogs (and uidmap, for who is not root)
-#   tests         what the tests compare with: qemu-img, what packs kernels, and what a build without root needs
+#   tests         what the tests compare with: qemu-img, what packs kernels, what makes FAT, and what a build without root needs
 #
 # Without root, and without a terminal to ask on, the one command is printed and the status is 1.
 set -euo pipefail
@@ -27,6 +27,10 @@ for group in "$@"; do
         want lz4 lz4
         want zstd zstd
         want xz xz-utils
+        want lzop lzop
+        want bzip2 bzip2
+        want mkfs.vfat dosfstools
+        want mcopy mtools
         want newuidmap uidmap
         ;;
     *) sed -n '4,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;

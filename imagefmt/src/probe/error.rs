@@ -47,7 +47,7 @@ pub enum ProbeError {
     )]
     SectorSize(u32),
     /// The file system is not one that can be read here.
-    #[error("the file system is {found}; only ext2, ext3 and ext4 can be read")]
+    #[error("the file system is {found}; only ext2, ext3, ext4 and FAT can be read")]
     Unsupported {
         /// Its name, or what is known of it.
         found: String,
@@ -59,6 +59,31 @@ pub enum ProbeError {
         kind: &'static str,
         /// What the reader says.
         reason: String,
+    },
+    /// The FAT file system is damaged.
+    #[error("the FAT file system cannot be read: {reason}")]
+    Fat {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that is not written in place.
+    #[error("{path} is not written where it lies: {reason}")]
+    InPlace {
+        /// The path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The disk below did not take a write.
+    #[error("writing {len} bytes at byte {offset} of the disk failed")]
+    Write {
+        /// Byte on the disk.
+        offset: u64,
+        /// Bytes given.
+        len: usize,
+        /// What the disk said.
+        #[source]
+        source: DiskError,
     },
     /// A path that does not exist.
     #[error("there is no {path}")]

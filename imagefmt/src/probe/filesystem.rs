@@ -1,6 +1,7 @@
 //! Which file system is in a partition, and what it is called.
 
 use super::ext::superblock::Superblock;
+use super::fat::boot_sector::BootSector;
 use super::signatures::{REACH, SIGNATURES};
 use super::{ProbeError, Window};
 
@@ -19,8 +20,10 @@ pub struct FileSystem {
 /// A file system, or what else can fill a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileSystemKind {
-    /// ext2, ext3 or ext4: the ones that can be read ([`super::FileTree`]).
+    /// ext2, ext3 or ext4; can be read ([`super::FileTree`]).
     Ext(&'static str),
+    /// FAT12, FAT16 or FAT32; can be read, too.
+    Fat,
     /// Another one, by its name.
     Other(&'static str),
     /// Only zero bytes where marks would be.
@@ -34,6 +37,7 @@ impl FileSystemKind {
     pub fn name(self) -> &'static str {
         match self {
             FileSystemKind::Ext(name) | FileSystemKind::Other(name) => name,
+            FileSystemKind::Fat => "FAT",
             FileSystemKind::Empty => "empty (only zero bytes)",
             FileSystemKind::Unknown => "of a kind that is not known",
         }
@@ -41,7 +45,7 @@ impl FileSystemKind {
 
     /// Whether it can be read.
     pub fn is_readable(self) -> bool {
-        matches!(self, FileSystemKind::Ext(_))
+        matches!(self, FileSystemKind::Ext(_) | FileSystemKind::Fat)
     }
 }
 
@@ -70,6 +74,14 @@ impl FileSystem {
             head.get(signature.offset..)
                 .is_some_and(|rest| rest.starts_with(signature.magic))
         });
+        if found.is_some_and(|signature| signature.name == "FAT") {
+            let sector = BootSector::parse(head);
+            return FileSystem {
+                kind: FileSystemKind::Fat,
+                uuid: sector.as_ref().and_then(BootSector::uuid),
+                label: sector.as_ref().and_then(BootSector::label),
+            };
+        }
         let kind = match found {
             Some(signature) => FileSystemKind::Other(signature.name),
             None if head.iter().all(|byte| *byte == 0) => FileSystemKind::Empty,

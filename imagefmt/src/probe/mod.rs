@@ -1,32 +1,37 @@
-//! What lies on a disk: partition tables and file systems, read only.
+//! What lies on a disk: partition tables and file systems.
 //!
 //! A guest may have written every byte that is read here, so nothing is trusted: offsets are
 //! checked, every allocation has a bound that does not come from the disk, chains have a length
 //! limit, and the amount that is read to answer one question is limited ([`Window`]). Nothing is
-//! ever mounted, and nothing is ever written.
+//! ever mounted, and nothing is written but the bytes of a small file in their place ([`overwrite`]).
 //!
 //! ```text
 //!  Disk ──► PartitionTable::read ──► Partition ──► Window ──► FileSystem::detect ──► FileTree::open
 //!           none | MBR | GPT                       a range     "ext4", "xfs", …      paths, files
 //! ```
 //!
-//! Only ext2, ext3 and ext4 can be read ([`FileTree`]); other file systems are told by their
-//! name, so that a message can say what is there instead.
+//! ext2, ext3, ext4 and FAT can be read ([`FileTree`]); other file systems are told by their name, so
+//! that a message can say what is there instead.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod error;
-pub mod ext;
+mod ext;
+mod fat;
+mod file_tree;
 mod filesystem;
 mod gpt;
+mod in_place;
 mod mbr;
 mod signatures;
 mod table;
 mod window;
 
 pub use error::ProbeError;
-pub use ext::{FileTree, Journal};
+pub use ext::Journal;
+pub use file_tree::{FileTree, FolderEntry};
 pub use filesystem::{FileSystem, FileSystemKind};
+pub use in_place::overwrite;
 pub use table::{Partition, PartitionKind, PartitionTable, TableKind};
 pub use window::Window;
 

@@ -118,6 +118,25 @@ impl Partition {
         }
     }
 
+    /// Whether it is an extended boot loader partition, as the Boot Loader Specification calls a boot
+    /// file system of its own.
+    pub fn is_extended_boot(&self) -> bool {
+        match &self.kind {
+            PartitionKind::Mbr { code, .. } => *code == 0xEA,
+            PartitionKind::Gpt { type_guid, .. } => {
+                *type_guid == Uuid::from_u128(0xBC13C2FF_59E6_4262_A352_B275FD6F7172)
+            }
+        }
+    }
+
+    /// Whether it is typed as the root of a Linux system on x86, as the Discoverable Partitions
+    /// Specification has it.
+    pub fn is_linux_root(&self) -> bool {
+        const X86_64: Uuid = Uuid::from_u128(0x4F68BCE3_E8CD_4DB1_96E7_FBCAF984B709);
+        const X86: Uuid = Uuid::from_u128(0x44479540_F297_41B2_9AF7_D131D5F0458A);
+        matches!(&self.kind, PartitionKind::Gpt { type_guid, .. } if [X86_64, X86].contains(type_guid))
+    }
+
     /// Whether it is a BIOS boot partition, where GRUB keeps its core on a GPT disk.
     pub fn is_bios_boot(&self) -> bool {
         matches!(&self.kind, PartitionKind::Gpt { type_guid, .. }

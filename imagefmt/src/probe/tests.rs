@@ -191,7 +191,7 @@ fn a_file_system_that_cannot_be_read_is_named() {
     let error = open(&disk).err().unwrap().to_string();
     assert_eq!(
         error,
-        "the file system is XFS; only ext2, ext3 and ext4 can be read"
+        "the file system is XFS; only ext2, ext3, ext4 and FAT can be read"
     );
 }
 

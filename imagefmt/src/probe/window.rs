@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ProbeError;
-use crate::disk::{Disk, read_exact_at};
+use crate::disk::{Disk, read_exact_at, write_all_at};
 
 /// The most that is read through one window, in bytes. It stops a file system whose trees lead
 /// back into themselves from being read for hours; a kernel, an initramfs and a journal of the
@@ -76,16 +76,7 @@ impl Window {
     /// Fills `to` with the bytes at `offset` of the window.
     pub fn read(&self, offset: u64, to: &mut [u8]) -> Result<(), ProbeError> {
         let wanted = to.len() as u64;
-        let fits = offset.checked_add(wanted).is_some_and(|end| end <= self.len);
-        let position = self
-            .start
-            .checked_add(offset)
-            .filter(|_| fits)
-            .ok_or(ProbeError::BeyondEnd {
-                what: "what is asked for".into(),
-                offset,
-                size: self.len,
-            })?;
+        let position = self.position(offset, wanted)?;
         let read = self
             .read
             .fetch_add(wanted, Ordering::Relaxed)
@@ -97,6 +88,27 @@ impl Window {
             offset: position,
             len: to.len(),
             source,
+        })
+    }
+
+    /// Writes `from` at `offset` of the window.
+    pub(super) fn write(&self, offset: u64, from: &[u8]) -> Result<(), ProbeError> {
+        let position = self.position(offset, from.len() as u64)?;
+        write_all_at(&*self.disk, position, from).map_err(|source| ProbeError::Write {
+            offset: position,
+            len: from.len(),
+            source,
+        })
+    }
+
+    /// Where `len` bytes at `offset` of the window lie on the disk.
+    fn position(&self, offset: u64, len: u64) -> Result<u64, ProbeError> {
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.len);
+        let position = self.start.checked_add(offset).filter(|_| fits);
+        position.ok_or(ProbeError::BeyondEnd {
+            what: "what is asked for".into(),
+            offset,
+            size: self.len,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Where the blocks of one inode lie: as much as is needed to find the journal.
+//! Where the blocks of one inode lie: of the journal, and of files that are written in place.
 //!
 //! Linux, `Documentation/filesystems/ext4/{inodes,ifork,group_descr}.rst`.
 
@@ -20,6 +20,10 @@ const DEPTH_LIMIT: u16 = 5;
 
 const EXTENTS_MAGIC: u16 = 0xF30A;
 const FLAG_EXTENTS: u32 = 0x8_0000;
+
+/// Compressed, encrypted, with a tree of checksums, or within the inode itself: the blocks do not hold
+/// what is read.
+const FLAGS_ELSEWHERE: u32 = 0x4 | 0x800 | 0x10_0000 | 0x1000_0000;
 
 /// The first 128 bytes of an inode: all that every revision has.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
@@ -71,6 +75,13 @@ struct Index {
     _unused: U16,
 }
 
+/// What an inode is of, as its mode says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Folder = 0x4000,
+    File = 0x8000,
+}
+
 /// Blocks that follow each other in the file and on the disk.
 #[derive(Debug, Clone, Copy)]
 struct Run {
@@ -100,21 +111,35 @@ impl From<ProbeError> for MapError {
 }
 
 impl BlockMap {
-    /// Reads the map of `inode`, which must lie in the first block group, as the journal's does.
+    /// Reads the map of the journal's `inode`, which must lie in the first block group.
     pub(super) fn read(window: &Window, superblock: &Superblock, inode: u32) -> Result<BlockMap, MapError> {
-        let size = u64::from(superblock.block_size());
         if !superblock.is_in_first_group(inode) {
             return Err(MapError::Damaged("its inode is not in the first block group"));
         }
-        let table = inode_table(window, superblock)?;
-        let index = u64::from(inode)
-            .saturating_sub(1)
-            .saturating_mul(u64::from(superblock.inode_size()));
+        BlockMap::of(window, superblock, inode, Kind::File)
+    }
+
+    /// Reads the map of `inode`, which must be of that `kind`.
+    pub(super) fn of(
+        window: &Window,
+        superblock: &Superblock,
+        inode: u32,
+        kind: Kind,
+    ) -> Result<BlockMap, MapError> {
+        let size = u64::from(superblock.block_size());
+        let (group, index) = superblock
+            .place_of_inode(inode)
+            .ok_or(MapError::Damaged("its inode does not exist"))?;
+        let table = inode_table(window, superblock, group)?;
+        let index = index.saturating_mul(u64::from(superblock.inode_size()));
         let mut bytes = [0; size_of::<Inode>()];
         window.read(table.saturating_mul(size).saturating_add(index), &mut bytes)?;
         let inode: Inode = zerocopy::transmute!(bytes);
-        if inode.mode.get() & 0xF000 != 0x8000 {
-            return Err(MapError::Damaged("its inode is no regular file"));
+        if inode.mode.get() & 0xF000 != kind as u16 {
+            return Err(MapError::Damaged("its inode is of another kind"));
+        }
+        if inode.flags.get() & FLAGS_ELSEWHERE != 0 {
+            return Err(MapError::Damaged("its blocks do not hold its bytes as they are"));
         }
         let mut map = BlockMap {
             runs: Vec::new(),
@@ -126,6 +151,29 @@ impl BlockMap {
             map.indirect(window, size, &inode.block)?;
         }
         Ok(map)
+    }
+
+    /// First byte on the disk and length of each piece of the file, without a gap between them.
+    pub(super) fn pieces(&self, block_size: u32) -> Result<Vec<(u64, u64)>, MapError> {
+        let block_size = u64::from(block_size);
+        let (mut next, mut left) = (0, self.size);
+        let mut pieces = Vec::new();
+        for run in &self.runs {
+            if left == 0 {
+                break;
+            }
+            if run.logical != next {
+                return Err(MapError::Damaged("it has holes"));
+            }
+            let len = run.len.saturating_mul(block_size).min(left);
+            pieces.push((run.physical.saturating_mul(block_size), len));
+            next = next.saturating_add(run.len);
+            left = left.saturating_sub(len);
+        }
+        match left {
+            0 => Ok(pieces),
+            _ => Err(MapError::Damaged("it has holes")),
+        }
     }
 
     /// The block on the disk that holds block `logical` of the file.
@@ -226,10 +274,11 @@ impl BlockMap {
     }
 }
 
-/// The first block of group 0's inode table.
-fn inode_table(window: &Window, superblock: &Superblock) -> Result<u64, ProbeError> {
+/// The first block of a group's inode table.
+fn inode_table(window: &Window, superblock: &Superblock, group: u64) -> Result<u64, ProbeError> {
     let block = superblock.first_data_block().saturating_add(1);
-    let at = block.saturating_mul(u64::from(superblock.block_size()));
+    let descriptors = block.saturating_mul(u64::from(superblock.block_size()));
+    let at = descriptors.saturating_add(group.saturating_mul(superblock.descriptor_size()));
     let half = |offset: u64| {
         let mut bytes = [0; 4];
         window

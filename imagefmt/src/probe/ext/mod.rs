@@ -10,16 +10,17 @@ mod inode;
 mod journal;
 mod journal_block;
 mod links;
+mod place;
 pub(crate) mod superblock;
 mod view;
 
-use ext4_view::{Ext4, Ext4Error, FileType};
+use ext4_view::{Ext4, Ext4Error, FileType, PathBuf};
 
+use self::inode::MapError;
 use self::journal::{Replay, Unusable};
 use self::superblock::Superblock;
 use self::view::View;
-use super::signatures::REACH;
-use super::{FileSystem, FileSystemKind, ProbeError, Window};
+use super::{FolderEntry, ProbeError, Window};
 
 /// The most entries of a folder that are listed.
 const LIST_LIMIT: usize = 10_000;
@@ -44,65 +45,41 @@ pub enum Journal {
 }
 
 /// The files of an ext2, ext3 or ext4 file system, read only.
-///
-/// It belongs to one thread: the reader keeps a cache without locks.
-pub struct FileTree {
+pub(super) struct ExtTree {
     files: Ext4,
     family: &'static str,
     journal: Journal,
+    window: Window,
+    superblock: Superblock,
 }
 
-/// An entry of a folder.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FolderEntry {
-    /// Its name, with what is not UTF-8 replaced.
-    pub name: String,
-    /// Whether it is a folder itself.
-    pub is_folder: bool,
-}
-
-impl FileTree {
-    /// Opens the file system in `window`. One of another kind is [`ProbeError::Unsupported`],
-    /// which names it.
-    pub fn open(window: &Window) -> Result<FileTree, ProbeError> {
-        let head = window.read_up_to(0, REACH)?;
-        let found = FileSystem::identify(&head, window.len());
-        let superblock = Superblock::parse(&head);
-        let (FileSystemKind::Ext(family), Some(superblock)) = (found.kind, superblock) else {
-            return Err(ProbeError::Unsupported {
-                found: found.kind.name().into(),
-            });
-        };
+impl ExtTree {
+    /// Opens the file system in `window`, which begins with `head` and is of this `family`.
+    pub(super) fn open(window: &Window, head: &[u8], family: &'static str) -> Result<ExtTree, ProbeError> {
+        let superblock = Superblock::parse(head).ok_or_else(|| ProbeError::Ext {
+            kind: family,
+            reason: "it has no superblock".into(),
+        })?;
         if let Some(reason) = superblock.implausible(window.len()) {
             return Err(ProbeError::Ext { kind: family, reason });
         }
+        let tree = |files, journal| ExtTree {
+            files,
+            family,
+            journal,
+            window: window.clone(),
+            superblock: superblock.clone(),
+        };
         if !superblock.needs_recovery() {
             let files = load(window, &superblock, Replay::default(), family)?;
-            return Ok(FileTree {
-                files,
-                family,
-                journal: Journal::Clean,
-            });
+            return Ok(tree(files, Journal::Clean));
         }
         let ignored = match Replay::read(window, &superblock) {
             Ok(replay) => {
                 let (transactions, blocks) = (replay.transactions, replay.blocks.len());
                 match load(window, &superblock, replay, family) {
-                    Ok(files) if blocks == 0 => {
-                        return Ok(FileTree {
-                            files,
-                            family,
-                            journal: Journal::Clean,
-                        });
-                    }
-                    Ok(files) => {
-                        let journal = Journal::Replayed { transactions, blocks };
-                        return Ok(FileTree {
-                            files,
-                            family,
-                            journal,
-                        });
-                    }
+                    Ok(files) if blocks == 0 => return Ok(tree(files, Journal::Clean)),
+                    Ok(files) => return Ok(tree(files, Journal::Replayed { transactions, blocks })),
                     Err(error) => format!("with it, {error}"),
                 }
             }
@@ -111,34 +88,81 @@ impl FileTree {
         };
         tracing::warn!("the journal of the {family} file system is not applied: {ignored}");
         let files = load(window, &superblock, Replay::default(), family)?;
-        Ok(FileTree {
-            files,
-            family,
-            journal: Journal::Ignored { reason: ignored },
-        })
+        Ok(tree(files, Journal::Ignored { reason: ignored }))
     }
 
     /// `ext2`, `ext3` or `ext4`.
-    pub fn family(&self) -> &'static str {
+    pub(super) fn family(&self) -> &'static str {
         self.family
     }
 
     /// What became of the journal.
-    pub fn journal(&self) -> &Journal {
+    pub(super) fn journal(&self) -> &Journal {
         &self.journal
     }
 
     /// Its UUID, as `UUID=` on a kernel's command line wants it.
-    pub fn uuid(&self) -> String {
+    pub(super) fn uuid(&self) -> String {
         self.files.uuid().to_string()
     }
 
     /// The bytes of the file at `path`, symbolic links followed; an error if it is longer than
     /// `cap` bytes. The length that an inode claims is checked before anything is allocated.
-    pub fn read(&self, path: &str, cap: u64) -> Result<Vec<u8>, ProbeError> {
-        let at = links::follow(&self.files, path)?;
+    pub(super) fn read(&self, path: &str, cap: u64) -> Result<Vec<u8>, ProbeError> {
+        let (at, len) = self.file(path)?;
+        if len > cap {
+            return Err(ProbeError::TooLong {
+                path: path.into(),
+                len,
+                cap,
+            });
+        }
+        self.files.read(&at).map_err(|error| named(path, error))
+    }
+
+    /// No more than `len` bytes of the file at `path` from `offset` on.
+    pub(super) fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Vec<u8>, ProbeError> {
         let named = |error| named(path, error);
-        let metadata = self.files.metadata(&at).map_err(named)?;
+        let (at, all) = self.file(path)?;
+        let there = usize::try_from(all.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; there.min(len)];
+        let mut file = self.files.open(&at).map_err(named)?;
+        file.seek_to(offset).map_err(named)?;
+        let mut rest = bytes.as_mut_slice();
+        while !rest.is_empty() {
+            let read = file.read_bytes(rest).map_err(named)?;
+            if read == 0 {
+                break;
+            }
+            rest = rest.get_mut(read..).unwrap_or_default();
+        }
+        Ok(bytes)
+    }
+
+    /// Where the bytes of the file at `path` lie; an error where they must not be written in place.
+    pub(super) fn pieces(&self, path: &str) -> Result<Vec<(u64, u64)>, ProbeError> {
+        let refused = |reason: String| ProbeError::InPlace {
+            path: path.into(),
+            reason,
+        };
+        match &self.journal {
+            Journal::Clean => {}
+            Journal::Replayed { .. } => {
+                return Err(refused("the journal was applied in memory only".into()));
+            }
+            Journal::Ignored { .. } => return Err(refused("the journal is not applied".into())),
+        }
+        let (at, _) = self.file(path)?;
+        place::pieces(&self.window, &self.superblock, at.as_ref()).map_err(|error| match error {
+            MapError::Disk(error) => error,
+            MapError::Damaged(reason) => refused(reason.into()),
+        })
+    }
+
+    /// The file at `path` without links, and how long its inode says it is.
+    fn file(&self, path: &str) -> Result<(PathBuf, u64), ProbeError> {
+        let at = links::follow(&self.files, path)?;
+        let metadata = self.files.metadata(&at).map_err(|error| named(path, error))?;
         let file_type = metadata.file_type();
         if !file_type.is_regular_file() {
             return Err(ProbeError::NotAFile {
@@ -146,18 +170,11 @@ impl FileTree {
                 what: name(file_type),
             });
         }
-        if metadata.len() > cap {
-            return Err(ProbeError::TooLong {
-                path: path.into(),
-                len: metadata.len(),
-                cap,
-            });
-        }
-        self.files.read(&at).map_err(named)
+        Ok((at, metadata.len()))
     }
 
     /// Whether there is anything at `path`, symbolic links followed.
-    pub fn exists(&self, path: &str) -> Result<bool, ProbeError> {
+    pub(super) fn exists(&self, path: &str) -> Result<bool, ProbeError> {
         match links::follow(&self.files, path) {
             Ok(_) => Ok(true),
             Err(ProbeError::NotFound { .. }) => Ok(false),
@@ -166,12 +183,12 @@ impl FileTree {
     }
 
     /// The path that `path` leads to once symbolic links are followed.
-    pub fn resolve(&self, path: &str) -> Result<String, ProbeError> {
+    pub(super) fn resolve(&self, path: &str) -> Result<String, ProbeError> {
         Ok(links::follow(&self.files, path)?.display().to_string())
     }
 
     /// What is in the folder at `path`, by name; no more than the first 10,000 entries.
-    pub fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
+    pub(super) fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
         let at = links::follow(&self.files, path)?;
         let entries = self.files.read_dir(&at).map_err(|error| named(path, error))?;
         let mut found = Vec::new();

@@ -23,6 +23,8 @@ const INCOMPAT_64BIT: u32 = 0x80;
 /// and file contents are read.
 const INCOMPAT_HARMLESS: u32 = 0x100 | 0x400;
 const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+const RO_COMPAT_READ_ONLY: u32 = 0x1000;
+const RO_COMPAT_SHARED_BLOCKS: u32 = 0x4000;
 
 /// What ext3 may have: file types in directories, recovery, meta block groups.
 const INCOMPAT_EXT3: u32 = 0x2 | INCOMPAT_RECOVER | 0x10;
@@ -162,6 +164,28 @@ impl Superblock {
     /// Whether block group descriptors carry the high halves of their addresses.
     pub(crate) fn has_wide_descriptors(&self) -> bool {
         self.feature_incompat.get() & INCOMPAT_64BIT != 0 && self.desc_size.get() >= 64
+    }
+
+    /// Bytes of a block group's descriptor.
+    pub(crate) fn descriptor_size(&self) -> u64 {
+        if self.has_wide_descriptors() {
+            u64::from(self.desc_size.get())
+        } else {
+            32
+        }
+    }
+
+    /// The block group of an inode, and its index in the group's table; none if it does not exist.
+    pub(crate) fn place_of_inode(&self, inode: u32) -> Option<(u64, u64)> {
+        let index = u64::from(inode.checked_sub(1)?);
+        let per_group = u64::from(self.inodes_per_group.get());
+        let exists = inode <= self.inodes_count.get();
+        exists.then_some((index.checked_div(per_group)?, index.checked_rem(per_group)?))
+    }
+
+    /// Whether writing a file's block may change more than that file, or is forbidden.
+    pub(crate) fn forbids_writes(&self) -> bool {
+        self.feature_ro_compat.get() & (RO_COMPAT_READ_ONLY | RO_COMPAT_SHARED_BLOCKS) != 0
     }
 
     /// Whether inode `inode` lies in the first block group.

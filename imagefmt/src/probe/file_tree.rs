@@ -1,0 +1,130 @@
+//! The files of a file system that can be read, whichever it is.
+
+use super::ext::{ExtTree, Journal};
+use super::fat::FatTree;
+use super::signatures::REACH;
+use super::{FileSystem, FileSystemKind, ProbeError, Window};
+
+/// The files of an ext2, ext3, ext4 or FAT file system, read only.
+///
+/// It belongs to one thread: the readers keep caches without locks.
+pub struct FileTree(Tree);
+
+enum Tree {
+    Ext(Box<ExtTree>),
+    Fat(FatTree),
+}
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FolderEntry {
+    /// Its name, with what is not UTF-8 replaced.
+    pub name: String,
+    /// Whether it is a folder itself.
+    pub is_folder: bool,
+}
+
+impl FileTree {
+    /// Opens the file system in `window`. One of another kind is [`ProbeError::Unsupported`],
+    /// which names it.
+    pub fn open(window: &Window) -> Result<FileTree, ProbeError> {
+        let head = window.read_up_to(0, REACH)?;
+        let found = FileSystem::identify(&head, window.len());
+        Ok(FileTree(match found.kind {
+            FileSystemKind::Ext(family) => Tree::Ext(Box::new(ExtTree::open(window, &head, family)?)),
+            FileSystemKind::Fat => Tree::Fat(FatTree::open(window, &head)?),
+            kind => {
+                return Err(ProbeError::Unsupported {
+                    found: kind.name().into(),
+                });
+            }
+        }))
+    }
+
+    /// `ext2`, `ext3`, `ext4`, `FAT12`, `FAT16` or `FAT32`.
+    pub fn family(&self) -> &'static str {
+        match &self.0 {
+            Tree::Ext(tree) => tree.family(),
+            Tree::Fat(tree) => tree.family(),
+        }
+    }
+
+    /// What became of the journal.
+    pub fn journal(&self) -> &Journal {
+        match &self.0 {
+            Tree::Ext(tree) => tree.journal(),
+            Tree::Fat(_) => &Journal::Clean,
+        }
+    }
+
+    /// Its UUID, as `UUID=` on a kernel's command line wants it.
+    pub fn uuid(&self) -> String {
+        match &self.0 {
+            Tree::Ext(tree) => tree.uuid(),
+            Tree::Fat(tree) => tree.uuid(),
+        }
+    }
+
+    /// The bytes of the file at `path`, symbolic links followed; an error if it is longer than
+    /// `cap` bytes. The length that the file system claims is checked before anything is allocated.
+    pub fn read(&self, path: &str, cap: u64) -> Result<Vec<u8>, ProbeError> {
+        match &self.0 {
+            Tree::Ext(tree) => tree.read(path, cap),
+            Tree::Fat(tree) => {
+                let len = tree.len(path)?;
+                if len > cap {
+                    return Err(ProbeError::TooLong {
+                        path: path.into(),
+                        len,
+                        cap,
+                    });
+                }
+                tree.read_at(path, 0, usize::try_from(len).unwrap_or(usize::MAX))
+            }
+        }
+    }
+
+    /// No more than `len` bytes of the file at `path` from `offset` on; fewer where it ends before.
+    pub fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Vec<u8>, ProbeError> {
+        match &self.0 {
+            Tree::Ext(tree) => tree.read_at(path, offset, len),
+            Tree::Fat(tree) => tree.read_at(path, offset, len),
+        }
+    }
+
+    /// Whether there is anything at `path`, symbolic links followed.
+    pub fn exists(&self, path: &str) -> Result<bool, ProbeError> {
+        match &self.0 {
+            Tree::Ext(tree) => tree.exists(path),
+            Tree::Fat(tree) => tree.exists(path),
+        }
+    }
+
+    /// The path that `path` leads to once symbolic links are followed.
+    pub fn resolve(&self, path: &str) -> Result<String, ProbeError> {
+        match &self.0 {
+            Tree::Ext(tree) => tree.resolve(path),
+            Tree::Fat(tree) => match tree.exists(path)? {
+                true => Ok(path.into()),
+                false => Err(ProbeError::NotFound { path: path.into() }),
+            },
+        }
+    }
+
+    /// What is in the folder at `path`, by name; of ext no more than the first 10,000 entries.
+    pub fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
+        match &self.0 {
+            Tree::Ext(tree) => tree.list(path),
+            Tree::Fat(tree) => tree.list(path),
+        }
+    }
+
+    /// Where the bytes of the file at `path` lie in the window: first byte and length of each piece, in
+    /// their order. An error where they must not be written in place.
+    pub(super) fn pieces(&self, path: &str) -> Result<Vec<(u64, u64)>, ProbeError> {
+        match &self.0 {
+            Tree::Ext(tree) => tree.pieces(path),
+            Tree::Fat(tree) => tree.pieces(path),
+        }
+    }
+}
