@@ -2,5 +2,5 @@
 #![allow(missing_docs, reason = "the function says what it reads")]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    kiln_fuzz::boot::menu(bytes);
+    kiln_fuzz::boot::menu_lst(bytes);
 });

@@ -4,19 +4,13 @@ use std::sync::LazyLock;
 
 use kiln_vmm::arch::x86_64::memory_map::MemoryMap;
 use kiln_vmm::boot::kernel::{KernelSet, Platform, load};
-use kiln_vmm::boot::{payload, pvgrub};
+use kiln_vmm::boot::payload;
 use kiln_vmm::memory::{self, GuestMemory};
+
+pub use kiln_vmm::boot::pvgrub::fuzzing::{extlinux, grub_cfg, grubenv, loader_entry, menu_lst, unified};
 
 /// RAM of the guest that kernels are loaded into.
 const RAM: u64 = 64 << 20;
-
-/// A menu. Whether there is an entry with a kernel in it.
-pub fn menu(input: &[u8]) -> bool {
-    pvgrub::parse(input)
-        .entries
-        .iter()
-        .any(|entry| entry.kernel.is_some())
-}
 
 /// A kernel of any kind, unpacked and loaded. Whether it can be entered.
 pub fn kernel(input: &[u8]) -> bool {

@@ -97,6 +97,45 @@ pub fn ext(input: &[u8]) -> bool {
     files.list("/boot").is_ok_and(|entries| !entries.is_empty())
 }
 
+/// A FAT file system: opened, listed, and a few files read. Whether it has a `/loader`.
+pub fn fat(input: &[u8]) -> bool {
+    let Ok(files) = FileTree::open(&Window::whole(Ram::new(sparse::unpack(input)))) else {
+        return false;
+    };
+    let _ = (files.family(), files.uuid());
+    let _ = files.list("/");
+    for path in [
+        "/loader/loader.conf",
+        "/vmlinuz",
+        "/EFI/Linux/a long name.efi",
+        "/missing",
+    ] {
+        let _ = files.exists(path);
+        let _ = files.read(path, CAP);
+        let _ = files.read_at(path, 600, 1000);
+    }
+    files.list("/loader").is_ok_and(|entries| !entries.is_empty())
+}
+
+/// A small file of an ext or FAT file system, written in its place. Whether it was, and reads so then.
+pub fn overwrite(input: &[u8]) -> bool {
+    let window = Window::whole(Ram::new(sparse::unpack(input)));
+    let Ok(files) = FileTree::open(&window) else {
+        return false;
+    };
+    let path = "/boot/grub/grubenv";
+    let Ok(before) = files.read(path, 4096) else {
+        return false;
+    };
+    let after: Vec<u8> = before.iter().map(|byte| !byte).collect();
+    if kiln_imagefmt::probe::overwrite(&window, &files, path, &after).is_err() {
+        return false;
+    }
+    let again = FileTree::open(&window).and_then(|files| files.read(path, 4096));
+    // A hostile file may lie where its own file system's tables do; a sound one reads as it was written.
+    again.is_ok_and(|again| again == after)
+}
+
 /// A whole disk, as an import and a launch look at it: partitions, file systems, menu, kernel. Whether it would boot.
 pub fn boot(input: &[u8]) -> bool {
     kiln_vmm::boot::pvgrub::inspect(&Ram::new(sparse::unpack(input))).is_ok_and(|report| report.boot.is_ok())

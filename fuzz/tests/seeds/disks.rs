@@ -102,6 +102,62 @@ fn file_systems_of_the_whole_family_are_listed_with_and_without_a_live_journal()
     plant("ext", disk::ext, &inputs.map(|disk| sparse::pack(&disk)));
 }
 
+/// A FAT file system made by dosfstools and mtools, with a few files.
+fn fat(bits: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, file) = (folder.path().join("image"), folder.path().join("file"));
+    let shown = image.to_str().unwrap();
+    let size = match bits {
+        "12" => "1440",
+        "16" => "5000",
+        _ => "34000",
+    };
+    tool(
+        "mkfs.vfat",
+        &["-F", bits, "-s", "1", "-i", "ABCD1234", "-C", shown, size],
+    );
+    for folder in ["::loader", "::EFI", "::EFI/Linux", "::boot", "::boot/grub"] {
+        tool("mmd", &["-i", shown, folder]);
+    }
+    std::fs::write(&file, [b'#'; 1024]).unwrap();
+    for path in [
+        "::loader/loader.conf",
+        "::EFI/Linux/a long name.efi",
+        "::boot/grub/grubenv",
+        "::vmlinuz",
+    ] {
+        tool("mcopy", &["-i", shown, file.to_str().unwrap(), path]);
+    }
+    // FAT32 is never smaller; nothing lies in its second half.
+    let mut disk = std::fs::read(image).unwrap();
+    disk.truncate(16 << 20);
+    disk
+}
+
+#[test]
+fn fat_file_systems_of_every_width_are_listed() {
+    plant(
+        "fat",
+        disk::fat,
+        &["12", "16", "32"].map(|bits| sparse::pack(&fat(bits))),
+    );
+}
+
+#[test]
+fn a_small_file_is_written_in_its_place() {
+    let files: &[(&str, &[u8])] = &[("boot/grub/grubenv", &[b'#'; 1024])];
+    let inputs = [
+        ext(&["-t", "ext2"], files),
+        ext(&["-t", "ext4"], files),
+        fat("12"),
+    ];
+    plant(
+        "overwrite",
+        disk::overwrite,
+        &inputs.map(|disk| sparse::pack(&disk)),
+    );
+}
+
 #[test]
 fn disks_with_a_menu_would_boot() {
     let menu = b"default saved\nfallback 1\ntimeout 1\ntitle one\nroot (hd0)\nkernel /boot/vmlinuz root=/dev/sda1 ro\n\
@@ -114,6 +170,18 @@ fn disks_with_a_menu_would_boot() {
         ("boot/initrd", b"07070100"),
     ];
     let whole = ext(&["-t", "ext2"], files);
+    let mut block = b"# GRUB Environment Block\nsaved_entry=b\n".to_vec();
+    block.resize(1024, b'#');
+    let grub_2 = ext(
+        &["-t", "ext4"],
+        &[
+            ("boot/grub/grub.cfg", b"load_env\nset default=$saved_entry\nblscfg\nmenuentry b { linux /boot/vmlinuz ro; initrd /boot/initrd }\n"),
+            ("boot/grub/grubenv", &block),
+            ("loader/entries/a.conf", b"title a\nlinux /boot/vmlinuz\n"),
+            files[2],
+            files[3],
+        ],
+    );
     let mut parted = mbr();
     parted.resize(6 << 20, 0);
     parted[446 + 12..446 + 16].copy_from_slice(&4096_u32.to_le_bytes());
@@ -122,6 +190,6 @@ fn disks_with_a_menu_would_boot() {
     plant(
         "boot_disk",
         disk::boot,
-        &[sparse::pack(&whole), sparse::pack(&parted)],
+        &[sparse::pack(&whole), sparse::pack(&parted), sparse::pack(&grub_2)],
     );
 }

@@ -67,7 +67,44 @@ fn menus_have_entries() {
           (hd0,1)/vmlinuz quiet\nmodule /x\n",
         b"default=saved\r\ntitle=a \\\r\n  b\r\nkernel=/boot/k console=hvc0\r\nboot\r\n",
     ];
-    plant("menu_lst", boot::menu, &inputs.map(Vec::from));
+    plant("menu_lst", boot::menu_lst, &inputs.map(Vec::from));
+}
+
+#[test]
+fn scripts_entries_and_blocks_are_understood() {
+    let inputs: [&[u8]; 3] = [
+        b"if [ -s $prefix/grubenv ]; then load_env; fi\nif [ \"${next_entry}\" ] ; then\n set default=\"${next_entry}\"\n set next_entry=\n \
+          save_env next_entry\nelse\n set default=\"${saved_entry}\"\nfi\nfunction savedefault { saved_entry=\"${chosen}\"; save_env saved_entry; }\n\
+          menuentry 'a' --class os $menuentry_id_option 'x' {\n savedefault\n search --no-floppy --fs-uuid --set=root 1\n linux /k ro\n initrd /i\n}\n\
+          submenu 'b' { menuentry c --id d { linux16 ($root)/k } }\n",
+        b"for x in 1 2; do while [ $x -lt 3 ]; do increment x; continue; done; done\nsetparams a \"b c\"\nmenuentry \"$@\" { linux /$1 }\n",
+        b"search.fs_uuid 1 root hd0,gpt1\nblscfg\nconfigfile ($root)/x\nuntil true; do break; done\nmenuentry x { linuxefi /k }\n",
+    ];
+    plant("grub_cfg", boot::grub_cfg, &inputs.map(Vec::from));
+    let inputs: [&[u8]; 2] = [
+        b"DEFAULT l0\nMENU TITLE x\nLABEL l0\n MENU LABEL ^A\n LINUX ../vmlinuz\n INITRD /a,/b\n APPEND root=1 initrd=/c\nLABEL b\n LOCALBOOT 0\n",
+        b"append ro\nontimeout b\nlabel a\nkernel k\nlabel b\nmenu default\nkernel /k\nappend -\nmenu include more\n",
+    ];
+    plant("extlinux", boot::extlinux, &inputs.map(Vec::from));
+    let inputs: [&[u8]; 2] = [
+        b"id-6.1+3-0.conf\ntitle T\nversion 6.1\nsort-key s\nmachine-id m\nlinux /k\ninitrd /i $x\noptions $kernelopts ${y} z\n",
+        b"a.conf\narchitecture x64\nuki /EFI/Linux/a.efi\n",
+    ];
+    plant("loader_entry", boot::loader_entry, &inputs.map(Vec::from));
+    let mut block = b"# GRUB Environment Block\nsaved_entry=1>2\nodd=a\\\\b\\\nc\n".to_vec();
+    block.resize(1024, b'#');
+    plant("grubenv", boot::grubenv, &[block]);
+    let mut unified = b"MZ".to_vec();
+    unified.resize(0x3c, 0);
+    unified.extend(64_u32.to_le_bytes());
+    unified.extend(b"PE\0\0\x64\x86\x02\0");
+    unified.resize(64 + 24, 0);
+    for (name, at) in [(b".linux\0\0", 512_u32), (b".cmdline", 600)] {
+        unified.extend(name);
+        unified.extend([80, 0, 80, at, 0, 0, 0, 0].map(u32::to_le_bytes).concat());
+    }
+    unified.resize(700, b'x');
+    plant("unified", boot::unified, &[unified]);
 }
 
 #[test]

@@ -148,7 +148,7 @@ impl BootSource {
         }
     }
 
-    /// Reads it, as it is now.
+    /// Reads it, as it is now. What a menu on the disk remembers of this boot is written.
     pub fn read(&self) -> Result<BootFiles, SourceError> {
         match self {
             Self::Files {
@@ -165,7 +165,8 @@ impl BootSource {
                 found: None,
             }),
             Self::PvGrub { disk, append } => {
-                let chosen = pvgrub::choose(disk, append.as_deref())?;
+                let mut chosen = pvgrub::choose(disk, append.as_deref())?;
+                pvgrub::record(disk, &mut chosen);
                 Ok(BootFiles {
                     kernel: chosen.kernel,
                     initrd: chosen.initrd,

@@ -90,6 +90,41 @@ fn the_log_says_which_menu_entry_was_chosen_and_why_and_what_was_changed() {
     assert_eq!(machine.started.boot.entry.as_deref(), Some("Micro"));
 }
 
+/// A block of GRUB's environment with this line.
+fn block(line: &str) -> Vec<u8> {
+    let mut block = format!("# GRUB Environment Block\n{line}\n").into_bytes();
+    block.resize(1024, b'#');
+    block
+}
+
+#[test]
+fn what_the_menu_remembers_is_written_from_inside_the_sandbox() {
+    let folder = machine();
+    let files = folder.path().join("files");
+    let menu = "load_env\nset default=\"${next_entry}\"\nset next_entry=\nsave_env next_entry\n\
+        menuentry First { linux /boot/micro }\nmenuentry Once { linux /boot/micro }\n";
+    std::fs::remove_file(files.join("boot/grub/menu.lst")).unwrap();
+    std::fs::write(files.join("boot/grub/grub.cfg"), menu).unwrap();
+    std::fs::write(files.join("boot/grub/grubenv"), block("next_entry=Once")).unwrap();
+    ext4(&files, &folder.path().join("disk.raw"));
+    let started = client::spawn(kiln_vmm(), folder.path()).unwrap();
+    let machine = Micro { folder, started };
+    machine.printed("up");
+    assert_eq!(machine.started.boot.entry.as_deref(), Some("Once"));
+    let log = std::fs::read_to_string(machine.path().join("vmm.log")).unwrap();
+    assert!(
+        log.contains("(hd0)/boot/grub/grubenv remembers this boot"),
+        "{log}"
+    );
+    let read = Command::new("debugfs")
+        .args(["-R", "cat /boot/grub/grubenv"])
+        .arg(machine.path().join("disk.raw"))
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()
+        .unwrap();
+    assert_eq!(read.stdout, block("next_entry="));
+}
+
 /// Whether a machine that is killed at `point` of its launch has read anything of its disk by then.
 fn has_read_its_disk_at(point: &str) -> bool {
     let folder = machine();

@@ -34,6 +34,29 @@ impl Device {
         Device::disk(word).unwrap_or_else(|| Device::Other(word.into()))
     }
 
+    /// Parses GRUB 2's `hd0,gpt1`, with or without parentheses: all partitions count from 1.
+    pub(super) fn parse_grub2(word: &str) -> Device {
+        let inside = word.strip_prefix('(').and_then(|word| word.strip_suffix(')'));
+        let inner = inside.unwrap_or(word);
+        let (disk, partition) = match inner.split_once(',') {
+            Some((disk, partition)) => (disk, Some(partition)),
+            None => (inner, None),
+        };
+        let device = || {
+            let disk = disk.strip_prefix("hd")?.parse().ok()?;
+            let Some(partition) = partition else {
+                return Some(Device::Disk {
+                    disk,
+                    partition: None,
+                });
+            };
+            let number = partition.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+            let partition = Some(number.parse::<u32>().ok()?.checked_sub(1)?);
+            Some(Device::Disk { disk, partition })
+        };
+        device().unwrap_or_else(|| Device::Other(format!("({inner})")))
+    }
+
     fn disk(word: &str) -> Option<Device> {
         let inner = word.strip_prefix('(')?.strip_suffix(')')?;
         let (disk, partition) = match inner.split_once(',') {
@@ -58,9 +81,18 @@ fn partition_index(word: &str) -> Option<u32> {
 impl DevicePath {
     /// Parses a file's name.
     pub(super) fn parse(word: &str) -> DevicePath {
+        DevicePath::with(word, Device::parse)
+    }
+
+    /// Parses a file's name as GRUB 2 spells it.
+    pub(super) fn parse_grub2(word: &str) -> DevicePath {
+        DevicePath::with(word, Device::parse_grub2)
+    }
+
+    fn with(word: &str, device_of: fn(&str) -> Device) -> DevicePath {
         match word.split_once(')') {
             Some((device, path)) if device.starts_with('(') => DevicePath {
-                device: Some(Device::parse(&format!("{device})"))),
+                device: Some(device_of(&format!("{device})"))),
                 path: path.into(),
             },
             _ => DevicePath {
@@ -115,6 +147,33 @@ mod tests {
         ] {
             assert_eq!(Device::parse(other), Device::Other(other.into()));
         }
+    }
+
+    #[test]
+    fn grub_2_counts_partitions_from_one() {
+        for (word, device) in [
+            ("hd0", hd(0, None)),
+            ("(hd0)", hd(0, None)),
+            ("hd0,1", hd(0, Some(0))),
+            ("hd0,gpt15", hd(0, Some(14))),
+            ("(hd1,msdos5)", hd(1, Some(4))),
+        ] {
+            assert_eq!(Device::parse_grub2(word), device, "{word}");
+        }
+        for other in [
+            "hd0,0",
+            "lvm/vg-root",
+            "hd0,msdos1,bsd2",
+            "mduuid/1",
+            "",
+            "(hd0,gpt)",
+        ] {
+            assert!(matches!(Device::parse_grub2(other), Device::Other(_)), "{other}");
+        }
+        assert_eq!(
+            DevicePath::parse_grub2("(hd0,gpt2)/vmlinuz").device,
+            Some(hd(0, Some(1)))
+        );
     }
 
     #[test]

@@ -14,16 +14,17 @@ pub enum BootError {
     #[error("the root disk cannot be read: {0}")]
     Disk(#[source] ProbeError),
     /// No file system on the disk can be read.
-    #[error("no file system that can be read is on the root disk (ext2, ext3 and ext4 can): {found}")]
+    #[error("no file system that can be read is on the root disk (ext2, ext3, ext4 and FAT can): {found}")]
     NoFileSystem {
         /// What is on it instead.
         found: String,
     },
     /// No menu is there.
-    #[error("no boot menu is on the root disk: none of {places} is there; looked on {volumes}")]
+    #[error(
+        "no boot menu is on the root disk: {} is there; looked on {volumes}",
+        super::places::NONE
+    )]
     NoMenu {
-        /// The paths.
-        places: String,
         /// The disk's volumes and what they are.
         volumes: String,
     },
@@ -37,7 +38,7 @@ pub enum BootError {
         source: ProbeError,
     },
     /// The menu has no entries.
-    #[error("the boot menu {menu} has no entries (`title`)")]
+    #[error("the boot menu {menu} has no entries")]
     NoEntries {
         /// Device and path.
         menu: String,
@@ -69,8 +70,8 @@ impl BootError {
 /// An entry that was tried in vain.
 #[derive(Debug)]
 pub struct Attempt {
-    /// Its place in the menu, from 0.
-    pub index: usize,
+    /// Its place in the menu: `2`, or `1>0` in a submenu, each from 0.
+    pub place: String,
     /// Its title.
     pub title: String,
     /// What is wrong with it.
@@ -79,7 +80,7 @@ pub struct Attempt {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {} (\"{}\"): {}", self.index, self.title, self.problem)
+        write!(f, "entry {} (\"{}\"): {}", self.place, self.title, self.problem)
     }
 }
 
@@ -100,11 +101,14 @@ impl fmt::Display for Attempts<'_> {
 #[non_exhaustive]
 pub enum EntryProblem {
     /// It names no kernel.
-    #[error("it has no `kernel`")]
+    #[error("it names no kernel")]
     NoKernel,
     /// It does something else than booting Linux.
     #[error("it uses `{0}`, which boots no Linux kernel")]
-    Command(&'static str),
+    Command(String),
+    /// It cannot be understood to its end.
+    #[error("it is not understood: {0}")]
+    Unfinished(String),
     /// It boots through a hypervisor or another multiboot kernel.
     #[error("it loads modules for a multiboot kernel such as Xen's, not a Linux kernel")]
     Multiboot,

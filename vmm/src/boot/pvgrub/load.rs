@@ -5,7 +5,8 @@ use kiln_imagefmt::probe::FileTree;
 use super::cmdline::{self, Initramfs};
 use super::device::{Device, DevicePath};
 use super::error::EntryProblem;
-use super::menu_lst::{Entry, Menu};
+use super::menu::{Entry, Obstacle};
+use super::uki;
 use super::volumes::{Volume, Volumes};
 use crate::boot::payload::{KernelKind, UNPACKED_LIMIT};
 
@@ -31,18 +32,16 @@ pub(super) struct Loaded {
 /// Reads the files of `entry`, whose menu is on `home`.
 pub(super) fn load(
     entry: &Entry,
-    menu: &Menu,
     volumes: &Volumes,
     home: &Volume,
     append: Option<&str>,
 ) -> Result<Loaded, EntryProblem> {
-    if entry.has_modules {
-        return Err(EntryProblem::Multiboot);
-    }
-    let Some(path) = &entry.kernel else {
-        return Err(entry
-            .foreign
-            .map_or(EntryProblem::NoKernel, EntryProblem::Command));
+    let path = match (&entry.obstacle, &entry.kernel) {
+        (Some(Obstacle::Modules), _) => return Err(EntryProblem::Multiboot),
+        (Some(Obstacle::Unfinished(reason)), _) => return Err(EntryProblem::Unfinished(reason.clone())),
+        (_, Some(path)) => path,
+        (Some(Obstacle::Command(command)), None) => return Err(EntryProblem::Command(command.clone())),
+        (None, None) => return Err(EntryProblem::NoKernel),
     };
     let mut notes = Vec::new();
     let mut find = |device: Option<&Device>| -> Result<Option<&Volume>, EntryProblem> {
@@ -53,12 +52,24 @@ pub(super) fn load(
         }
         Ok(Some(volume))
     };
-    let root = find(entry.root.as_ref().or(menu.root.as_ref()))?.unwrap_or(home);
+    let root = find(entry.root.as_ref())?.unwrap_or(home);
     let on = find(path.device.as_ref())?.unwrap_or(root);
-    let (kernel, kernel_name) = read(on, path, KERNEL_LIMIT).map_err(|source| EntryProblem::Kernel {
+    let (mut kernel, kernel_name) = read(on, path, KERNEL_LIMIT).map_err(|source| EntryProblem::Kernel {
         device: on.device().to_string(),
         source,
     })?;
+    let (mut initrd, mut initrd_names) = (Vec::new(), Vec::new());
+    let mut arguments = entry.arguments.clone();
+    if let Some(unified) = uki::split(&kernel).filter(|_| !KernelKind::of(&kernel).is_kernel()) {
+        if arguments.is_empty() {
+            arguments = unified.cmdline;
+        }
+        if !unified.initrd.is_empty() {
+            initrd = unified.initrd.to_vec();
+            initrd_names.push(format!("{kernel_name}#.initrd"));
+        }
+        kernel = unified.kernel.to_vec();
+    }
     let kind = KernelKind::of(&kernel);
     if !kind.is_kernel() {
         return Err(EntryProblem::NotAKernel {
@@ -66,8 +77,6 @@ pub(super) fn load(
             found: kind.to_string(),
         });
     }
-    let mut initrd = Vec::new();
-    let mut initrd_names = Vec::new();
     for path in &entry.initrds {
         let on = find(path.device.as_ref())?.unwrap_or(root);
         let left = INITRD_LIMIT.saturating_sub(initrd.len() as u64);
@@ -85,7 +94,7 @@ pub(super) fn load(
     } else {
         Initramfs::Given
     };
-    let line = cmdline::finish(&entry.arguments, append, volumes, root, initramfs);
+    let line = cmdline::finish(&arguments, append, volumes, root, initramfs);
     let len = line.text.len();
     if len > cmdline::LIMIT {
         return Err(EntryProblem::CommandLine {

@@ -6,101 +6,226 @@
 //! Debian's tools keep their own settings.
 
 use super::device::{Device, DevicePath};
-
-/// The most entries of a menu; more are not looked at. Real menus have a dozen.
-const ENTRY_LIMIT: usize = 1024;
-
-/// The most initramfs files of an entry.
-const INITRD_LIMIT: usize = 32;
+use super::menu::{Candidate, Change, ENTRY_LIMIT, Entry, INITRD_LIMIT, Menu, Obstacle, Save, readable};
 
 /// The most fallbacks.
 const FALLBACK_LIMIT: usize = 64;
 
+/// The deepest nesting of menus that lead to others by `configfile`.
+const DEPTH_LIMIT: usize = 4;
+
+/// The most menus that are read for one.
+const FILE_LIMIT: usize = 16;
+
 /// Commands that boot something else than a Linux kernel.
-const FOREIGN: &[&str] = &[
-    "chainloader",
-    "configfile",
-    "reboot",
-    "halt",
-    "multiboot",
-    "linux16",
-];
+const FOREIGN: &[&str] = &["chainloader", "reboot", "halt", "multiboot", "linux16"];
 
 /// The entry that is booted unless the user chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Default {
+enum Default {
     /// This one, from 0.
     Entry(usize),
     /// The one whose number is in the file `default` beside the menu.
     Saved,
 }
 
-/// A parsed menu.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Menu {
-    /// The entry to boot.
-    pub default: Default,
-    /// The entries to try after that, in this order.
-    pub fallback: Vec<usize>,
+/// A parsed file.
+struct File {
+    default: Default,
+    fallback: Vec<usize>,
     /// A root that is set for all entries.
-    pub root: Option<Device>,
-    /// The entries.
-    pub entries: Vec<Entry>,
+    root: Option<Device>,
+    /// A menu that takes the place of this one.
+    other: Option<DevicePath>,
+    entries: Vec<(Entry, Extra)>,
 }
 
-/// An entry of a menu.
-#[derive(Debug, Clone, PartialEq, Eq, std::default::Default)]
-pub struct Entry {
-    /// Its title.
-    pub title: String,
-    /// Where its files are; none for the menu's own place.
-    pub root: Option<Device>,
-    /// The kernel's file.
-    pub kernel: Option<DevicePath>,
-    /// The rest of the `kernel` line: the command line.
-    pub arguments: String,
-    /// The initramfs files.
-    pub initrds: Vec<DevicePath>,
-    /// Whether it loads modules, as multiboot kernels need.
-    pub has_modules: bool,
-    /// A command that boots something else.
-    pub foreign: Option<&'static str>,
+/// What an entry may have besides.
+#[derive(std::default::Default)]
+struct Extra {
+    /// `savedefault`, and the number after it.
+    saves: Option<Saved>,
+    /// The menu that it leads to.
+    other: Option<DevicePath>,
 }
 
-/// Parses a menu. Every sequence of bytes is one: what is not understood is passed over, as GRUB
-/// does with commands that do not concern booting.
-pub fn parse(bytes: &[u8]) -> Menu {
-    let text = readable(bytes);
-    let mut menu = Menu {
-        default: Default::Entry(0),
-        fallback: Vec::new(),
-        root: None,
-        entries: Vec::new(),
+/// Which number `savedefault` saves.
+enum Saved {
+    Own,
+    Fallback,
+    Number(usize),
+}
+
+/// Parses the menu in `bytes`; `beside` is the file `default` in its folder, and `read` gives other
+/// files. Every sequence of bytes is a menu: what is not understood is passed over, as GRUB does
+/// with commands that do not concern booting.
+pub(super) fn parse(
+    bytes: &[u8],
+    beside: &str,
+    read: &mut dyn FnMut(&DevicePath) -> Option<Vec<u8>>,
+) -> Menu {
+    let mut menu = Menu::default();
+    let mut left = FILE_LIMIT;
+    let mut file = File::parse(bytes);
+    while let Some(bytes) = file
+        .other
+        .take()
+        .filter(|_| file.entries.is_empty())
+        .and_then(|other| {
+            left = left.checked_sub(1)?;
+            read(&other)
+        })
+    {
+        file = File::parse(&bytes);
+    }
+    let (default, fallback) = (file.default, file.fallback.clone());
+    let len = file.entries.len();
+    let mut adding = Adding {
+        menu: &mut menu,
+        read,
+        left,
+        beside,
     };
-    for line in logical_lines(&text) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (command, rest) = command(line);
-        if command == "title" {
-            if menu.entries.len() >= ENTRY_LIMIT {
-                break;
-            }
-            menu.entries.push(Entry {
-                title: rest.into(),
-                ..Entry::default()
-            });
-        } else if let Some(entry) = menu.entries.last_mut() {
-            entry.apply(command, rest);
-        } else {
-            menu.apply(command, rest);
-        }
+    adding.add(file, "", 0);
+    if len > 0 {
+        let (index, why) = default_entry(default, len, beside, read);
+        menu.order = std::iter::once((index, why))
+            .chain(
+                fallback
+                    .into_iter()
+                    .map(|index| (index, format!("entry {index} is a fallback of the menu"))),
+            )
+            .filter_map(|(index, why)| {
+                let index = menu.find(&index.to_string())?;
+                Some(Candidate {
+                    index: menu.entered(index),
+                    why,
+                })
+            })
+            .collect();
     }
     menu
 }
 
-impl Menu {
+/// The number of the default entry, and why it is that one. A number beyond the menu's end means
+/// the first entry, as for GRUB.
+fn default_entry(
+    default: Default,
+    len: usize,
+    beside: &str,
+    read: &mut dyn FnMut(&DevicePath) -> Option<Vec<u8>>,
+) -> (usize, String) {
+    let (index, why) = match default {
+        Default::Entry(index) => (index, format!("entry {index} is the menu's default")),
+        Default::Saved => {
+            let file = DevicePath {
+                device: None,
+                path: beside.into(),
+            };
+            let number = read(&file).and_then(|bytes| leading_number(&String::from_utf8_lossy(&bytes)));
+            match number {
+                Some(index) => (index, format!("entry {index} is the saved default ({beside})")),
+                None => (
+                    0,
+                    format!("no default is saved in {beside}: the first entry is booted"),
+                ),
+            }
+        }
+    };
+    if index < len {
+        return (index, why);
+    }
+    (
+        0,
+        format!("the menu's default, {index}, is not among its {len} entries: the first is booted"),
+    )
+}
+
+/// Puts files' entries into a menu.
+struct Adding<'a> {
+    menu: &'a mut Menu,
+    read: &'a mut dyn FnMut(&DevicePath) -> Option<Vec<u8>>,
+    left: usize,
+    beside: &'a str,
+}
+
+impl Adding<'_> {
+    fn add(&mut self, file: File, parent: &str, depth: usize) {
+        for (nth, (mut entry, extra)) in file.entries.into_iter().enumerate() {
+            if self.menu.entries.len() >= ENTRY_LIMIT {
+                return;
+            }
+            entry.place = match parent {
+                "" => nth.to_string(),
+                parent => format!("{parent}>{nth}"),
+            };
+            entry.root = entry.root.or_else(|| file.root.clone());
+            let saved = match extra.saves {
+                Some(Saved::Own) => Some(nth),
+                Some(Saved::Fallback) => Some(file.fallback.first().copied().unwrap_or(0)),
+                Some(Saved::Number(number)) => Some(number),
+                None => None,
+            };
+            // Of a menu that another one leads to, the number would be taken for the other's.
+            entry
+                .saves
+                .extend(saved.filter(|_| depth == 0).map(|number| Save {
+                    file: DevicePath {
+                        device: None,
+                        path: self.beside.into(),
+                    },
+                    change: Change::Default(number),
+                }));
+            let (place, root, leads) = (entry.place.clone(), entry.root.clone(), entry.kernel.is_none());
+            self.menu.entries.push(entry);
+            let other = extra
+                .other
+                .filter(|_| leads && depth < DEPTH_LIMIT)
+                .and_then(|mut other| {
+                    self.left = self.left.checked_sub(1)?;
+                    other.device = other.device.or(root);
+                    (self.read)(&other)
+                });
+            if let Some(bytes) = other {
+                self.add(File::parse(&bytes), &place, depth.saturating_add(1));
+            }
+        }
+    }
+}
+
+impl File {
+    fn parse(bytes: &[u8]) -> File {
+        let mut file = File {
+            default: Default::Entry(0),
+            fallback: Vec::new(),
+            root: None,
+            other: None,
+            entries: Vec::new(),
+        };
+        for line in logical_lines(&readable(bytes)) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (command, rest) = command(line);
+            if command == "title" {
+                if file.entries.len() >= ENTRY_LIMIT {
+                    break;
+                }
+                let entry = Entry {
+                    title: rest.into(),
+                    ..Entry::default()
+                };
+                file.entries.push((entry, Extra::default()));
+            } else if let Some((entry, extra)) = file.entries.last_mut() {
+                apply(entry, extra, command, rest);
+            } else {
+                file.apply(command, rest);
+            }
+        }
+        file
+    }
+
     /// A command before the first entry.
     fn apply(&mut self, command: &str, rest: &str) {
         match command {
@@ -110,6 +235,7 @@ impl Menu {
                 let numbers = rest.split([' ', '\t', ',']).filter_map(leading_number);
                 self.fallback = numbers.take(FALLBACK_LIMIT).collect();
             }
+            "configfile" => self.other = rest.split_whitespace().next().map(DevicePath::parse),
             _ => {
                 if let Some(root) = root(command, rest) {
                     self.root = Some(root);
@@ -119,29 +245,37 @@ impl Menu {
     }
 }
 
-impl Entry {
-    fn apply(&mut self, command: &str, rest: &str) {
-        match command {
-            "kernel" | "linux" => {
-                let (file, arguments) = kernel(rest);
-                self.kernel = file;
-                self.arguments = arguments.into();
-            }
-            // GRUB keeps what was loaded last.
-            "initrd" => {
-                self.initrds = rest
-                    .split_whitespace()
-                    .take(INITRD_LIMIT)
-                    .map(DevicePath::parse)
-                    .collect();
-            }
-            "module" | "modulenounzip" => self.has_modules = true,
-            _ => {
-                if let Some(root) = root(command, rest) {
-                    self.root = Some(root);
-                } else if let Some(foreign) = FOREIGN.iter().find(|foreign| **foreign == command) {
-                    self.foreign = Some(foreign);
-                }
+/// A command of an entry.
+fn apply(entry: &mut Entry, extra: &mut Extra, command: &str, rest: &str) {
+    match command {
+        "kernel" | "linux" => {
+            let (file, arguments) = kernel(rest);
+            entry.kernel = file;
+            entry.arguments = arguments.into();
+        }
+        // GRUB keeps what was loaded last.
+        "initrd" => {
+            entry.initrds = rest
+                .split_whitespace()
+                .take(INITRD_LIMIT)
+                .map(DevicePath::parse)
+                .collect();
+        }
+        "module" | "modulenounzip" => entry.obstacle = Some(Obstacle::Modules),
+        "savedefault" => {
+            let word = rest.trim_start_matches("--default=");
+            extra.saves = Some(match (rest, leading_number(word)) {
+                ("fallback", _) => Saved::Fallback,
+                (_, Some(number)) => Saved::Number(number),
+                (_, None) => Saved::Own,
+            });
+        }
+        "configfile" => extra.other = rest.split_whitespace().next().map(DevicePath::parse),
+        _ => {
+            if let Some(root) = root(command, rest) {
+                entry.root = Some(root);
+            } else if FOREIGN.contains(&command) && entry.obstacle.is_none() {
+                entry.obstacle = Some(Obstacle::Command(command.into()));
             }
         }
     }
@@ -180,23 +314,10 @@ fn command(line: &str) -> (&str, &str) {
 }
 
 /// The number at the beginning of a word.
-pub(super) fn leading_number(word: &str) -> Option<usize> {
+fn leading_number(word: &str) -> Option<usize> {
     let word = word.trim_start();
     let end = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
     word.get(..end)?.parse().ok()
-}
-
-/// The bytes as text, without control characters: they would reach terminals and logs.
-fn readable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.replace("\r\n", "\n")
-        .chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            c if c.is_control() => char::REPLACEMENT_CHARACTER,
-            c => c,
-        })
-        .collect()
 }
 
 /// The lines, those that end in a backslash joined with the next.
@@ -205,106 +326,4 @@ fn logical_lines(text: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hd(partition: Option<u32>) -> Device {
-        Device::Disk { disk: 0, partition }
-    }
-
-    #[test]
-    fn the_menu_that_debian_writes_is_understood() {
-        let menu = parse(
-            b"# menu.lst - See: grub(8)\n\
-              default\t\t0\n\
-              timeout\t\t0\n\
-              hiddenmenu\n\
-              ## ## Start Default Options ##\n\
-              ## default kernel options\n\
-              # kopt=root=/dev/xvda ro\n\
-              # default=1\n\
-              ## ## End Default Options ##\n\
-              \n\
-              title\t\tDebian GNU/Linux, kernel 6.1.0-1-amd64\n\
-              root\t\t(hd0)\n\
-              kernel\t\t/boot/vmlinuz-6.1.0-1-amd64 root=/dev/xvda ro  console=hvc0\n\
-              initrd\t\t/boot/initrd.img-6.1.0-1-amd64\n\
-              \n\
-              title\t\tDebian GNU/Linux, kernel 6.1.0-1-amd64 (single-user mode)\n\
-              root\t\t(hd0)\n\
-              kernel\t\t/boot/vmlinuz-6.1.0-1-amd64 root=/dev/xvda ro single\n",
-        );
-        assert_eq!(menu.default, Default::Entry(0));
-        assert_eq!(menu.entries.len(), 2);
-        let first = &menu.entries[0];
-        assert_eq!(first.title, "Debian GNU/Linux, kernel 6.1.0-1-amd64");
-        assert_eq!(first.root, Some(hd(None)));
-        assert_eq!(
-            first.kernel,
-            Some(DevicePath::parse("/boot/vmlinuz-6.1.0-1-amd64"))
-        );
-        assert_eq!(first.arguments, "root=/dev/xvda ro  console=hvc0");
-        assert_eq!(
-            first.initrds,
-            [DevicePath::parse("/boot/initrd.img-6.1.0-1-amd64")]
-        );
-        assert_eq!(menu.entries[1].initrds, []);
-    }
-
-    #[test]
-    fn the_menu_of_amazon_linux_is_understood() {
-        let menu = parse(
-            b"# created by imagebuilder\r\ndefault=1\r\nfallback 0 2\r\ntimeout=0\r\nhiddenmenu\r\n\
-              title Amazon Linux (3.2)\r\nroot=(hd0,0)\r\n\
-              kernel --no-mem-option (hd0,0)/boot/vmlinuz root=LABEL=/ console=hvc0\r\n\
-              initrd /boot/initramfs.img /boot/second.img\r\n",
-        );
-        assert_eq!(
-            (menu.default, menu.fallback.as_slice()),
-            (Default::Entry(1), &[0, 2][..])
-        );
-        let entry = &menu.entries[0];
-        assert_eq!(entry.root, Some(hd(Some(0))));
-        assert_eq!(entry.kernel, Some(DevicePath::parse("(hd0,0)/boot/vmlinuz")));
-        assert_eq!(entry.arguments, "root=LABEL=/ console=hvc0");
-        assert_eq!(entry.initrds.len(), 2);
-    }
-
-    #[test]
-    fn saved_defaults_global_roots_and_continued_lines_are_understood() {
-        let menu = parse(b"default saved\nroot (hd0,1)\ntitle a\\\nb\nuuid AB-CD\nkernel /k\n");
-        assert_eq!(menu.default, Default::Saved);
-        assert_eq!(menu.root, Some(hd(Some(1))));
-        assert_eq!(menu.entries[0].title, "ab");
-        assert_eq!(menu.entries[0].root, Some(Device::FileSystem("ab-cd".into())));
-    }
-
-    #[test]
-    fn entries_that_boot_something_else_say_so() {
-        let menu = parse(b"title w\nchainloader +1\ntitle x\nkernel /xen.gz\nmodule /vmlinuz\n");
-        assert_eq!(menu.entries[0].foreign, Some("chainloader"));
-        assert!(menu.entries[1].has_modules);
-    }
-
-    #[test]
-    fn hazard_control_characters_do_not_reach_the_terminal() {
-        let menu = parse(b"title \x1b]0;owned\x07\nkernel /k a\0b\n");
-        assert!(!menu.entries[0].title.contains(char::is_control));
-        assert!(!menu.entries[0].arguments.contains('\0'));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn hazard_every_sequence_of_bytes_is_a_menu(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2000)) {
-            let menu = parse(&bytes);
-            proptest::prop_assert!(menu.entries.len() <= ENTRY_LIMIT);
-        }
-
-        #[test]
-        fn hazard_lines_of_menu_words_are_a_menu(lines in proptest::collection::vec(
-            "(title|root|kernel|initrd|default|fallback|uuid|#|module)?[ =\t]?(\\(hd[0-9]{0,20},?[0-9a-z]{0,4}\\)?)?[/a-z +-]{0,9}", 0..60)
-        ) {
-            parse(lines.join("\n").as_bytes());
-        }
-    }
-}
+mod tests;

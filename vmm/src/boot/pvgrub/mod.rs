@@ -1,35 +1,50 @@
 //! Booting from the guest's own menu, as EC2's PV-GRUB did.
 //!
-//! Given nothing but the root disk, the boot menu of GRUB legacy is found on it, the entry is
-//! chosen that GRUB would choose unattended, and kernel, initramfs and command line are read. The
-//! guest so decides what it boots: a kernel upgrade inside of it is booted next.
+//! Given nothing but the root disk, a boot menu is found on it, the entry is chosen that its boot
+//! loader would choose unattended, and kernel, initramfs and command line are read. The guest so
+//! decides what it boots: a kernel upgrade inside of it is booted next.
 //!
 //! ```text
-//!  disk ─► Volumes (partitions, file systems) ─► menu.lst ─► entries in order ─► kernel, initrd
-//!          hd0 | hd0,0 hd0,1 …                   places      default, fallback    command line
+//!  disk ─► Volumes (partitions, ─► places ─► menu_lst | grub_cfg  ─► Menu ─► choose ─► load
+//!          file systems)                     bls, uki | extlinux     entries, default   kernel, initrd,
+//!          hd0 | hd0,0 hd0,1 …                                       and fallbacks      command line
 //! ```
 //!
-//! `hd0` is the root disk without a partition table, `hd0,0` its first partition (PV-GRUB's
-//! "hd00"); the menu may lie on any of them, the first one that has it counts. The disk is
-//! hostile: it is read through [`kiln_imagefmt::probe`], never mounted, and every size has a
-//! limit here.
+//! Each format has its own reader, and all of them end in one [`Menu`]. `hd0` is the root disk without
+//! a partition table, `hd0,0` its first partition (PV-GRUB's "hd00"); a menu may lie on any of them:
+//! the root file system is looked at first, then an extended boot loader partition, the EFI system
+//! partition, and all others. The disk is hostile: it is read through [`kiln_imagefmt::probe`],
+//! never mounted, and every size has a limit here. What a menu remembers for the next boot (GRUB's
+//! environment block, its saved default) is rewritten in place where it lies ([`record`]).
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+mod bls;
 mod choose;
 mod cmdline;
 mod device;
 mod error;
+mod extlinux;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod grub_cfg;
+mod grubenv;
 mod inspect;
 mod load;
+mod menu;
 mod menu_lst;
 mod places;
+mod record;
+mod search;
+mod uki;
 mod volumes;
 
 pub use choose::choose;
+pub use device::{Device, DevicePath};
 pub use error::{Attempt, BootError, EntryProblem};
 pub use inspect::{Architecture, BootModes, Report, VolumeReport, inspect};
-pub use menu_lst::{Default, Entry, Menu, parse};
+pub use menu::{Candidate, Change, Entry, Menu, Obstacle, Save};
+pub use record::record;
 
 /// What is to be booted.
 #[derive(Debug)]
@@ -42,6 +57,8 @@ pub struct Chosen {
     pub cmdline: String,
     /// Where all of it was found.
     pub found: Found,
+    /// What booting it changes on the disk; [`record()`] does it.
+    pub saves: Vec<Save>,
 }
 
 /// Where a kernel was found, for logs and for `image show --boot`.
@@ -53,8 +70,8 @@ pub struct Found {
     pub partition: Option<u32>,
     /// The entry's title.
     pub entry: String,
-    /// The entry's place in the menu, from 0.
-    pub index: usize,
+    /// The entry's place in the menu: `2`, or `1>0` in a submenu, each from 0.
+    pub place: String,
     /// The kernel: device and path.
     pub kernel: String,
     /// The initramfs files: device and path.

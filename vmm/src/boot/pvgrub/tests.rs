@@ -1,5 +1,6 @@
 //! Disks as users have them, and what is said of broken ones.
 
+mod disks;
 pub(super) mod fixtures;
 
 use super::{Architecture, BootError, Chosen, choose, inspect};
@@ -43,7 +44,7 @@ fn an_unpartitioned_disk_boots_its_menus_default() {
             (found.menu.as_str(), found.partition),
             ("(hd0)/boot/grub/menu.lst", None)
         );
-        assert_eq!((found.entry.as_str(), found.index), ("Newest", 0));
+        assert_eq!((found.entry.as_str(), found.place.as_str()), ("Newest", "0"));
         assert_eq!(found.kernel, "(hd0)/boot/vmlinuz");
         assert_eq!(found.initrd, ["(hd0)/boot/initrd"]);
         assert_eq!(found.reason, "entry 0 is the menu's default");
@@ -124,7 +125,7 @@ fn a_default_that_cannot_be_booted_falls_back_and_says_why() {
     let kernel = kernel();
     let files: &[File<'_>] = &[("/boot/grub/menu.lst", MENU), ("/boot/vmlinuz.old", &kernel)];
     let found = pv(files).unwrap().found;
-    assert_eq!(found.index, 1);
+    assert_eq!(found.place, "1");
     assert_eq!(
         found.reason,
         "entry 1 is booted instead of entry 0 (\"Newest\"): its kernel cannot be read from (hd0): \
@@ -139,7 +140,7 @@ fn headings_are_passed_over() {
     let found = pv(&[("/boot/grub/menu.lst", menu), ("/vmlinuz", &kernel)])
         .unwrap()
         .found;
-    assert_eq!(found.index, 2);
+    assert_eq!(found.place, "2");
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn hazard_broken_images_are_named_before_launch() {
     let blank = disk(&[0; 1 << 20]);
     assert_eq!(
         said(&blank),
-        "no file system that can be read is on the root disk (ext2, ext3 and ext4 can): \
+        "no file system that can be read is on the root disk (ext2, ext3, ext4 and FAT can): \
          (hd0) (empty (only zero bytes))"
     );
     let mut xfs = vec![0; 1 << 20];
@@ -168,8 +169,9 @@ fn hazard_broken_images_are_named_before_launch() {
     assert!(said(&disk(&xfs)).ends_with("(hd0) (XFS)"));
     assert_eq!(
         said(&unpartitioned(&[])),
-        "no boot menu is on the root disk: none of /boot/grub/menu.lst, /grub/menu.lst, \
-         /boot/grub/grub.conf, /grub/grub.conf is there; looked on (hd0) (ext4)"
+        "no boot menu is on the root disk: no grub/menu.lst, grub/grub.conf, grub/grub.cfg, grub2/grub.cfg, \
+         loader/entries, EFI/Linux, extlinux/extlinux.conf or syslinux/syslinux.cfg, at the top or in /boot, \
+         is there; looked on (hd0) (ext4)"
     );
     let menu = |text: &[u8], files: &[File<'_>]| {
         let mut all = vec![("/boot/grub/menu.lst", text)];
@@ -178,13 +180,13 @@ fn hazard_broken_images_are_named_before_launch() {
     };
     assert_eq!(
         menu(b"timeout 5\n", &[]),
-        "the boot menu (hd0)/boot/grub/menu.lst has no entries (`title`)"
+        "the boot menu (hd0)/boot/grub/menu.lst has no entries"
     );
     let one = b"title a\nkernel /k\ninitrd /i\n";
     let entry = |rest: &str| {
         format!("no entry of the boot menu (hd0)/boot/grub/menu.lst can be booted: entry 0 (\"a\"): {rest}")
     };
-    assert_eq!(menu(b"title a\n", &[]), entry("it has no `kernel`"));
+    assert_eq!(menu(b"title a\n", &[]), entry("it names no kernel"));
     assert_eq!(
         menu(one, &[]),
         entry("its kernel cannot be read from (hd0): there is no /k")

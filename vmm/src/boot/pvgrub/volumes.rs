@@ -3,15 +3,34 @@
 use std::sync::Arc;
 
 use kiln_imagefmt::Disk;
-use kiln_imagefmt::probe::{FileSystem, FileTree, Journal, PartitionTable, ProbeError, TableKind, Window};
+use kiln_imagefmt::probe::{
+    FileSystem, FileTree, Journal, Partition, PartitionTable, ProbeError, TableKind, Window,
+};
 
 use super::device::Device;
 use super::error::{BootError, EntryProblem};
+
+/// What a volume is for. Menus are looked for in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// It is the root file system: by the table, or by what is on it.
+    Root,
+    /// It is an extended boot loader partition, as UAPI.1 calls a `/boot` of its own.
+    ExtendedBoot,
+    /// It is an EFI system partition.
+    EfiSystem,
+    /// Anything else.
+    Other,
+}
 
 /// One partition, or all of an unpartitioned disk.
 pub(super) struct Volume {
     /// The partition's index; none for the whole disk.
     pub(super) partition: Option<u32>,
+    /// What it is for.
+    pub(super) role: Role,
+    /// Its bytes; none where the table leads beyond the end of the disk.
+    pub(super) window: Option<Window>,
     /// What is on it.
     pub(super) file_system: Result<FileSystem, ProbeError>,
     /// Its files, if they can be read.
@@ -19,13 +38,29 @@ pub(super) struct Volume {
 }
 
 impl Volume {
-    fn open(partition: Option<u32>, window: Result<Window, ProbeError>) -> Volume {
+    fn open(partition: Option<&Partition>, window: Result<Window, ProbeError>) -> Volume {
+        let index = partition.map(|partition| partition.index);
+        let typed = match partition {
+            Some(partition) if partition.is_linux_root() => Role::Root,
+            Some(partition) if partition.is_extended_boot() => Role::ExtendedBoot,
+            Some(partition) if partition.is_efi_system() => Role::EfiSystem,
+            _ => Role::Other,
+        };
         match window {
-            Ok(window) => Volume {
-                partition,
-                file_system: FileSystem::detect(&window),
-                files: FileTree::open(&window),
-            },
+            Ok(window) => {
+                let files = FileTree::open(&window);
+                let has_etc = || files.as_ref().is_ok_and(|files| files.list("/etc").is_ok());
+                Volume {
+                    partition: index,
+                    role: match typed {
+                        Role::Other if has_etc() => Role::Root,
+                        typed => typed,
+                    },
+                    file_system: FileSystem::detect(&window),
+                    window: Some(window),
+                    files,
+                }
+            }
             // An error is not `Clone`, and only the second one is shown.
             Err(error) => {
                 let unknown = FileSystem {
@@ -34,7 +69,9 @@ impl Volume {
                     label: None,
                 };
                 Volume {
-                    partition,
+                    partition: index,
+                    role: typed,
+                    window: None,
                     file_system: Ok(unknown),
                     files: Err(error),
                 }
@@ -99,7 +136,7 @@ impl Volumes {
         let mut list: Vec<Volume> = table
             .partitions
             .iter()
-            .map(|partition| Volume::open(Some(partition.index), partition.window(disk)))
+            .map(|partition| Volume::open(Some(partition), partition.window(disk)))
             .collect();
         let whole = Volume::open(None, Ok(Window::whole(Arc::clone(disk))));
         if table.kind == TableKind::None || whole.files.is_ok() {
@@ -111,11 +148,42 @@ impl Volumes {
         })
     }
 
+    /// An empty disk, for menus that are tried without one.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn none() -> Volumes {
+        Volumes {
+            table: TableKind::None,
+            list: vec![Volume {
+                partition: None,
+                role: Role::Other,
+                window: None,
+                file_system: Err(ProbeError::SectorSize(0)),
+                files: Err(ProbeError::SectorSize(0)),
+            }],
+        }
+    }
+
     /// Those whose files can be read.
     pub(super) fn readable(&self) -> impl Iterator<Item = (&Volume, &FileTree)> {
         self.list
             .iter()
             .filter_map(|volume| volume.files.as_ref().ok().map(|files| (volume, files)))
+    }
+
+    /// Those whose files can be read, in the order in which menus are looked for on them.
+    pub(super) fn in_search_order(&self) -> Vec<(&Volume, &FileTree)> {
+        let mut readable: Vec<_> = self.readable().collect();
+        readable.sort_by_key(|(volume, _)| volume.role);
+        readable
+    }
+
+    /// GRUB 2's name of a volume, without parentheses.
+    pub(super) fn grub2_name(&self, volume: &Volume) -> String {
+        match (volume.partition, self.table) {
+            (None, _) => "hd0".into(),
+            (Some(index), TableKind::Gpt) => format!("hd0,gpt{}", index.saturating_add(1)),
+            (Some(index), _) => format!("hd0,msdos{}", index.saturating_add(1)),
+        }
     }
 
     /// All of them, as a message lists them.
@@ -156,10 +224,12 @@ impl Volumes {
                 .list
                 .iter()
                 .find(|volume| {
-                    volume
-                        .file_system
-                        .as_ref()
-                        .is_ok_and(|found| found.uuid.as_ref() == Some(uuid))
+                    volume.file_system.as_ref().is_ok_and(|found| {
+                        found
+                            .uuid
+                            .as_ref()
+                            .is_some_and(|own| own.eq_ignore_ascii_case(uuid))
+                    })
                 })
                 .map(|volume| (volume, None))
                 .ok_or_else(|| missing(format!("the root disk has {}", self.descriptions()))),

@@ -22,8 +22,8 @@ pub(crate) fn kernel() -> Vec<u8> {
     bzimage(&payload(&["gzip", "-n"], &vmlinux(1000)))
 }
 
-/// An ext4 file system with these files.
-fn file_system(files: &[File<'_>], options: &[&str]) -> Vec<u8> {
+/// A file system of the ext family with these files.
+pub(crate) fn file_system(files: &[File<'_>], options: &[&str]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let tree = folder.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
@@ -96,4 +96,128 @@ pub(crate) fn partitioned_bytes(partitions: &[&[File<'_>]]) -> Vec<u8> {
     }
     bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
     bytes
+}
+
+/// A FAT file system with these files, made by dosfstools and mtools.
+pub(crate) fn fat(family: &str, files: &[File<'_>]) -> Vec<u8> {
+    let (bits, size, sectors) = match family {
+        "FAT12" => ("12", SIZE >> 10, "4"),
+        "FAT16" => ("16", SIZE >> 10, "1"),
+        "FAT32" => ("32", 36 << 10, "1"),
+        other => panic!("{other}"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    let shown = image.to_str().unwrap();
+    let size = size.to_string();
+    tool(
+        "mkfs.vfat",
+        &[
+            "-F", bits, "-s", sectors, "-i", "ABCD1234", "-n", "ESP", "-C", shown, &size,
+        ],
+    );
+    for (path, content) in files {
+        let source = folder.path().join("file");
+        std::fs::write(&source, content).unwrap();
+        let steps: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        for depth in 1..steps.len() {
+            let folder = format!("::{}", steps[..depth].join("/"));
+            // It may be there already: an answer to each question is "skip".
+            tool("mmd", &["-D", "s", "-i", shown, &folder]);
+        }
+        tool(
+            "mcopy",
+            &["-i", shown, source.to_str().unwrap(), &format!("::{path}")],
+        );
+    }
+    std::fs::read(image).unwrap()
+}
+
+fn tool(name: &str, arguments: &[&str]) {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = Command::new(name).env("PATH", path).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    // mmd fails if the folder is there.
+    assert!(
+        output.status.success() || name == "mmd",
+        "{name} {arguments:?}: {said}"
+    );
+}
+
+/// A partition of a GPT: its type, and what is in it.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    kind: String,
+    content: Vec<u8>,
+}
+
+impl Partition {
+    pub(crate) fn new(kind: &str, content: Vec<u8>) -> Partition {
+        Partition {
+            kind: kind.into(),
+            content,
+        }
+    }
+
+    /// An ext4 file system with these files.
+    pub(crate) fn ext(kind: &str, files: &[File<'_>]) -> Partition {
+        Partition::ext_with(kind, files, &[])
+    }
+
+    /// The same, made with these options.
+    pub(crate) fn ext_with(kind: &str, files: &[File<'_>], options: &[&str]) -> Partition {
+        Partition::new(kind, file_system(files, &[&["-t", "ext4"], options].concat()))
+    }
+
+    /// Takes everything out.
+    pub(crate) fn clear(&mut self) {
+        self.content.fill(0);
+    }
+}
+
+/// A disk with a GPT of these partitions, by the UEFI specification's section 5.3.
+pub(crate) fn gpt(partitions: &[Partition]) -> Arc<dyn Disk> {
+    let guid = |text: &str| {
+        let hex: String = text.chars().filter(|c| *c != '-').collect();
+        let mut bytes: Vec<u8> = (0..16)
+            .map(|n| u8::from_str_radix(&hex[n * 2..][..2], 16).unwrap())
+            .collect();
+        bytes[..4].reverse();
+        bytes[4..6].reverse();
+        bytes[6..8].reverse();
+        bytes
+    };
+    let crc = |bytes: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        crc.sum().to_le_bytes()
+    };
+    let mut bytes = vec![0; 1 << 20];
+    let mut entries = Vec::new();
+    for (n, partition) in partitions.iter().enumerate() {
+        let first = bytes.len() as u64 / 512;
+        bytes.extend_from_slice(&partition.content);
+        entries.extend(guid(&partition.kind));
+        entries.extend([n as u8 + 1; 16]);
+        entries.extend(first.to_le_bytes());
+        entries.extend((bytes.len() as u64 / 512 - 1).to_le_bytes());
+        entries.extend([0; 80]);
+    }
+    entries.resize(128 * 128, 0);
+    let mut header = b"EFI PART\0\0\x01\0\x5c\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    header.extend([1, 0, 34, 0].map(u64::to_le_bytes).concat());
+    header.extend([9; 16]);
+    header.extend(2_u64.to_le_bytes());
+    header.extend([128, 128].map(u32::to_le_bytes).concat());
+    header.extend(crc(&entries));
+    let sum = crc(&header);
+    header[16..20].copy_from_slice(&sum);
+    bytes[512..512 + header.len()].copy_from_slice(&header);
+    bytes[1024..1024 + entries.len()].copy_from_slice(&entries);
+    bytes[450] = 0xEE;
+    bytes[454] = 1;
+    bytes[458..462].fill(0xFF);
+    bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+    disk(&bytes)
 }

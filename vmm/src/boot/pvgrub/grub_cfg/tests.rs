@@ -1,0 +1,143 @@
+//! GRUB 2's script, run as GRUB runs it.
+
+mod distributions;
+
+use super::super::device::DevicePath;
+use super::super::menu::{Menu, Obstacle};
+use super::super::tests::fixtures::{File, ROOT_UUID, unpartitioned};
+use super::super::volumes::Volumes;
+
+/// Runs `text` as `/boot/grub/grub.cfg` of a disk with these other files.
+fn run(text: &str, files: &[File<'_>]) -> Menu {
+    let volumes = Volumes::open(&unpartitioned(files)).unwrap();
+    super::read(
+        text.as_bytes(),
+        &volumes,
+        volumes.whole().unwrap(),
+        "/boot/grub/grub.cfg",
+    )
+}
+
+/// The title of the default entry, and why it is that.
+fn default(menu: &Menu) -> (&str, &str) {
+    let first = menu.order.first().unwrap();
+    (&menu.entries[first.index].title, &first.why)
+}
+
+#[test]
+fn a_menu_that_only_leads_to_another_is_followed() {
+    let stub = format!(
+        "search.fs_uuid {ROOT_UUID} root hd0,gpt1\nset prefix=($root)'/boot/other'\nconfigfile $prefix/grub.cfg\n"
+    );
+    let menu = run(
+        &stub,
+        &[(
+            "/boot/other/grub.cfg",
+            b"set default=1\nmenuentry a { linux /a }\nmenuentry b { linux /b }\n",
+        )],
+    );
+    assert_eq!((menu.entries.len(), default(&menu).0), (2, "b"));
+    let menu = run(
+        "menuentry more { configfile /boot/other.cfg }\n",
+        &[("/boot/other.cfg", b"menuentry a { linux /a }\n")],
+    );
+    assert_eq!(default(&menu).0, "a");
+}
+
+#[test]
+fn fallbacks_and_what_boots_no_linux_are_handed_on() {
+    let text = "set default=w\nset fallback=\"x 3\"\nmenuentry w { chainloader +1 }\nmenuentry x { multiboot /xen.gz\n module /k }\n\
+        menuentry y { echo nothing }\nmenuentry z { linux /k }\n";
+    let menu = run(text, &[]);
+    let order: Vec<usize> = menu.order.iter().map(|candidate| candidate.index).collect();
+    assert_eq!(order, [0, 1, 3]);
+    assert_eq!(
+        menu.entries[0].obstacle,
+        Some(Obstacle::Command("chainloader".into()))
+    );
+    assert_eq!(menu.entries[1].obstacle, Some(Obstacle::Modules));
+    assert_eq!(
+        (&menu.entries[2].kernel, &menu.entries[2].obstacle),
+        (&None, &None)
+    );
+}
+
+#[test]
+fn loops_functions_and_parameters_run_as_in_grub() {
+    let text = r#"
+function pick { for word in "$@"; do if [ "$word" = stop ]; then return; fi; last="$word"; done }
+pick one "two words" stop never
+n=0
+while [ $n -lt 5 ]; do increment n; if [ $n = 3 ]; then continue; fi; list="$list$n"; done
+until true; do list=never; done
+for x in 1 2 3; do for y in 1 2; do if [ $x = 2 ]; then break 2; fi; pairs="$pairs $x$y"; done; done
+setparams a b c
+shift
+menuentry "$last" extra { set k=$1; linux /$list/$k$pairs $2 }
+menuentry from --source 'linux /source'
+"#;
+    let menu = run(text, &[]);
+    assert_eq!(menu.notes, [""; 0]);
+    assert_eq!(menu.entries[0].title, "two words");
+    // Outside of quotes a value is split: `set` takes the first word only.
+    assert_eq!(menu.entries[0].kernel, Some(DevicePath::parse("(hd0)/1245/two")));
+    assert_eq!(menu.entries[0].arguments, "11 12 extra");
+    assert_eq!(menu.entries[1].kernel, Some(DevicePath::parse("(hd0)/source")));
+}
+
+#[test]
+fn hazard_scripts_without_end_are_ended_and_what_came_before_counts() {
+    for endless in [
+        "while true; do x=$x$x; done",
+        "function f { f; f; }\nf",
+        "x=aaaaaaaa\nwhile true; do x=\"$x$x$x\"; done",
+        "while true; do menuentry x { true }; done",
+        "while true; do search --file --set=root /none; done",
+        "source /boot/self.cfg",
+        "while true; do save_env a b; done",
+    ] {
+        let text = format!("menuentry first {{ linux /k }}\n{endless}\n");
+        let menu = run(
+            &text,
+            &[(
+                "/boot/self.cfg",
+                b"source /boot/self.cfg\nsource /boot/self.cfg\n",
+            )],
+        );
+        assert_eq!(default(&menu).0, "first", "{endless}");
+        assert!(menu.entries.len() <= 512);
+        let noted = menu
+            .notes
+            .iter()
+            .any(|note| note.starts_with("the menu does more"));
+        assert!(noted, "{endless}: {:?}", menu.notes);
+    }
+    let menu = run(
+        "menuentry a { while true; do true; done }\nmenuentry b { linux /k }\n",
+        &[],
+    );
+    assert!(matches!(menu.entries[0].obstacle, Some(Obstacle::Unfinished(_))));
+}
+
+#[test]
+fn hazard_submenus_without_end_are_ended() {
+    let text = "function s { submenu deeper { s } }\nmenuentry first { linux /k }\ns\n";
+    assert!(run(text, &[]).entries.len() < 20);
+    let wide = "function s { submenu a { s }; submenu b { s }; submenu c { s }; submenu d { s }; submenu e { s } }\ns\n";
+    assert!(run(wide, &[]).entries.len() <= 512);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 400, ..Default::default() })]
+
+    #[test]
+    fn hazard_every_sequence_of_grub_s_words_is_a_menu(words in proptest::collection::vec(
+        "(if|then|else|elif|fi|for|in|while|until|do|done|function|menuentry|submenu|linux|initrd|set|search|source|\\[|\\]|-a|-z|\\{|\\}|;|\n|\"|'|\\$|\\$\\{|a=|\\\\|#|blscfg|true|save_env|break)( |)", 0..80)
+    ) {
+        let volumes = Volumes::none();
+        let menu = super::read(words.concat().as_bytes(), &volumes, &volumes.list[0], "/grub/grub.cfg");
+        for candidate in &menu.order {
+            proptest::prop_assert!(candidate.index < menu.entries.len());
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! GRUB's environment block: `grubenv`, in which choices outlive a boot.
+//!
+//! GRUB manual, chapter 17 "The GRUB environment block": a file of 1024 bytes. A first line says
+//! what it is; then a line `name=value` each, in whose values a backslash protects a line's end and
+//! itself; the rest is `#`. It is written in place, so that it takes no more than a block's write.
+
+/// What every block begins with.
+pub(super) const SIGNATURE: &[u8] = b"# GRUB Environment Block\n";
+
+/// The length in bytes of those that GRUB's own tools make.
+#[cfg(test)]
+pub(super) const LEN: usize = 1024;
+
+/// The longest block that is read: some tools make larger ones, and GRUB takes them.
+pub(super) const LIMIT: u64 = 64 << 10;
+
+/// A parsed block: its lines in their order, comments among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Block {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Line {
+    Variable(String, String),
+    Comment(Vec<u8>),
+}
+
+impl Block {
+    /// Parses a block; none if the bytes are something else.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Block> {
+        let mut rest = bytes.strip_prefix(SIGNATURE)?;
+        let mut lines = Vec::new();
+        while let Some((line, after)) = line(rest) {
+            match variable(line) {
+                Some((name, value)) => lines.push(Line::Variable(name, value)),
+                // What is no variable is kept: GRUB's own tools write a warning there.
+                None if !line.is_empty() => lines.push(Line::Comment(line.to_vec())),
+                None => {}
+            }
+            rest = after;
+        }
+        Some(Block {
+            lines,
+            len: bytes.len(),
+        })
+    }
+
+    /// The variables, in their order.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Variable(name, value) => Some((name.as_str(), value.as_str())),
+            Line::Comment(_) => None,
+        })
+    }
+
+    /// Sets a variable, or takes it out.
+    pub(super) fn set(&mut self, name: &str, value: Option<&str>) {
+        let known = |line: &Line| matches!(line, Line::Variable(known, _) if known == name);
+        match value {
+            None => self.lines.retain(|line| !known(line)),
+            Some(value) => match self.lines.iter_mut().find(|line| known(line)) {
+                Some(line) => *line = Line::Variable(name.into(), value.into()),
+                None => self.lines.push(Line::Variable(name.into(), value.into())),
+            },
+        }
+    }
+
+    /// The block's bytes, as many as it had; none if they do not fit.
+    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
+        let mut bytes = SIGNATURE.to_vec();
+        for line in &self.lines {
+            match line {
+                Line::Comment(text) => bytes.extend_from_slice(text),
+                Line::Variable(name, value) => {
+                    bytes.extend_from_slice(name.as_bytes());
+                    bytes.push(b'=');
+                    bytes.extend(value.bytes().flat_map(|byte| {
+                        let protected = matches!(byte, b'\\' | b'\n');
+                        protected.then_some(b'\\').into_iter().chain([byte])
+                    }));
+                }
+            }
+            bytes.push(b'\n');
+        }
+        if bytes.len() > self.len {
+            return None;
+        }
+        bytes.resize(self.len, b'#');
+        Some(bytes)
+    }
+}
+
+/// The first line, up to a line's end that no backslash protects, and what follows. The padding at the
+/// end is no line.
+fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut protected = false;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'\n' if !protected => return Some((bytes.get(..at)?, bytes.get(at.checked_add(1)?..)?)),
+            b'\\' => protected = !protected,
+            _ => protected = false,
+        }
+    }
+    None
+}
+
+fn variable(line: &[u8]) -> Option<(String, String)> {
+    let text = std::str::from_utf8(line).ok()?;
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.starts_with('#'))?;
+    let mut plain = String::new();
+    let mut protected = false;
+    for c in value.chars() {
+        protected = c == '\\' && !protected;
+        if !protected {
+            plain.push(c);
+        }
+    }
+    Some((name.into(), plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block as `grub-editenv` writes it.
+    fn block(lines: &str) -> Vec<u8> {
+        let mut bytes = SIGNATURE.to_vec();
+        bytes.extend_from_slice(lines.as_bytes());
+        bytes.resize(LEN, b'#');
+        bytes
+    }
+
+    fn pairs(block: &Block) -> Vec<(&str, &str)> {
+        block.variables().collect()
+    }
+
+    #[test]
+    fn variables_are_read_and_written_back_in_a_block_of_the_same_length() {
+        let bytes = block("# WARNING: Do not edit this file\nsaved_entry=1>2\nkernelopts=root=UUID=x ro\n");
+        let mut parsed = Block::parse(&bytes).unwrap();
+        assert_eq!(
+            pairs(&parsed),
+            [("saved_entry", "1>2"), ("kernelopts", "root=UUID=x ro")]
+        );
+        assert_eq!(parsed.bytes().unwrap(), bytes);
+        parsed.set("next_entry", Some(""));
+        parsed.set("saved_entry", Some("gnulinux-simple"));
+        parsed.set("kernelopts", None);
+        parsed.set("absent", None);
+        assert_eq!(
+            parsed.bytes().unwrap(),
+            block("# WARNING: Do not edit this file\nsaved_entry=gnulinux-simple\nnext_entry=\n")
+        );
+    }
+
+    #[test]
+    fn line_ends_and_backslashes_in_values_are_protected() {
+        let mut parsed = Block::parse(&block("")).unwrap();
+        parsed.set("odd", Some("a\\b\nc"));
+        let bytes = parsed.bytes().unwrap();
+        assert!(bytes.starts_with(b"# GRUB Environment Block\nodd=a\\\\b\\\nc\n##"));
+        assert_eq!(pairs(&Block::parse(&bytes).unwrap()), [("odd", "a\\b\nc")]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written() {
+        let mut parsed = Block::parse(&block("")).unwrap();
+        parsed.set("long", Some(&"x".repeat(LEN)));
+        assert_eq!(parsed.bytes(), None);
+    }
+
+    #[test]
+    fn other_files_are_no_block() {
+        for bytes in [
+            &b""[..],
+            b"# GRUB Environment\n",
+            b"saved_entry=0\n",
+            &[b'#'; LEN],
+        ] {
+            assert_eq!(Block::parse(bytes), None);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn hazard_every_block_keeps_its_length_and_its_other_variables(
+            tail in "([a-z_]{0,5}(=[ -~\\\\\n]{0,9})?\n?|#){0,40}",
+            value in "[ -~\\\\\n]{0,40}",
+        ) {
+            let mut bytes = SIGNATURE.to_vec();
+            bytes.extend_from_slice(tail.as_bytes());
+            let mut parsed = Block::parse(&bytes).unwrap();
+            let others: Vec<_> = pairs(&parsed).into_iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+            parsed.set("kiln", Some(&value));
+            if let Some(written) = parsed.bytes() {
+                proptest::prop_assert_eq!(written.len(), bytes.len());
+                let again = Block::parse(&written).unwrap();
+                for (name, value) in others {
+                    proptest::prop_assert!(again.variables().any(|pair| pair == (&name, &value)));
+                }
+                proptest::prop_assert!(again.variables().any(|pair| pair == ("kiln", &value)));
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Where menus are looked for, and of which formats.
+
+use super::super::uki::tests::image;
+use super::fixtures::{File, Partition, ROOT_UUID, fat, gpt, kernel, partitioned, unpartitioned};
+use super::{Chosen, choose};
+
+fn menu_of(chosen: Chosen) -> String {
+    chosen.found.menu
+}
+
+const EXTENDED_BOOT: &str = "BC13C2FF-59E6-4262-A352-B275FD6F7172";
+const EFI_SYSTEM: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+const LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
+
+const GRUB_CFG: &[u8] = b"menuentry a { linux /vmlinuz }\n";
+const BLS: &[u8] = b"title b\nlinux /vmlinuz\n";
+
+#[test]
+fn every_place_of_a_menu_is_looked_at() {
+    let kernel = kernel();
+    let extlinux = b"label x\nlinux /vmlinuz\n";
+    for (path, menu) in [
+        ("/boot/grub/grub.cfg", GRUB_CFG),
+        ("/boot/grub2/grub.cfg", GRUB_CFG),
+        ("/grub/grub.cfg", GRUB_CFG),
+        ("/grub2/grub.cfg", GRUB_CFG),
+        ("/boot/loader/entries/a.conf", BLS),
+        ("/loader/entries/a.conf", BLS),
+        ("/boot/extlinux/extlinux.conf", extlinux),
+        ("/extlinux/extlinux.conf", extlinux),
+        ("/boot/syslinux/syslinux.cfg", extlinux),
+        ("/syslinux/syslinux.cfg", extlinux),
+        ("/boot/extlinux.conf", extlinux),
+    ] {
+        let chosen = choose(&unpartitioned(&[(path, menu), ("/vmlinuz", &kernel)]), None).unwrap();
+        assert_eq!(chosen.found.kernel, "(hd0)/vmlinuz", "{path}");
+        assert!(
+            path.starts_with(chosen.found.menu.trim_start_matches("(hd0)")),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn the_root_comes_first_then_the_boot_partitions_then_all_others() {
+    let kernel = kernel();
+    let there: &[File<'_>] = &[("/grub/grub.cfg", GRUB_CFG), ("/vmlinuz", &kernel)];
+    let root: &[File<'_>] = &[
+        ("/etc/fstab", b""),
+        ("/boot/grub/grub.cfg", GRUB_CFG),
+        ("/vmlinuz", &kernel),
+    ];
+    let esp = fat("FAT32", &[("/loader/entries/a.conf", BLS), ("/vmlinuz", &kernel)]);
+    let all = [
+        Partition::ext(LINUX, there),
+        Partition::new(EFI_SYSTEM, esp),
+        Partition::ext(EXTENDED_BOOT, there),
+        Partition::ext(LINUX, root),
+    ];
+    let wanted = [
+        "(hd0,3)/boot/grub/grub.cfg",
+        "(hd0,2)/grub/grub.cfg",
+        "(hd0,1)/loader/entries",
+        "(hd0,0)/grub/grub.cfg",
+    ];
+    // The last one that is left of them counts.
+    for (nth, wanted) in wanted.into_iter().enumerate() {
+        let mut left = all.to_vec();
+        for taken in [3, 2, 1].into_iter().take(nth) {
+            left[taken].clear();
+        }
+        assert_eq!(menu_of(choose(&gpt(&left), None).unwrap()), wanted);
+    }
+}
+
+#[test]
+fn an_efi_system_partition_and_an_extended_boot_partition_are_one_menu() {
+    let kernel = kernel();
+    let unified = image(&[
+        (".osrel", b"ID=debian\nPRETTY_NAME=Unified\n"),
+        (".uname", b"6.12\0"),
+        (".cmdline", b"root=UUID=1 console=hvc0"),
+        (".initrd", b"cpio"),
+        (".linux", &kernel),
+    ]);
+    let esp = fat(
+        "FAT16",
+        &[
+            ("/EFI/Linux/debian-6.12.efi", &unified),
+            ("/loader/loader.conf", b"default debian-*\n"),
+        ],
+    );
+    let boot: &[File<'_>] = &[("/loader/entries/other-7.conf", BLS), ("/vmlinuz", &kernel)];
+    let disk = gpt(&[
+        Partition::new(EFI_SYSTEM, esp),
+        Partition::ext(EXTENDED_BOOT, boot),
+    ]);
+    let chosen = choose(&disk, None).unwrap();
+    assert!(chosen.kernel == kernel);
+    assert_eq!(
+        (chosen.initrd.as_slice(), chosen.cmdline.as_str()),
+        (&b"cpio"[..], "root=UUID=1 console=hvc0")
+    );
+    assert_eq!(chosen.found.entry, "Unified");
+    assert_eq!(chosen.found.kernel, "(hd0,0)/EFI/Linux/debian-6.12.efi");
+    assert_eq!(chosen.found.initrd, ["(hd0,0)/EFI/Linux/debian-6.12.efi#.initrd"]);
+    assert_eq!(chosen.found.reason, "entry 0 is loader.conf's default, debian-*");
+}
+
+#[test]
+fn a_menu_whose_entries_boot_no_linux_is_passed_over_for_one_whose_do() {
+    let kernel = kernel();
+    let files: &[File<'_>] = &[
+        ("/boot/grub/menu.lst", b"title Windows\nchainloader +1\n"),
+        ("/boot/grub/grub.cfg", GRUB_CFG),
+        ("/vmlinuz", &kernel),
+    ];
+    assert_eq!(
+        menu_of(choose(&unpartitioned(files), None).unwrap()),
+        "(hd0)/boot/grub/grub.cfg"
+    );
+}
+
+#[test]
+fn a_boot_partition_s_menu_finds_its_kernel_by_uuid_label_or_file() {
+    let kernel = kernel();
+    let root: &[File<'_>] = &[("/boot/vmlinuz", &kernel), ("/boot/mark", b"")];
+    let menu = |search: &str| format!("menuentry a {{ {search}; linux /boot/vmlinuz root=/dev/sda2 }}\n");
+    for search in [
+        format!("search --fs-uuid --set=root {ROOT_UUID}"),
+        "search --label --set=root the-root".to_owned(),
+        "search --file --set=root /boot/mark".to_owned(),
+        "set root=hd0,gpt2".to_owned(),
+        "root=hd0,2".to_owned(),
+    ] {
+        let menu = menu(&search);
+        let boot: &[File<'_>] = &[("/grub/grub.cfg", menu.as_bytes())];
+        let disk = gpt(&[
+            Partition::ext(EXTENDED_BOOT, boot),
+            Partition::ext_with(LINUX, root, &["-U", ROOT_UUID, "-L", "the-root"]),
+        ]);
+        let chosen = choose(&disk, None).unwrap();
+        assert_eq!(chosen.found.kernel, "(hd0,1)/boot/vmlinuz", "{search}");
+    }
+    let boot: &[File<'_>] = &[("/grub/menu.lst", b"title a\nkernel (hd0,1)/boot/vmlinuz\n")];
+    let chosen = choose(&partitioned(&[boot, root]), None).unwrap();
+    assert_eq!(chosen.found.kernel, "(hd0,1)/boot/vmlinuz");
+}
