@@ -115,6 +115,8 @@ fn kernels_of_every_packing_can_be_entered() {
         bzimage(&packed(&["xz", "--check=crc32", "--x86", "--lzma2"], &elf)),
         bzimage(&packed(&["xz", "--format=lzma"], &elf)),
         bzimage(&packed(&["zstd", "-q", "-c"], &elf)),
+        bzimage(&packed(&["bzip2", "-9"], &elf)),
+        bzimage(&packed(&["lzop", "-9"], &elf)),
         bzimage(&packed(&["lz4", "-q", "-l", "-c"], &elf)),
         bzimage(&packed(&["gzip", "-n"], &plain)),
         bzimage(b"packed in a way that nobody knows"),

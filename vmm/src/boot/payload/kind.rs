@@ -38,14 +38,6 @@ impl Compression {
             .find(|(mark, _)| bytes.starts_with(mark))
             .map(|(_, compression)| *compression)
     }
-
-    /// Whether it can be unpacked here.
-    pub fn is_supported(self) -> bool {
-        matches!(
-            self,
-            Compression::Gzip | Compression::Lz4 | Compression::Zstd | Compression::Xz
-        )
-    }
 }
 
 impl fmt::Display for Compression {
@@ -97,8 +89,7 @@ impl KernelKind {
             };
         }
         match Compression::of(bytes) {
-            Some(compression) if compression.is_supported() => KernelKind::Compressed(compression),
-            Some(compression) => KernelKind::Other(format!("a file compressed by {compression}")),
+            Some(compression) => KernelKind::Compressed(compression),
             None => KernelKind::Other(describe(bytes)),
         }
     }

@@ -12,6 +12,7 @@
 
 mod bzimage;
 mod kind;
+mod lzo;
 mod unpack;
 mod xz;
 
@@ -113,9 +114,6 @@ fn bzimage(image: &BzImage<'_>) -> Result<Unpacked, PayloadError> {
     let Some(compression) = Compression::of(payload) else {
         return as_is("its payload is packed in a way that is not known here");
     };
-    if !compression.is_supported() {
-        return as_is(&format!("its payload is packed by {compression}"));
-    }
     let elf = unpack::payload(payload, compression)?;
     Ok(Unpacked::Vmlinux {
         elf,

@@ -2,7 +2,11 @@
 
 use std::io::{Error, Read};
 
-use super::{Compression, KernelKind, PayloadError, UNPACKED_LIMIT, xz};
+use super::{Compression, KernelKind, PayloadError, UNPACKED_LIMIT, lzo, xz};
+
+/// The most memory that an LZMA file may ask for, in KiB. The kernel's build uses a dictionary of 64 MiB;
+/// the format allows 4 GiB, which the decoder would allocate at once.
+const LZMA_MEMORY_KIB: u32 = (256 << 10) + 64;
 
 /// Unpacks a bzImage's payload, whose last four bytes say how large it is unpacked.
 pub(super) fn payload(payload: &[u8], compression: Compression) -> Result<Vec<u8>, PayloadError> {
@@ -57,9 +61,16 @@ fn bounded(packed: &[u8], compression: Compression, size: u64) -> Result<Vec<u8>
             take(lzma_rust2::XzReader::new(packed, false), size)
         }
         Compression::Zstd => zstd(packed, size),
-        Compression::Bzip2 | Compression::Lzma | Compression::Lzo => {
-            Err(Error::other("it cannot be unpacked here"))
+        Compression::Bzip2 => take(bzip2::read::BzDecoder::new(packed), size),
+        Compression::Lzma => {
+            let reader = lzma_rust2::LzmaReader::new_mem_limit(packed, LZMA_MEMORY_KIB, None);
+            reader.and_then(|reader| take(reader, size))
         }
+        Compression::Lzo => match lzo::unpack(packed, size) {
+            Ok(None) => return Err(PayloadError::Bomb { size }),
+            Ok(Some(out)) => Ok(out),
+            Err(error) => Err(error),
+        },
     }
     .map_err(failed)?;
     if out.len() as u64 > size {
