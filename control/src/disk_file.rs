@@ -98,3 +98,11 @@ pub(crate) fn how_it_boots(disk: Chain) -> Seen {
         },
     }
 }
+
+/// What the disk's own boot menu would boot, and warnings; an error that says why, if nothing.
+pub(crate) fn what_it_boots(disk: Chain) -> Result<(pvgrub::Found, Vec<String>)> {
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let refused = |error: pvgrub::BootError| Error::new(Code::InvalidKernel, error.to_string());
+    let report = pvgrub::inspect(&disk).map_err(refused)?;
+    Ok((report.boot.map_err(refused)?, report.warnings))
+}

@@ -52,8 +52,8 @@ pub use findings::{Collected, Finding, Findings, Severity};
 pub use id::{ImageId, InstanceId, OperationId, ReservationId, SnapshotId, VolumeId};
 pub use image::{
     BlockDeviceMapping, CreateImage, CreatedImage, DeletedSnapshot, DeregisterImage, DeregisteredImage,
-    DescribeImages, EbsBlockDevice, ExportFormat, ExportImage, Image, Images, ImportImage, OnDeregister,
-    OnTermination, Owner, Progress, Reboot, StateReason, check_name,
+    DescribeImages, EbsBlockDevice, ExportFormat, ExportImage, Image, ImageBoot, Images, ImportImage,
+    MenuChoice, OnDeregister, OnTermination, Owner, Progress, Reboot, StateReason, check_name,
 };
 pub use instance::*;
 pub use instance_type::{InstanceType, InstanceTypes};

@@ -135,6 +135,9 @@ pub(crate) struct Show {
     /// Images: ids, names, or the beginning of either
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
+    /// What the image's own boot menu would boot, and why
+    #[arg(long)]
+    pub(crate) boot: bool,
 }
 
 #[derive(Debug, Args)]

@@ -128,6 +128,12 @@ fn list(context: &Context, list: List) -> Result<u8, Failure> {
 }
 
 fn show(context: &Context, show: Show) -> Result<u8, Failure> {
+    if show.boot {
+        let [image] = show.images.as_slice() else {
+            return Err(Failure::usage("--boot looks at one image: name one"));
+        };
+        return context.print(&context.cloud()?.boot_of_image(image)?);
+    }
     let found = context.cloud()?.describe_images(DescribeImages {
         images: show.images,
         ..DescribeImages::default()

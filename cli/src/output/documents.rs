@@ -3,8 +3,8 @@
 use super::{Shown, Table};
 use kiln_control::instance_type::InstanceTypes;
 use kiln_control::{
-    CreatedImage, DeregisteredImage, Images, Instance, InstanceStateChange, RebootedInstances, Reply,
-    Reservation, Reservations, Snapshot, Snapshots, StartingInstances, StoppingInstances,
+    CreatedImage, DeregisteredImage, ImageBoot, Images, Instance, InstanceStateChange, RebootedInstances,
+    Reply, Reservation, Reservations, Snapshot, Snapshots, StartingInstances, StoppingInstances,
     TerminatingInstances, Volumes, name_of,
 };
 
@@ -26,6 +26,26 @@ impl Shown for CreatedImage {
     fn table(&self) -> Table {
         let mut table = Table::fields();
         table.row([self.image_id.clone()]);
+        table
+    }
+}
+
+impl Shown for ImageBoot {
+    fn ids(&self) -> Vec<String> {
+        vec![self.boot.kernel.clone()]
+    }
+
+    fn table(&self) -> Table {
+        let boot = &self.boot;
+        let mut table = Table::fields();
+        let mut field = |name: &str, value: &str| table.row([name.to_owned(), value.to_owned()]);
+        field("menu", &boot.menu);
+        field("entry", &boot.entry);
+        field("because", &boot.reason);
+        field("kernel", &boot.kernel);
+        boot.initrd.iter().for_each(|file| field("initrd", file));
+        field("command line", &boot.command_line);
+        boot.changes.iter().for_each(|change| field("change", change));
         table
     }
 }

@@ -1,7 +1,9 @@
 //! Images (AMIs): what can be launched.
 
+mod boot;
 mod document;
 
+pub use boot::{ImageBoot, MenuChoice};
 pub use document::{BlockDeviceMapping, EbsBlockDevice, Image, Images, StateReason};
 
 use crate::catalog::images::{self, ImageRow};

@@ -4,14 +4,26 @@
 //! leaves an unfinished file of the user's, and nothing in the store.
 
 use crate::catalog::{images, snapshots};
+use crate::id::LayerId;
 use crate::image::ExportImage;
 use crate::{Cloud, Code, Error, Reply, Result, resolve};
 
 impl Cloud {
     /// Writes an image's root disk into a file.
     pub fn export_image(&self, request: ExportImage<'_>) -> Result<Reply<()>> {
-        let (layer, others) = self.catalog.read(|tx| {
-            let id = resolve::image(self, tx, &request.image)?;
+        let (layer, others) = self.root_layer(&request.image)?;
+        // Held open: a layer that is removed meanwhile can still be read to its end.
+        let disk = self.layers.open_chain(&layer)?;
+        crate::disk_file::export(&disk, request.target, request.format, request.progress)?;
+        let warning = (others > 0)
+            .then(|| format!("the image has {others} more disks; only the root disk was exported"));
+        Ok(Reply::with((), warning.into_iter().collect()))
+    }
+
+    /// The layer of an image's root disk, and how many more disks it has.
+    pub(super) fn root_layer(&self, image: &str) -> Result<(LayerId, usize)> {
+        self.catalog.read(|tx| {
+            let id = resolve::image(self, tx, image)?;
             let devices = images::devices(tx, &id)?;
             let root = devices
                 .first()
@@ -25,12 +37,6 @@ impl Cloud {
                     )
                 })?;
             Ok((layer, devices.len().saturating_sub(1)))
-        })?;
-        // Held open: a layer that is removed meanwhile can still be read to its end.
-        let disk = self.layers.open_chain(&layer)?;
-        crate::disk_file::export(&disk, request.target, request.format, request.progress)?;
-        let warning = (others > 0)
-            .then(|| format!("the image has {others} more disks; only the root disk was exported"));
-        Ok(Reply::with((), warning.into_iter().collect()))
+        })
     }
 }

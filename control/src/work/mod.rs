@@ -33,6 +33,7 @@ mod export_image;
 pub(crate) mod freeze;
 mod hold;
 mod import_image;
+mod inspect_image;
 pub(crate) mod launch;
 mod plan;
 mod reboot;

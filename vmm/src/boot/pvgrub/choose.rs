@@ -78,7 +78,7 @@ impl Choice<'_> {
                 Some(Chosen {
                     kernel: loaded.kernel,
                     initrd: loaded.initrd,
-                    cmdline: loaded.cmdline,
+                    cmdline: loaded.cmdline.clone(),
                     found: Found {
                         menu: self.located.name(),
                         partition: home.partition,
@@ -86,6 +86,7 @@ impl Choice<'_> {
                         place: entry.place.clone(),
                         kernel: loaded.kernel_name,
                         initrd: loaded.initrd_names,
+                        cmdline: loaded.cmdline,
                         reason: self.reason(entry, &candidate.why),
                         rewritten: loaded.rewritten,
                         notes: notes.collect(),

@@ -76,6 +76,8 @@ pub struct Found {
     pub kernel: String,
     /// The initramfs files: device and path.
     pub initrd: Vec<String>,
+    /// The command line, fitted to this machine.
+    pub cmdline: String,
     /// Why this entry.
     pub reason: String,
     /// What was changed on the command line, a sentence each.
