@@ -3,7 +3,7 @@
 #
 # usage: packages.sh GROUP...
 #   guest-images  what builds an image: mmdebstrap, gpgv, e2fsprogs (and uidmap, for who is not root)
-#   tests         what the tests compare with: qemu-img, what packs kernels, what makes FAT, and what a build without root needs
+#   tests         what the tests compare with: qemu-img, what packs kernels, what makes FAT and menus, and what a build without root needs
 #
 # Without root, and without a terminal to ask on, the one command is printed and the status is 1.
 set -euo pipefail
@@ -31,6 +31,7 @@ for group in "$@"; do
         want bzip2 bzip2
         want mkfs.vfat dosfstools
         want mcopy mtools
+        want grub-mkconfig grub-common
         want newuidmap uidmap
         ;;
     *) sed -n '4,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;

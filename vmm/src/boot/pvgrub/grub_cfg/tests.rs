@@ -1,6 +1,7 @@
 //! GRUB 2's script, run as GRUB runs it.
 
 mod distributions;
+mod mkconfig;
 
 use super::super::device::DevicePath;
 use super::super::menu::{Menu, Obstacle};

@@ -178,6 +178,10 @@ impl Partition {
 
 /// A disk with a GPT of these partitions, by the UEFI specification's section 5.3.
 pub(crate) fn gpt(partitions: &[Partition]) -> Arc<dyn Disk> {
+    disk(&gpt_bytes(partitions))
+}
+
+pub(crate) fn gpt_bytes(partitions: &[Partition]) -> Vec<u8> {
     let guid = |text: &str| {
         let hex: String = text.chars().filter(|c| *c != '-').collect();
         let mut bytes: Vec<u8> = (0..16)
@@ -219,5 +223,5 @@ pub(crate) fn gpt(partitions: &[Partition]) -> Arc<dyn Disk> {
     bytes[454] = 1;
     bytes[458..462].fill(0xFF);
     bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
-    disk(&bytes)
+    bytes
 }
