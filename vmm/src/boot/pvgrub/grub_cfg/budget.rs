@@ -4,10 +4,10 @@ use std::cell::Cell;
 
 /// The most that a menu may do, in steps: a command is one. Those of real distributions take some
 /// hundreds. It ends loops, and recursion, and whatever else a hostile script tries.
-const STEPS: u64 = 400_000;
+const STEPS: u64 = 60_000;
 
 /// What looking for a file costs: it may read a folder.
-const LOOKUP: u64 = 400;
+const LOOKUP: u64 = 50;
 
 /// How many bytes of expanded words cost as much as a step.
 const BYTES: usize = 32;
