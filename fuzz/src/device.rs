@@ -10,7 +10,7 @@ use kiln_vmm::memory::GuestMemory;
 use kiln_vmm::virtio::block::serve_all;
 use kiln_vmm::virtio::console::{Port, PortBackend, PortInput, PortRole, PortSpec, serve_rounds};
 use kiln_vmm::virtio::{
-    Activation, EVENT_IDX, INDIRECT_DESC, Interrupt, QueueError, QueueState, VERSION_1, VirtQueue,
+    Activation, Begin, EVENT_IDX, INDIRECT_DESC, Interrupt, QueueError, QueueState, VERSION_1, VirtQueue,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
@@ -176,6 +176,7 @@ pub fn console(input: &[u8]) -> bool {
         port(PortRole::Agent, Some("agent")),
     ];
     let activation = Activation {
+        begin: Begin::Running,
         memory: driver.memory.clone(),
         queues: (0..6).map(|index| driver.queue(index)).collect(),
         kicks: (0..6)

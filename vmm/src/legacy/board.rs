@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::PowerSink;
+use serde::{Deserialize, Serialize};
+
 use super::i8042::I8042;
-use super::power_management::{self, PowerManagement};
+use super::power_management::{self, PowerManagement, PowerManagementState};
 use super::pvpanic::PvPanic;
-use super::reset_control::ResetControl;
-use super::rtc::{self, MemorySizes, Rtc};
-use super::serial::{self, Serial, Sink};
+use super::reset_control::{ResetControl, ResetControlState};
+use super::rtc::{self, MemorySizes, Rtc, RtcState};
+use super::serial::{self, Serial, SerialState, Sink};
+use super::{PowerSink, Unfit};
 use crate::arch::x86_64::layout::{
     COM1, COM1_LINE, I8042_COMMAND, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE, SCI_LINE,
 };
@@ -27,6 +29,16 @@ pub struct Board {
     /// Power button and timer.
     pub power_management: Arc<PowerManagement>,
     reset_control: Arc<ResetControl>,
+}
+
+/// What the devices remember. The keyboard controller and `pvpanic` remember nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoardState {
+    serial: SerialState,
+    rtc: RtcState,
+    power_management: PowerManagementState,
+    reset_control: ResetControlState,
 }
 
 impl Board {
@@ -64,6 +76,28 @@ impl Board {
         ports.insert(I8042_COMMAND.into(), 1, Arc::new(I8042::new(Arc::clone(&power))))?;
         ports.insert(PVPANIC.into(), 1, Arc::new(PvPanic::new(power)))?;
         ports.insert(PCI_CONFIG.into(), CONFIG_PORTS_LEN.into(), Arc::new(config))
+    }
+
+    /// What all of them remember, for saving.
+    pub fn state(&self) -> BoardState {
+        BoardState {
+            serial: self.serial.state(),
+            rtc: self.rtc.state(),
+            power_management: self.power_management.state(),
+            reset_control: self.reset_control.state(),
+        }
+    }
+
+    /// Takes over what [`Self::state`] gave. The interrupt controllers must have their state already:
+    /// what is pending here is raised there.
+    ///
+    /// # Errors
+    /// One of the states is none of its device.
+    pub fn restore(&self, state: &BoardState) -> Result<(), Unfit> {
+        self.rtc.restore(&state.rtc)?;
+        self.power_management.restore(&state.power_management);
+        self.reset_control.restore(state.reset_control);
+        self.serial.restore(&state.serial)
     }
 
     /// As at power-on.

@@ -36,6 +36,21 @@ pub enum ResetCause {
     Host,
 }
 
+/// A saved state that no device of this kind can have been in.
+#[derive(Debug, thiserror::Error)]
+#[error("the saved state does not fit the {device}: {why}")]
+pub struct Unfit {
+    device: &'static str,
+    why: String,
+}
+
+impl Unfit {
+    pub(super) fn new(device: &'static str, why: impl std::fmt::Display) -> Self {
+        let why = why.to_string();
+        Self { device, why }
+    }
+}
+
 /// Where devices send what the guest asks. It does not wait; the guest runs no further than the
 /// access that asked.
 pub type PowerSink = Arc<dyn Fn(PowerEvent) + Send + Sync>;

@@ -7,6 +7,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Line, PowerEvent, PowerSink};
 use crate::bus::BusDevice;
 use crate::kvm::vm::Level;
@@ -34,18 +36,27 @@ const SLEEP_ENABLE: u16 = 1 << 13;
 const TIMER_HZ: u128 = 3_579_545;
 
 /// What the block remembers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct State {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PowerManagementState {
     status: u16,
     enable: u16,
     control: u16,
+    /// What the timer showed.
+    timer: u32,
+}
+
+/// The registers now.
+struct Registers {
+    /// The timer's value is that at `since`.
+    state: PowerManagementState,
+    since: Instant,
 }
 
 /// The block.
 pub struct PowerManagement {
     /// Guards the registers, and the order of changes on the interrupt line.
-    state: Mutex<State>,
-    started: Instant,
+    registers: Mutex<Registers>,
     interrupt: Line,
     power: PowerSink,
 }
@@ -54,8 +65,10 @@ impl PowerManagement {
     /// A block that raises `interrupt` for events and tells `power` when the guest powers off.
     pub fn new(interrupt: Line, power: PowerSink) -> Self {
         Self {
-            state: Mutex::default(),
-            started: Instant::now(),
+            registers: Mutex::new(Registers {
+                state: PowerManagementState::default(),
+                since: Instant::now(),
+            }),
             interrupt,
             power,
         }
@@ -63,36 +76,67 @@ impl PowerManagement {
 
     /// Presses the power button, which asks the guest to power itself off.
     pub fn press_power_button(&self) {
-        let mut state = self.lock();
-        state.status |= POWER_BUTTON;
-        self.update_interrupt(&state);
+        let mut registers = self.lock();
+        registers.state.status |= POWER_BUTTON;
+        self.update_interrupt(&registers.state);
     }
 
-    /// As at power-on.
+    /// As at power-on; the timer goes on.
     pub fn reset(&self) {
-        let mut state = self.lock();
-        *state = State::default();
-        self.update_interrupt(&state);
+        let mut registers = self.lock();
+        registers.state = PowerManagementState {
+            timer: registers.state.timer,
+            ..PowerManagementState::default()
+        };
+        self.update_interrupt(&registers.state);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the block remembers, for saving.
+    pub fn state(&self) -> PowerManagementState {
+        let registers = self.lock();
+        PowerManagementState {
+            timer: registers.timer(),
+            ..registers.state
+        }
     }
 
-    fn update_interrupt(&self, state: &State) {
+    /// Takes over what [`Self::state`] gave: the timer goes on from there, and the interrupt line is
+    /// as the registers say. Bits that no guest can set are ignored.
+    pub fn restore(&self, state: &PowerManagementState) {
+        let mut registers = self.lock();
+        registers.state = PowerManagementState {
+            status: state.status & POWER_BUTTON,
+            enable: state.enable & ENABLES,
+            control: state.control & !SLEEP_ENABLE,
+            timer: state.timer,
+        };
+        registers.since = Instant::now();
+        self.update_interrupt(&registers.state);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registers> {
+        self.registers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update_interrupt(&self, state: &PowerManagementState) {
         let raised = state.status & state.enable & ENABLES != 0;
         (self.interrupt)(if raised { Level::High } else { Level::Low });
     }
+}
 
-    fn ticks(&self) -> u32 {
+impl Registers {
+    fn timer(&self) -> u32 {
         // The register is 32 bits of a counter that goes on.
-        (self.started.elapsed().as_nanos() * TIMER_HZ / 1_000_000_000) as u32
+        let ticks = self.since.elapsed().as_nanos() * TIMER_HZ / 1_000_000_000;
+        self.state.timer.wrapping_add(ticks as u32)
     }
+}
 
-    fn byte(&self, state: &State, timer: u32, offset: u64) -> u8 {
-        let [status, enable] = [state.status, state.enable].map(u16::to_le_bytes);
-        let control = (state.control | SCI_ENABLE).to_le_bytes();
-        let timer = timer.to_le_bytes();
+impl PowerManagementState {
+    fn byte(&self, offset: u64) -> u8 {
+        let [status, enable] = [self.status, self.enable].map(u16::to_le_bytes);
+        let control = (self.control | SCI_ENABLE).to_le_bytes();
+        let timer = self.timer.to_le_bytes();
         let registers = [status, enable, control, [0; 2]].concat();
         let all = registers.iter().chain(&timer);
         usize::try_from(offset)
@@ -113,14 +157,15 @@ fn with_byte(word: u16, index: u64, byte: u8) -> u16 {
 
 impl BusDevice for PowerManagement {
     fn read(&self, offset: u64, data: &mut [u8]) {
-        let (state, timer) = (*self.lock(), self.ticks());
+        let state = self.state();
         for (place, byte) in (offset..).zip(data) {
-            *byte = self.byte(&state, timer, place);
+            *byte = state.byte(place);
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) {
-        let mut state = self.lock();
+        let mut registers = self.lock();
+        let state = &mut registers.state;
         let mut off = false;
         for (place, &byte) in (offset..).zip(data) {
             match place {
@@ -135,8 +180,8 @@ impl BusDevice for PowerManagement {
                 _ => {}
             }
         }
-        self.update_interrupt(&state);
-        drop(state);
+        self.update_interrupt(state);
+        drop(registers);
         if off {
             (self.power)(PowerEvent::Off);
         }
@@ -215,6 +260,28 @@ mod tests {
         let (after, end) = (ticks(), start.elapsed());
         assert!(u128::from(after - before) >= TIMER_HZ / 50);
         assert!(u128::from(after - before) <= end.as_nanos() * TIMER_HZ / 1_000_000_000 + 1);
+    }
+
+    #[test]
+    fn a_restored_block_raises_its_interrupt_and_its_timer_goes_on() {
+        let saved = bench();
+        saved.block.write(2, &POWER_BUTTON.to_le_bytes());
+        saved.block.press_power_button();
+        let state = PowerManagementState {
+            timer: 0x8000_0000,
+            ..saved.block.state()
+        };
+        let fresh = bench();
+        fresh.block.restore(&state);
+        assert_eq!(*fresh.line.lock().expect("not poisoned"), Level::High);
+        assert_eq!(
+            (word(&fresh.block, 0), word(&fresh.block, 2)),
+            (POWER_BUTTON, POWER_BUTTON)
+        );
+        let timer = fresh.block.state().timer;
+        assert!(timer.wrapping_sub(0x8000_0000) < 1 << 30, "{timer:#x}");
+        fresh.block.write(0, &POWER_BUTTON.to_le_bytes());
+        assert_eq!(*fresh.line.lock().expect("not poisoned"), Level::Low);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::{PowerEvent, PowerSink, ResetCause};
 use crate::bus::BusDevice;
 
@@ -11,6 +13,13 @@ use crate::bus::BusDevice;
 const RESET_CPU: u8 = 1 << 2;
 /// Kept and read back: system reset, full reset.
 const KEPT: u8 = 1 << 1 | 1 << 3;
+
+/// What the register remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResetControlState {
+    register: u8,
+}
 
 /// The register.
 pub struct ResetControl {
@@ -30,6 +39,18 @@ impl ResetControl {
     /// As at power-on.
     pub fn reset(&self) {
         self.register.store(0, Ordering::Relaxed);
+    }
+
+    /// What the register holds, for saving.
+    pub fn state(&self) -> ResetControlState {
+        ResetControlState {
+            register: self.register.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes over what [`Self::state`] gave; bits that no guest can set are ignored.
+    pub fn restore(&self, state: ResetControlState) {
+        self.register.store(state.register & KEPT, Ordering::Relaxed);
     }
 }
 

@@ -7,10 +7,12 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use vm_superio::serial::{Error, SerialEvents};
+use serde::{Deserialize, Serialize};
+use vm_superio::serial::{Error, SerialEvents, SerialState as UartState};
 use vm_superio::{Serial as Uart, Trigger};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::Unfit;
 use crate::bus::BusDevice;
 
 /// Number of ports.
@@ -52,6 +54,21 @@ impl SerialEvents for Watch {
 }
 
 type Port = Uart<Edge, Watch, Sink>;
+
+/// The port's registers and the bytes that the guest has not read yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SerialState {
+    divisor: [u8; 2],
+    interrupt_enable: u8,
+    interrupt_identification: u8,
+    line_control: u8,
+    line_status: u8,
+    modem_control: u8,
+    modem_status: u8,
+    scratch: u8,
+    received: Vec<u8>,
+}
 
 /// The port.
 pub struct Serial {
@@ -109,6 +126,56 @@ impl Serial {
         let _ = port.read(2);
         let _ = port.write(7, 0);
         let _ = port.write(3, 0x03);
+    }
+
+    /// The registers and what was received, for saving. What the guest sent has left already.
+    pub fn state(&self) -> SerialState {
+        let state = self.lock().state();
+        SerialState {
+            divisor: [state.baud_divisor_low, state.baud_divisor_high],
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            received: state.in_buffer,
+        }
+    }
+
+    /// Takes over what [`Self::state`] gave. An interrupt that was pending is raised again: a guest
+    /// that waits for it to send its next byte would wait for ever.
+    ///
+    /// # Errors
+    /// The state holds more bytes than the port, or an event of the host fails.
+    pub fn restore(&self, state: &SerialState) -> Result<(), Unfit> {
+        let state = UartState {
+            baud_divisor_low: state.divisor[0],
+            baud_divisor_high: state.divisor[1],
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            in_buffer: state.received.clone(),
+        };
+        let failed = |error: Error<std::io::Error>| Unfit::new("serial port", error);
+        let event = |port: &Port| {
+            let event = port.interrupt_evt().0.try_clone();
+            event.map(Edge).map_err(|error| Unfit::new("serial port", error))
+        };
+        let watch = || Watch(Arc::clone(&self.emptied));
+        let mut port = self.lock();
+        // Tried with a sink of its own first, so that the port's is not lost to a bad state.
+        let silent: Sink = Box::new(std::io::sink());
+        let tried = Port::from_state(&state, event(&port)?, watch(), silent).map_err(failed)?;
+        let edge = event(&port)?;
+        let sink = std::mem::replace(&mut *port, tried).into_writer();
+        *port = Port::from_state(&state, edge, watch(), sink).map_err(failed)?;
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Port> {
@@ -195,6 +262,43 @@ mod tests {
             byte[0]
         });
         assert_eq!(shows, [0, 0x60, 0], "no interrupts, nothing received, no scratch");
+        serial.write(0, b"!");
+        assert_eq!(*heard.0.lock().expect("not poisoned"), b"!");
+    }
+
+    #[test]
+    fn a_restored_port_interrupts_again_and_hands_out_what_waited() {
+        let (serial, event, _) = port();
+        // Interrupts for received bytes and for an empty transmitter, whose reason is not read yet.
+        serial.write(1, &[3]);
+        serial.write(7, &[0x5a]);
+        serial.write(0, b"a");
+        serial.receive(b"waits");
+        let state = serial.state();
+        event.read().expect("interrupts were raised");
+        let (fresh, event, heard) = port();
+        fresh.restore(&state).expect("it was just saved");
+        assert_eq!(fresh.state(), state);
+        assert!(event.read().is_ok(), "the pending interrupt is raised again");
+        let received: Vec<u8> = (0..5)
+            .map(|_| {
+                let mut byte = [0];
+                fresh.read(0, &mut byte);
+                byte[0]
+            })
+            .collect();
+        assert_eq!(received, b"waits");
+        fresh.write(0, b"b");
+        assert_eq!(*heard.0.lock().expect("not poisoned"), b"b", "and nothing twice");
+    }
+
+    #[test]
+    fn a_state_with_more_bytes_than_the_port_is_refused_and_the_port_works_on() {
+        let (serial, _, heard) = port();
+        let mut state = serial.state();
+        state.received = vec![0; 65];
+        let refusal = serial.restore(&state).expect_err("the port holds 64 bytes");
+        assert!(refusal.to_string().contains("serial port"), "{refusal}");
         serial.write(0, b"!");
         assert_eq!(*heard.0.lock().expect("not poisoned"), b"!");
     }

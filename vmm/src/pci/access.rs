@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::{PciBus, Slot, WINDOW_BASE};
 use crate::bus::BusDevice;
-use crate::virtio::Guarded;
 
 /// Bus, device, function and register of a configuration access.
 struct Target {
@@ -69,18 +68,13 @@ impl BusDevice for Ecam {
 /// it, at that device's offset 0.
 pub struct ConfigPorts {
     bus: Arc<PciBus>,
-    address: Guarded<u32>,
     reset_control: Arc<dyn BusDevice>,
 }
 
 impl ConfigPorts {
     /// The configuration ports of `bus`, with the device behind port 0xCF9.
     pub fn new(bus: Arc<PciBus>, reset_control: Arc<dyn BusDevice>) -> Self {
-        Self {
-            bus,
-            address: Guarded::new(0),
-            reset_control,
-        }
+        Self { bus, reset_control }
     }
 
     fn target(&self, offset: u64, len: usize) -> Option<Target> {
@@ -88,14 +82,14 @@ impl ConfigPorts {
         if !is_whole(low, len) || low + len as u64 > 4 {
             return None;
         }
-        Target::of_ports(*self.address.lock(), low)
+        Target::of_ports(*self.bus.address.lock(), low)
     }
 }
 
 impl BusDevice for ConfigPorts {
     fn read(&self, offset: u64, data: &mut [u8]) {
         match (offset, data.len()) {
-            (0, 4) => data.copy_from_slice(&self.address.lock().to_le_bytes()),
+            (0, 4) => data.copy_from_slice(&self.bus.address.lock().to_le_bytes()),
             (1, 1) => self.reset_control.read(0, data),
             (_, len) => match self.target(offset, len) {
                 Some(target) => self.bus.config_read(target.slot, target.register, data),
@@ -106,7 +100,7 @@ impl BusDevice for ConfigPorts {
 
     fn write(&self, offset: u64, data: &[u8]) {
         match (offset, data) {
-            (0, &[a, b, c, d]) => *self.address.lock() = u32::from_le_bytes([a, b, c, d]) & !0x7f00_0003,
+            (0, &[a, b, c, d]) => self.bus.set_address(u32::from_le_bytes([a, b, c, d])),
             (1, &[_]) => self.reset_control.write(0, data),
             _ => {
                 if let Some(target) = self.target(offset, data.len()) {

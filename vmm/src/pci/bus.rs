@@ -3,10 +3,15 @@
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::config::{BARS, touches_decoding};
-use super::{HostBridge, WINDOW_BASE, WINDOW_SIZE};
+use super::{ConfigState, HostBridge, WINDOW_BASE, WINDOW_SIZE};
+use crate::virtio::Guarded;
+
+/// The bits of the address register that can be written (PCI 3.0, 3.2.2.3.2).
+const ADDRESS_MASK: u32 = !0x7f00_0003;
 
 /// Devices on bus 0, each with one function.
 const SLOTS: usize = 32;
@@ -129,6 +134,19 @@ struct Slots {
 /// while functions are told of their routes.
 pub struct PciBus {
     slots: RwLock<Slots>,
+    bridge: Arc<HostBridge>,
+    /// The address register of the configuration ports.
+    pub(super) address: Guarded<u32>,
+}
+
+/// What the bus itself remembers, without the functions in its slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PciBusState {
+    /// The host bridge.
+    bridge: ConfigState,
+    /// The address register of the configuration ports.
+    address: u32,
 }
 
 impl Default for PciBus {
@@ -144,9 +162,12 @@ impl PciBus {
             next: WINDOW_BASE,
             ..Slots::default()
         };
-        slots.functions[0] = Some(Arc::new(HostBridge::new()));
+        let bridge = Arc::new(HostBridge::new());
+        slots.functions[0] = Some(Arc::clone(&bridge) as _);
         Self {
             slots: RwLock::new(slots),
+            bridge,
+            address: Guarded::new(0),
         }
     }
 
@@ -183,6 +204,7 @@ impl PciBus {
     /// # Errors
     /// The window is full: impossible if everything fitted when it was added.
     pub fn reset(&self) -> Result<(), PciError> {
+        *self.address.lock() = 0;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let functions: Vec<_> = slots.functions.iter().flatten().cloned().collect();
         let mut next = WINDOW_BASE;
@@ -193,6 +215,26 @@ impl PciBus {
         slots.next = next;
         slots.remap();
         Ok(())
+    }
+
+    /// What the bus itself remembers, for saving.
+    pub fn state(&self) -> PciBusState {
+        PciBusState {
+            bridge: self.bridge.state(),
+            address: *self.address.lock(),
+        }
+    }
+
+    /// Takes over what [`Self::state`] gave. The functions are restored by themselves; then comes
+    /// [`Self::remap`].
+    pub fn restore(&self, state: &PciBusState) {
+        self.bridge.restore(&state.bridge);
+        self.set_address(state.address);
+    }
+
+    /// The guest wrote the address register of the configuration ports.
+    pub(super) fn set_address(&self, address: u32) {
+        *self.address.lock() = address & ADDRESS_MASK;
     }
 
     /// Routes as the registers say: after functions' configuration was restored.

@@ -33,9 +33,7 @@ impl HostBridge {
             subsystem_vendor: 0x1af4,
             subsystem: 0x1100,
         });
-        // Bit 0: enabled; bits 2:1 = 0: 256 MiB.
-        let enabled = ECAM_BASE | 1;
-        config.put(PCIEXBAR, &enabled.to_le_bytes());
+        put_pciexbar(&mut config);
         config.allow(PAM, &[0x33; PAM_LEN]);
         Self {
             config: Guarded::new(config),
@@ -46,6 +44,20 @@ impl HostBridge {
     pub fn state(&self) -> ConfigState {
         self.config.lock().state()
     }
+
+    /// Takes over what [`Self::state`] gave.
+    pub fn restore(&self, state: &ConfigState) {
+        let mut config = self.config.lock();
+        config.restore(state);
+        put_pciexbar(&mut config);
+    }
+}
+
+/// PCIEXBAR is no register of the guest's, so it is put back whenever the others are.
+fn put_pciexbar(config: &mut ConfigSpace) {
+    // Bit 0: enabled; bits 2:1 = 0: 256 MiB.
+    let enabled = ECAM_BASE | 1;
+    config.put(PCIEXBAR, &enabled.to_le_bytes());
 }
 
 impl PciFunction for HostBridge {
@@ -76,9 +88,8 @@ impl PciFunction for HostBridge {
     fn bar_write(&self, _index: usize, _offset: u64, _data: &[u8]) {}
 
     fn reset(&self) {
-        // PCIEXBAR is no register of the guest's, so it is put back with the rest.
         let mut config = self.config.lock();
         config.reset();
-        config.put(PCIEXBAR, &(ECAM_BASE | 1).to_le_bytes());
+        put_pciexbar(&mut config);
     }
 }

@@ -27,7 +27,7 @@ mod msix;
 pub(crate) mod fake;
 
 pub use access::{BarWindow, ConfigPorts, Ecam};
-pub use bus::{Doorbells, PciBus, PciError, PciFunction, Requester, Slot};
+pub use bus::{Doorbells, PciBus, PciBusState, PciError, PciFunction, Requester, Slot};
 pub use config::{BarKind, Capability, ConfigSpace, ConfigState, Identity};
 pub use host_bridge::HostBridge;
 pub use msix::{MsiMessage, MsiRouter, MsiVector, Msix, MsixState};

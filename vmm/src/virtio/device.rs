@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{GuestMemory, QueueError, QueueState, VirtQueue, block, console, rng};
+use super::{Begin, GuestMemory, QueueError, QueueState, VirtQueue, block, console, rng};
 
 /// Device types (5) that exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ pub struct Activation {
     pub interrupt: Arc<dyn Interrupt>,
     /// Negotiated features: a subset of those offered, always with `VERSION_1`.
     pub features: u64,
+    /// Whether it serves its queues at once.
+    pub begin: Begin,
 }
 
 impl std::fmt::Debug for Activation {
@@ -97,7 +99,7 @@ pub trait VirtioDevice: Send {
     /// Writes the device configuration; what may not be written is ignored.
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
 
-    /// *idle* → *running*: the driver said `DRIVER_OK`.
+    /// *idle* → *running*: the driver said `DRIVER_OK`. With [`Begin::Paused`] → *paused*.
     ///
     /// # Errors
     /// The device stays idle and the driver is told `DEVICE_NEEDS_RESET`.
@@ -136,6 +138,17 @@ pub enum DeviceState {
     Console(console::ConsoleState),
     /// Of an entropy device.
     Rng(rng::RngState),
+}
+
+impl DeviceState {
+    /// What kind of device it is of, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Block(_) => "a block device",
+            Self::Console(_) => "a console",
+            Self::Rng(_) => "an entropy device",
+        }
+    }
 }
 
 /// Copies the part of `config` that starts at `offset` into `data` and zeroes the rest.

@@ -38,7 +38,7 @@ pub use chain::{Buffer, Chain, Slice};
 pub use device::{Activation, DeviceError, DeviceState, DeviceType, Interrupt, VirtioDevice};
 pub use features::{EVENT_IDX, INDIRECT_DESC, VERSION_1};
 pub use queue::{QueueError, QueueState, VirtQueue};
-pub use worker::{Stop, Task, ThreadKind, ThreadSetup, Worker};
+pub use worker::{Begin, Stop, Task, ThreadKind, ThreadSetup, Worker};
 
 pub(crate) use guarded::Guarded;
 

@@ -7,7 +7,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{
-    Activation, EVENT_IDX, GuestMemory, INDIRECT_DESC, Interrupt, QueueError, QueueState, VERSION_1,
+    Activation, Begin, EVENT_IDX, GuestMemory, INDIRECT_DESC, Interrupt, QueueError, QueueState, VERSION_1,
     VirtQueue, VirtioDevice,
 };
 
@@ -275,6 +275,7 @@ impl<D: VirtioDevice> Guest<D> {
                 .collect(),
             interrupt: Arc::clone(&self.interrupt) as Arc<dyn Interrupt>,
             features: self.features,
+            begin: Begin::Running,
         };
         self.device.start(activation).expect("starts");
     }

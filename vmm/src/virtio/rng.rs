@@ -92,11 +92,12 @@ impl VirtioDevice for Rng {
             .into_iter()
             .next()
             .ok_or(DeviceError::QueueMissing(0))?;
-        self.worker.start(Filler {
+        let filler = Filler {
             queue,
             kick,
             allowance: Allowance::new(self.rate),
-        });
+        };
+        self.worker.start(filler, activation.begin);
         Ok(())
     }
 
@@ -127,7 +128,7 @@ impl VirtioDevice for Rng {
     fn restore(&mut self, state: &DeviceState) -> Result<(), DeviceError> {
         match state {
             DeviceState::Rng(RngState {}) => Ok(()),
-            other => Err(DeviceError::State(format!("{other:?}"))),
+            other => Err(DeviceError::State(format!("it is of {}", other.name()))),
         }
     }
 }

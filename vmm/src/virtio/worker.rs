@@ -38,6 +38,15 @@ impl ThreadSetup for () {
     fn enter(&self, _kind: ThreadKind) {}
 }
 
+/// How a started device begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It serves its queues at once.
+    Running,
+    /// It touches nothing until it is resumed: a device of a machine that was saved and is still held.
+    Paused,
+}
+
 /// The work of a started device.
 pub trait Task: Send + 'static {
     /// Serves until `stop` is readable; on return nothing that was taken from a ring is unfinished.
@@ -166,11 +175,13 @@ impl<T: Task> Worker<T> {
         })
     }
 
-    /// *idle* → *running*. A task that runs or is held is dropped first.
-    pub fn start(&mut self, task: T) {
+    /// *idle* → *running*, or → *paused*. A task that runs or is held is dropped first.
+    pub fn start(&mut self, task: T, begin: Begin) {
         self.reset();
         self.held = Some(task);
-        self.resume();
+        if begin == Begin::Running {
+            self.resume();
+        }
     }
 
     /// *paused* → *running*.
@@ -242,7 +253,7 @@ mod tests {
         let fd = EventFd::new(EFD_NONBLOCK).expect("eventfd");
         let mut task = Counts(fd.try_clone().expect("clone"), 0);
         for round in 1..=3 {
-            worker.start(task);
+            worker.start(task, Begin::Running);
             fd.write(5).expect("write");
             let deadline = std::time::Instant::now() + Duration::from_secs(5);
             let probe = Stop::new().expect("stop");

@@ -10,8 +10,10 @@ mod interrupts;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::Unfit;
 use crate::bus::BusDevice;
 use calendar::{Format, Moment};
 
@@ -60,6 +62,20 @@ struct State {
     /// Whether nobody needs interrupts any more.
     ended: bool,
 }
+
+/// What the clock remembers, for saving.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RtcState {
+    index: u8,
+    cmos: Vec<u8>,
+    /// How far the guest's clock is before the host's, in seconds: so it is right whenever it goes on.
+    offset: i64,
+}
+
+/// The furthest that a guest can set its clock from the host's, in seconds: the registers hold fewer
+/// than 30,000 years.
+const MAX_OFFSET: u64 = 30_000 * 366 * 86_400;
 
 /// Clock and CMOS.
 pub struct Rtc {
@@ -116,6 +132,41 @@ impl Rtc {
         set(&mut state.cmos, STATUS_C, 0);
         set(&mut state.cmos, STATUS_D, VALID);
         self.shared.changed.notify_all();
+    }
+
+    /// What the clock remembers, for saving.
+    pub fn state(&self) -> RtcState {
+        let state = self.shared.lock();
+        RtcState {
+            index: state.index,
+            cmos: state.cmos.to_vec(),
+            offset: state.offset,
+        }
+    }
+
+    /// Takes over what [`Self::state`] gave: the clock shows the time that it would show had it never
+    /// stopped. An alarm of the time between does not ring.
+    ///
+    /// # Errors
+    /// It is no state of such a clock.
+    pub fn restore(&self, saved: &RtcState) -> Result<(), Unfit> {
+        let unfit = |why: &str| Unfit::new("clock", why);
+        let cmos = <[u8; BYTES]>::try_from(saved.cmos.as_slice());
+        let cmos = cmos.map_err(|_| unfit("its memory has 128 bytes"))?;
+        if saved.offset.unsigned_abs() > MAX_OFFSET {
+            return Err(unfit("its time is one that no guest can set"));
+        }
+        let mut state = self.shared.lock();
+        (state.index, state.cmos, state.offset) = (saved.index & 0x7f, cmos, saved.offset);
+        state.seen = host_time();
+        let is_pending = get(&state.cmos, STATUS_C) & INTERRUPT != 0;
+        drop(state);
+        self.shared.changed.notify_all();
+        if is_pending {
+            // The only failure is a counter at its end, and then the interrupt is pending already.
+            let _ = self.shared.interrupt.write(1);
+        }
+        Ok(())
     }
 
     /// Raises interrupts as they come due: the work of a thread, which returns after [`Self::end`].

@@ -197,3 +197,47 @@ fn odd_accesses_do_no_harm() {
         }
     }
 }
+
+#[test]
+fn a_restored_clock_is_as_far_from_the_host_as_it_was_and_its_interrupt_is_raised_again() {
+    let (saved, _) = rtc();
+    write(&saved, 0x40, 0x5a);
+    {
+        let mut state = state(&saved);
+        state.offset = -86_400 * 365;
+        set(&mut state.cmos, STATUS_C, INTERRUPT | ALARM);
+    }
+    let (fresh, event) = rtc();
+    // As it travels.
+    let text = serde_json::to_string(&saved.state()).expect("plain data serializes");
+    let state: RtcState = serde_json::from_str(&text).expect("it was just written");
+    fresh.restore(&state).expect("it is a clock's");
+    assert_eq!(event.read().expect("raised"), 1);
+    assert_eq!(fresh.state(), saved.state());
+    assert_eq!(read(&fresh, 0x40), 0x5a);
+    assert_eq!(read(&fresh, STATUS_C), INTERRUPT | ALARM);
+}
+
+#[test]
+fn a_state_that_no_clock_can_have_is_refused() {
+    let (rtc, _) = rtc();
+    let good = rtc.state();
+    for bad in [
+        RtcState {
+            cmos: vec![0; 127],
+            ..good.clone()
+        },
+        RtcState {
+            offset: i64::MIN,
+            ..good.clone()
+        },
+        RtcState {
+            offset: i64::MAX,
+            ..good
+        },
+    ] {
+        let refusal = rtc.restore(&bad).expect_err("it is refused");
+        assert!(refusal.to_string().contains("clock"), "{refusal}");
+    }
+    read(&rtc, 0);
+}

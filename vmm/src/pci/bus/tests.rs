@@ -279,3 +279,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_restored_bus_goes_on_with_its_address_register_and_its_bridge() {
+    let ports = |bus: &Arc<PciBus>| ConfigPorts::new(Arc::clone(bus), Arc::new(Nowhere(Mutex::default())));
+    let saved = Arc::new(PciBus::new());
+    // The bridge's PAM registers: of the guest's bits only those that exist are kept.
+    ports(&saved).write(0, &0x8000_0090_u32.to_le_bytes());
+    ports(&saved).write(4, &[0xff]);
+    let fresh = Arc::new(PciBus::new());
+    fresh.restore(&saved.state());
+    assert_eq!(fresh.state(), saved.state());
+    let mut byte = [0];
+    ports(&fresh).read(4, &mut byte);
+    assert_eq!(byte, [0x33]);
+    let mut ecam = [0; 8];
+    fresh.config_read(Slot::new(0).expect("slot 0"), 0x60, &mut ecam);
+    assert_eq!(u64::from_le_bytes(ecam), crate::pci::ECAM_BASE | 1);
+}

@@ -43,12 +43,28 @@ const QUEUE_SIZE: u16 = 256;
 /// Threads of a device: enough that a slow request does not hold up the others.
 const THREADS: usize = 4;
 
-/// State of the device: nothing but what it must still be when it is restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// State of the device: which disk it has. Its data are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockState {
     /// Size of the disk in sectors of 512 bytes.
     pub sectors: u64,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+    /// What the guest knows the disk by.
+    pub serial: Serial,
+}
+
+impl std::fmt::Display for BlockState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = if self.read_only {
+            "a read-only disk"
+        } else {
+            "a disk"
+        };
+        let (serial, sectors) = (self.serial, self.sectors);
+        write!(f, "{kind} of {sectors} sectors with the serial `{serial}`")
+    }
 }
 
 /// The device.
@@ -99,6 +115,14 @@ impl Block {
         })
     }
 
+    fn identity(&self) -> BlockState {
+        BlockState {
+            sectors: self.config.sectors(),
+            read_only: self.config.features() & READ_ONLY != 0,
+            serial: self.serial,
+        }
+    }
+
     /// The gate in front of the disk: closed while layers are exchanged.
     pub fn gate(&self) -> Arc<BlockGate> {
         Arc::clone(&self.gate)
@@ -135,6 +159,7 @@ impl VirtioDevice for Block {
             queues,
             kicks,
             features,
+            begin,
             ..
         } = activation;
         let queue = queues
@@ -145,7 +170,7 @@ impl VirtioDevice for Block {
         let kick = kicks.into_iter().next().ok_or(DeviceError::QueueMissing(0))?;
         let intake = Arc::new(Intake::new(queue, kick));
         for worker in &mut self.workers {
-            worker.start(BlockTask {
+            let task = BlockTask {
                 intake: Arc::clone(&intake),
                 gate: Arc::clone(&self.gate),
                 disk: Arc::clone(&self.disk),
@@ -153,7 +178,8 @@ impl VirtioDevice for Block {
                 serial: self.serial,
                 read_only: self.config.features() & READ_ONLY != 0,
                 write_through: features & FLUSH == 0,
-            });
+            };
+            worker.start(task, begin);
         }
         self.intake = Some(intake);
         Ok(())
@@ -187,15 +213,17 @@ impl VirtioDevice for Block {
     }
 
     fn state(&self) -> DeviceState {
-        DeviceState::Block(BlockState {
-            sectors: self.config.sectors(),
-        })
+        DeviceState::Block(self.identity())
     }
 
     fn restore(&mut self, state: &DeviceState) -> Result<(), DeviceError> {
         match state {
-            DeviceState::Block(state) if state.sectors == self.config.sectors() => Ok(()),
-            other => Err(DeviceError::State(format!("{other:?}"))),
+            DeviceState::Block(state) if *state == self.identity() => Ok(()),
+            DeviceState::Block(state) => Err(DeviceError::State(format!(
+                "it is of {state}; here is {}",
+                self.identity()
+            ))),
+            other => Err(DeviceError::State(format!("it is of {}", other.name()))),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! One request (5.2.6): parsed from a chain, done on a disk.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use serde::{Deserialize, Serialize};
+
 use kiln_imagefmt::{Disk, DiskError, Segment, Unmap};
 
 use super::config::{MAX_SEGMENT_SECTORS, MAX_SEGMENTS, SECTOR};
@@ -49,8 +51,16 @@ impl Failure {
 }
 
 /// What identifies the disk in the guest: up to 20 bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serial([u8; ID]);
+
+impl std::fmt::Display for Serial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(ID);
+        let text = self.0.get(..end).unwrap_or_default();
+        write!(f, "{}", text.escape_ascii())
+    }
+}
 
 impl Serial {
     /// The serial of a volume id: without its dash, as EC2's NVMe disks show it, cut to 20 bytes.

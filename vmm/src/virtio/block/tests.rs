@@ -464,8 +464,31 @@ fn a_saved_device_goes_on_in_a_fresh_one() {
     guest.activate(&queues);
     assert_eq!(guest.wait(0, 2), [(3, 513)]);
     assert_eq!(guest.rings[0].read(STATUS, 1), [0]);
-    let other = DeviceState::Block(BlockState { sectors: 1 });
-    assert!(guest.device.restore(&other).is_err(), "another disk");
+    let DeviceState::Block(own) = state else {
+        panic!("{state:?}");
+    };
+    for other in [
+        BlockState {
+            sectors: 1,
+            ..own.clone()
+        },
+        BlockState {
+            read_only: true,
+            ..own.clone()
+        },
+        BlockState {
+            serial: Serial::of_volume("vol-1"),
+            ..own.clone()
+        },
+    ] {
+        let text = other.to_string();
+        let refusal = guest.device.restore(&DeviceState::Block(other));
+        let refusal = refusal.expect_err("another disk").to_string();
+        assert!(
+            refusal.contains(&text) && refusal.contains(&own.to_string()),
+            "{refusal}"
+        );
+    }
 }
 
 #[test]

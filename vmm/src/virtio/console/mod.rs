@@ -177,9 +177,10 @@ impl VirtioDevice for Console {
     }
 
     fn start(&mut self, activation: Activation) -> Result<(), DeviceError> {
+        let begin = activation.begin;
         let task = self.task(activation)?;
         self.restored = ConsoleState::default();
-        self.worker.start(task);
+        self.worker.start(task, begin);
         Ok(())
     }
 
@@ -216,7 +217,12 @@ impl VirtioDevice for Console {
                 self.restored = state.clone();
                 Ok(())
             }
-            other => Err(DeviceError::State(format!("{other:?}"))),
+            DeviceState::Console(state) => Err(DeviceError::State(format!(
+                "it is of a console with {} ports and {} messages to send",
+                state.ports.len(),
+                state.pending.len()
+            ))),
+            other => Err(DeviceError::State(format!("it is of {}", other.name()))),
         }
     }
 }

@@ -292,3 +292,40 @@ fn a_console_without_ports_or_with_too_many_is_refused() {
     let long = Port::new(spec, side.1.clone(), side.0.clone());
     assert!(Console::new(vec![long], Arc::new(())).is_err());
 }
+
+#[test]
+fn a_saved_console_goes_on_in_a_fresh_one_without_a_byte_lost_or_twice() {
+    let Sides {
+        mut guest, terminal, ..
+    } = sides(4, ALL | MULTIPORT);
+    // The guest is told of its ports, but lends no buffer for it yet; port 1 is open.
+    say(&mut guest, 0, 0, 1);
+    say(&mut guest, 1, 6, 1);
+    guest.rings[1].write(DATA + 0x1000, b"hello");
+    guest.rings[1].chain(&[(DATA + 0x1000, 5, false)]);
+    guest.kick(1);
+    guest.interrupt.wait(|_| terminal.0.text() == "hell");
+    guest.device.pause();
+    let text = serde_json::to_string(&(guest.device.state(), guest.device.queues())).expect("plain data");
+    let (state, queues): (DeviceState, Vec<Option<QueueState>>) =
+        serde_json::from_str(&text).expect("it was just written");
+
+    let side = || (Host::new(100), PortInput::new().expect("eventfd"));
+    let (terminal, agent) = (side(), side());
+    guest.device = Console::new(ports(&terminal, &agent), Arc::new(())).expect("console");
+    guest.device.restore(&state).expect("it has the same ports");
+    guest.activate(&queues);
+    assert_eq!(guest.wait(1, 1), [(0, 0)], "the one request is completed once");
+    assert_eq!(terminal.0.text(), "o", "the rest of it, and nothing twice");
+    assert_eq!(hear(&mut guest), (0, 1, 0, String::new()));
+    assert_eq!(hear(&mut guest), (1, 1, 0, String::new()));
+    // Open as it was: what the host sends arrives.
+    agent.1.write(b"hi");
+    guest.rings[4].chain(&[(DATA + 0x200, 16, true)]);
+    assert_eq!(guest.wait(4, 1), [(0, 2)]);
+    let hostile = ConsoleState {
+        pending: vec![(0, 0, 0); 1000],
+        ..ConsoleState::default()
+    };
+    assert!(guest.device.restore(&DeviceState::Console(hostile)).is_err());
+}

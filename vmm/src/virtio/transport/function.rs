@@ -14,7 +14,7 @@ use crate::pci::{
 use crate::virtio::device::read_bytes;
 use crate::virtio::features::COMMON;
 use crate::virtio::{
-    Activation, DeviceError, DeviceType, Guarded, GuestMemory, Interrupt, VirtQueue, VirtioDevice,
+    Activation, Begin, DeviceError, DeviceType, Guarded, GuestMemory, Interrupt, VirtQueue, VirtioDevice,
 };
 
 /// The vendor id of every virtio device.
@@ -139,7 +139,7 @@ impl VirtioPci {
         f(self.device.lock().device.as_mut())
     }
 
-    pub(super) fn start(&self, inner: &mut Inner) -> Result<(), DeviceError> {
+    pub(super) fn start(&self, inner: &mut Inner, begin: Begin) -> Result<(), DeviceError> {
         let features = inner.common.state.driver_features;
         let interrupt: Arc<dyn Interrupt> = Arc::clone(&self.signals) as _;
         let mut queues = Vec::with_capacity(self.kicks.len());
@@ -175,6 +175,7 @@ impl VirtioPci {
             kicks,
             interrupt,
             features,
+            begin,
         })
     }
 
@@ -194,7 +195,7 @@ impl VirtioPci {
             Effect::None => {}
             Effect::Reset => self.reset_device(&mut inner),
             Effect::Start => {
-                if let Err(error) = self.start(&mut inner) {
+                if let Err(error) = self.start(&mut inner, Begin::Running) {
                     match error {
                         DeviceError::Queue(error) => self.signals.needs_reset(&error),
                         error => {

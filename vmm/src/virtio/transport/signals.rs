@@ -63,6 +63,19 @@ impl Signals {
         self.generation.load(Ordering::SeqCst)
     }
 
+    /// The interrupt status, left as it is.
+    pub(super) fn interrupts(&self) -> u8 {
+        self.isr.load(Ordering::SeqCst)
+    }
+
+    /// Takes over saved registers after a [`reset`](Self::reset).
+    pub(super) fn restore(&self, status: u8, interrupts: u8, generation: u8) {
+        self.add_status(status);
+        self.isr
+            .store(interrupts & (ISR_QUEUE | ISR_CONFIG), Ordering::SeqCst);
+        self.generation.store(generation, Ordering::SeqCst);
+    }
+
     /// Reads the interrupt status, which clears it.
     pub(super) fn take_isr(&self) -> u8 {
         self.isr.swap(0, Ordering::SeqCst)

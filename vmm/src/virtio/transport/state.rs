@@ -6,7 +6,7 @@ use super::common::CommonState;
 use super::function::VirtioPci;
 use super::{DEVICE_NEEDS_RESET, DRIVER_OK};
 use crate::pci::{ConfigState, MsixState};
-use crate::virtio::{DeviceError, DeviceState};
+use crate::virtio::{Begin, DeviceError, DeviceState, Interrupt};
 
 /// Everything of a function that a snapshot needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,10 @@ pub struct VirtioPciState {
     pub common: CommonState,
     /// Device status.
     pub status: u8,
+    /// Interrupt status.
+    pub interrupts: u8,
+    /// Generation of the device's configuration.
+    pub generation: u8,
     /// Vectors of the configuration and of each queue.
     pub vectors: (u16, Vec<u16>),
     /// The device behind the transport.
@@ -40,6 +44,8 @@ impl VirtioPci {
             msix: self.signals.msix().state(),
             common,
             status: self.signals.status(),
+            interrupts: self.signals.interrupts(),
+            generation: self.signals.generation(),
             vectors: (
                 self.signals.config_vector(),
                 queues.map(|queue| self.signals.queue_vector(queue)).collect(),
@@ -48,9 +54,12 @@ impl VirtioPci {
         }
     }
 
-    /// Makes this fresh function what a saved one was. A device that was running is started; nothing
-    /// reaches a guest whose vCPUs do not run yet. Afterwards the bus must be told to
+    /// Makes this fresh function what a saved one was. A device that was running is started and paused:
+    /// guest memory stays as it is until [`resume`](Self::resume). Afterwards the bus must be told to
     /// [`PciBus::remap`](crate::pci::PciBus::remap).
+    ///
+    /// The driver is interrupted for every queue, whether or not there is news: an interrupt that was on
+    /// its way at the save would else be lost, and one too many does no harm.
     ///
     /// # Errors
     /// The state is none of this function, or its rings are not in guest memory.
@@ -71,9 +80,15 @@ impl VirtioPci {
         for (queue, vector) in (0..).zip(&state.vectors.1) {
             self.signals.set_queue_vector(queue, *vector);
         }
-        self.signals.add_status(state.status);
+        self.signals
+            .restore(state.status, state.interrupts, state.generation);
         if state.status & DRIVER_OK != 0 && state.status & DEVICE_NEEDS_RESET == 0 {
-            self.start(&mut inner)?;
+            self.start(&mut inner, Begin::Paused)?;
+            for (queue, setup) in (0..).zip(&inner.common.state.queues) {
+                if setup.enabled {
+                    self.signals.used_buffers(queue);
+                }
+            }
         }
         Ok(())
     }

@@ -126,6 +126,14 @@ impl Machine {
         found
     }
 
+    fn memory_of_rings(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 0x8000];
+        self.memory
+            .read_slice(&mut bytes, GuestAddress(RINGS))
+            .expect("in memory");
+        bytes
+    }
+
     fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while !done() {
@@ -446,14 +454,7 @@ fn a_saved_function_goes_on_in_a_fresh_one() {
     let text = serde_json::to_string(&state).expect("serializes");
 
     let fresh = self::machine();
-    let bytes = {
-        let mut bytes = vec![0; 0x8000];
-        machine
-            .memory
-            .read_slice(&mut bytes, GuestAddress(RINGS))
-            .expect("in memory");
-        bytes
-    };
+    let bytes = machine.memory_of_rings();
     fresh
         .memory
         .write_slice(&bytes, GuestAddress(RINGS))
@@ -469,6 +470,11 @@ fn a_saved_function_goes_on_in_a_fresh_one() {
             .read_obj::<u16>(GuestAddress(RINGS + 0x3002))
             .expect("in memory")
     };
+    // Held: not a byte of memory changes, though a request waits.
+    let before = fresh.memory_of_rings();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!((completed(), fresh.memory_of_rings() == before), (1, true));
+    fresh.function.resume();
     fresh.wait("goes on", || completed() == 2);
     fresh.wait("interrupt", || {
         fresh.messages.sent().iter().any(|message| message.data == 0x51)
