@@ -8,6 +8,7 @@ pub mod irq;
 pub mod kick;
 pub mod memory_slots;
 pub mod probe;
+pub mod saved_vcpu;
 pub mod vcpu;
 pub mod vcpu_state;
 pub mod vm;

@@ -1,16 +1,19 @@
-//! The whole state of a vCPU: what a reset puts back.
+//! The whole state of a vCPU: what a reset puts back, and what is saved of a machine that is to go on
+//! later.
 
 use kvm_bindings::{
     Msrs, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events,
     kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::VcpuFd;
+use serde::{Deserialize, Serialize};
 
 use super::vcpu::Vcpu;
 use super::{Hypervisor, KvmError, ioctl};
 
-/// All that KVM keeps of a vCPU between two runs.
-#[derive(Debug)]
+/// All that KVM keeps of a vCPU between two runs, but for its time and what CPUID shows.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VcpuState {
     regs: kvm_regs,
     sregs: kvm_sregs,
@@ -25,7 +28,9 @@ pub struct VcpuState {
 }
 
 /// `MSR_IA32_TSC`.
-const TSC: u32 = 0x10;
+pub(super) const TSC: u32 = 0x10;
+/// `MSR_IA32_TSC_DEADLINE`: KVM drops it unless the local APIC's timer is in that mode already.
+const TSC_DEADLINE: u32 = 0x6e0;
 
 impl VcpuState {
     /// Reads the state of `vcpu`, which must not be running.
@@ -51,30 +56,34 @@ impl VcpuState {
         })
     }
 
-    /// Puts the state back. The order is KVM's: the APIC's base before its registers, mode before
-    /// events.
+    /// Puts the state back as at a power-on: all vCPUs' time stamp counters are in step.
     pub fn write(&self, vcpu: &Vcpu) -> Result<(), KvmError> {
+        // Zero is not a time to KVM, but "as the other vCPUs".
+        self.write_at(vcpu, &[0])
+    }
+
+    /// Puts the state back, with the time stamp counter set to each of `times`. The order is KVM's: the
+    /// APIC's base before its registers, its timer's mode before the deadline, mode before events.
+    pub(super) fn write_at(&self, vcpu: &Vcpu, times: &[u64]) -> Result<(), KvmError> {
         let fd = vcpu.fd();
         fd.set_mp_state(self.mp_state)
             .map_err(ioctl("KVM_SET_MP_STATE"))?;
         fd.set_sregs(&self.sregs).map_err(ioctl("KVM_SET_SREGS"))?;
         fd.set_regs(&self.regs).map_err(ioctl("KVM_SET_REGS"))?;
-        // SAFETY: the state was read by KVM_GET_XSAVE, whose 4096 bytes hold all of it unless the
-        // process asked the kernel for dynamic features (AMX), which this one never does.
+        // SAFETY: KVM reads the 4096 bytes that the structure has unless the process asked the kernel
+        // for dynamic features (AMX), which this one never does; and it checks what they say.
         unsafe { fd.set_xsave(&self.xsave) }.map_err(ioctl("KVM_SET_XSAVE"))?;
         if let Some(xcrs) = &self.xcrs {
             fd.set_xcrs(xcrs).map_err(ioctl("KVM_SET_XCRS"))?;
         }
-        write_msrs(fd, &self.msrs)?;
-        // Zero is not a time to KVM, but "as the other vCPUs": their counters stay in step.
-        write_msrs(
-            fd,
-            &[kvm_msr_entry {
-                index: TSC,
-                ..Default::default()
-            }],
-        )?;
+        for &time in times {
+            write_msrs(fd, &[msr(TSC, time)])?;
+        }
+        let (deadline, others): (Vec<_>, Vec<_>) =
+            self.msrs.iter().partition(|entry| entry.index == TSC_DEADLINE);
+        write_msrs(fd, &others)?;
         fd.set_lapic(&self.lapic).map_err(ioctl("KVM_SET_LAPIC"))?;
+        write_msrs(fd, &deadline)?;
         fd.set_debug_regs(&self.debug)
             .map_err(ioctl("KVM_SET_DEBUGREGS"))?;
         fd.set_vcpu_events(&self.events)
@@ -82,18 +91,20 @@ impl VcpuState {
     }
 }
 
+fn msr(index: u32, data: u64) -> kvm_msr_entry {
+    kvm_msr_entry {
+        index,
+        data,
+        ..Default::default()
+    }
+}
+
 /// Reads those of `indices` that can be read; KVM stops at the first that cannot.
-fn read_msrs(fd: &VcpuFd, indices: &[u32]) -> Result<Vec<kvm_msr_entry>, KvmError> {
+pub(super) fn read_msrs(fd: &VcpuFd, indices: &[u32]) -> Result<Vec<kvm_msr_entry>, KvmError> {
     let mut read = Vec::with_capacity(indices.len());
     let mut rest = indices;
     while !rest.is_empty() {
-        let wanted: Vec<_> = rest
-            .iter()
-            .map(|&index| kvm_msr_entry {
-                index,
-                ..Default::default()
-            })
-            .collect();
+        let wanted: Vec<_> = rest.iter().map(|&index| msr(index, 0)).collect();
         let mut msrs = list(&wanted)?;
         let done = fd.get_msrs(&mut msrs).map_err(ioctl("KVM_GET_MSRS"))?;
         read.extend(msrs.as_slice().iter().take(done));

@@ -4,10 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip,
-    kvm_pit_config, kvm_pit_state2,
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_clock_data,
+    kvm_irqchip, kvm_pit_config, kvm_pit_state2,
 };
 use kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
+use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::irq::Router;
@@ -35,6 +36,18 @@ pub struct Vm {
 struct Chips {
     irqchips: [kvm_irqchip; 3],
     pit: kvm_pit_state2,
+}
+
+/// What the kernel keeps of a machine besides its vCPUs, for saving: interrupt controllers, timer, and
+/// the time of the guest's clock.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmState {
+    pic: [kvm_irqchip; 2],
+    io_apic: kvm_irqchip,
+    pit: kvm_pit_state2,
+    /// Nanoseconds of `kvmclock`.
+    clock: u64,
 }
 
 impl Vm {
@@ -94,12 +107,46 @@ impl Vm {
 
     /// Puts interrupt controllers and timer back into the state of power-on. No vCPU may be running.
     pub fn reset_chips(&self) -> Result<(), KvmError> {
-        for chip in &self.pristine.irqchips {
-            self.fd.set_irqchip(chip).map_err(ioctl("KVM_SET_IRQCHIP"))?;
+        self.pristine.write(&self.fd)
+    }
+
+    /// What the kernel keeps besides the vCPUs, which are held.
+    ///
+    /// # Errors
+    /// KVM refuses.
+    pub fn state(&self) -> Result<VmState, KvmError> {
+        let chips = Chips::read(&self.fd)?;
+        let [master, slave, io_apic] = chips.irqchips;
+        Ok(VmState {
+            pic: [master, slave],
+            io_apic,
+            pit: chips.pit,
+            clock: self.fd.get_clock().map_err(ioctl("KVM_GET_CLOCK"))?.clock,
+        })
+    }
+
+    /// Takes over what [`Self::state`] gave, after the vCPUs have theirs. The guest's clock goes on from
+    /// where it was, as if no time had passed.
+    ///
+    /// # Errors
+    /// KVM refuses the state.
+    pub fn restore(&self, state: &VmState) -> Result<(), KvmError> {
+        let [master, slave] = state.pic;
+        let mut irqchips = [master, slave, state.io_apic];
+        // Which chip it is follows from the place, whatever the state says.
+        for (chip, id) in irqchips.iter_mut().zip(CHIPS) {
+            chip.chip_id = id;
         }
-        self.fd
-            .set_pit2(&self.pristine.pit)
-            .map_err(ioctl("KVM_SET_PIT2"))
+        let chips = Chips {
+            irqchips,
+            pit: state.pit,
+        };
+        chips.write(&self.fd)?;
+        let clock = kvm_clock_data {
+            clock: state.clock,
+            ..Default::default()
+        };
+        self.fd.set_clock(&clock).map_err(ioctl("KVM_SET_CLOCK"))
     }
 }
 
@@ -126,13 +173,22 @@ pub enum Level {
     High,
 }
 
+/// The interrupt controllers, in their order.
+const CHIPS: [u32; 3] = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
+
 impl Chips {
+    fn write(&self, fd: &VmFd) -> Result<(), KvmError> {
+        for chip in &self.irqchips {
+            fd.set_irqchip(chip).map_err(ioctl("KVM_SET_IRQCHIP"))?;
+        }
+        fd.set_pit2(&self.pit).map_err(ioctl("KVM_SET_PIT2"))
+    }
+
     fn read(fd: &VmFd) -> Result<Self, KvmError> {
-        let mut irqchips =
-            [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC].map(|chip_id| kvm_irqchip {
-                chip_id,
-                ..Default::default()
-            });
+        let mut irqchips = CHIPS.map(|chip_id| kvm_irqchip {
+            chip_id,
+            ..Default::default()
+        });
         for chip in &mut irqchips {
             fd.get_irqchip(chip).map_err(ioctl("KVM_GET_IRQCHIP"))?;
         }

@@ -22,6 +22,7 @@ mod plug;
 pub mod remote;
 pub mod run;
 pub mod slots;
+mod vcpu_thread;
 pub mod vcpus;
 
 use std::sync::Arc;

@@ -7,18 +7,19 @@
 //! Lock order: the crew's state is taken last; nothing else is locked under it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::MachineError;
-use super::exits::{Counting, Place};
+use super::exits::Counting;
+use super::vcpu_thread::Thread;
 use crate::arch::x86_64::registers::Entry;
 use crate::bus::Bus;
 use crate::kvm::kick::Kicker;
-use crate::kvm::vcpu::{Exit, Vcpu};
+use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::VcpuState;
-use crate::sandbox::{self, ThreadKind};
 
 /// How long vCPUs may take to be held: the longest that a device keeps one of them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,7 +28,7 @@ const KICK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the threads are to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     /// Stay out of the guest.
     Hold,
     /// Run it.
@@ -37,25 +38,31 @@ enum Order {
 }
 
 /// What all threads look at.
-struct Orders {
+pub(super) struct Orders {
     /// Counts changes of the state: the fast way to see that there was none.
-    epoch: AtomicU64,
+    pub(super) epoch: AtomicU64,
     /// Guards what follows.
     state: Mutex<State>,
     /// The order changed, or a thread came to be held.
-    changed: Condvar,
+    pub(super) changed: Condvar,
 }
 
-struct State {
-    order: Order,
+pub(super) struct State {
+    pub(super) order: Order,
     /// How many threads are held.
-    held: usize,
+    pub(super) held: usize,
     /// Counts restarts; a thread that has seen fewer makes its vCPU anew before it runs.
-    restarts: u64,
+    pub(super) restarts: u64,
     /// Where the first vCPU enters the guest after a restart.
-    entry: Option<Entry>,
-    kickers: Vec<Kicker>,
+    pub(super) entry: Option<Entry>,
+    pub(super) kickers: Vec<Kicker>,
+    /// What held threads are to do one after the other, and whose turn it is.
+    pub(super) errand: Option<Errand>,
+    pub(super) turn: usize,
 }
+
+/// Work on a held vCPU, by its index.
+pub(super) type Errand = Arc<dyn Fn(usize, &Vcpu) + Send + Sync>;
 
 /// What a vCPU does with its exits.
 #[derive(Clone)]
@@ -83,7 +90,7 @@ pub enum VcpuEvent {
 
 /// A handle to stop the vCPUs from anywhere, also from a device that one of them called.
 #[derive(Clone)]
-pub struct Brake(Arc<Orders>);
+pub struct Brake(pub(super) Arc<Orders>);
 
 impl Brake {
     /// Has every vCPU held as soon as it comes to look, without waiting for it.
@@ -109,6 +116,8 @@ impl Default for Crew {
             restarts: 0,
             entry: None,
             kickers: Vec::new(),
+            errand: None,
+            turn: 0,
         };
         let orders = Orders {
             epoch: AtomicU64::new(1),
@@ -131,17 +140,17 @@ impl Crew {
     /// Starts the thread of a vCPU, held. `fresh` is its state at power-on; the first vCPU is the one
     /// that boots.
     pub fn start(&mut self, vcpu: Vcpu, fresh: VcpuState, outside: Outside) -> Result<(), MachineError> {
-        let first = self.threads.is_empty();
+        let index = self.threads.len();
         let orders = Arc::clone(&self.orders);
         let thread = Thread {
             orders,
             fresh,
-            first,
+            index,
             outside,
             restarts: 0,
             seen: 0,
         };
-        let name = format!("vcpu{}", self.threads.len());
+        let name = format!("vcpu{index}");
         let handle = std::thread::Builder::new()
             .name(name)
             .spawn(move || thread.live(vcpu))
@@ -173,6 +182,37 @@ impl Crew {
             }
         }
         Ok(())
+    }
+
+    /// Holds the vCPUs, has each worked on by its own thread, one after the other in their order, and
+    /// returns what became of each.
+    ///
+    /// # Errors
+    /// They cannot be held, or one of the threads does not come to it.
+    pub fn each<T: Send + 'static>(
+        &self,
+        work: impl Fn(usize, &Vcpu) -> T + Send + Sync + 'static,
+    ) -> Result<Vec<T>, MachineError> {
+        self.hold()?;
+        let all = self.threads.len();
+        let (sender, results) = channel();
+        let mut state = self.orders.lock();
+        state.turn = 0;
+        state.errand = Some(Arc::new(move |index, vcpu| {
+            // Nobody listens any more if it took too long.
+            let _ = sender.send(work(index, vcpu));
+        }));
+        self.orders.changed.notify_all();
+        let waiting = |state: &mut State| state.turn < all;
+        let waited = self.orders.changed.wait_timeout_while(state, PATIENCE, waiting);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.errand = None;
+        match state.turn {
+            turn if turn < all => Err(MachineError::Vcpus(format!(
+                "{turn} of {all} could be worked on within {PATIENCE:?}"
+            ))),
+            _ => Ok(results.try_iter().collect()),
+        }
     }
 
     /// Lets every vCPU run.
@@ -216,7 +256,7 @@ impl State {
 }
 
 impl Orders {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -225,139 +265,5 @@ impl Orders {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         state.kick_all();
         self.changed.notify_all();
-    }
-}
-
-/// One thread.
-struct Thread {
-    orders: Arc<Orders>,
-    fresh: VcpuState,
-    first: bool,
-    outside: Outside,
-    /// The restarts made so far.
-    restarts: u64,
-    /// The epoch in which the order was to run.
-    seen: u64,
-}
-
-impl Thread {
-    fn live(mut self, mut vcpu: Vcpu) {
-        self.orders.lock().kickers.push(Kicker::of_this_thread());
-        let brake = Brake(Arc::clone(&self.orders));
-        if let Err(refusal) = sandbox::confine(ThreadKind::Vcpu) {
-            (self.outside.events)(VcpuEvent::Failed(refusal.to_string()));
-            brake.pull();
-        }
-        vcpu.with_kicks(|vcpu| {
-            while self.obey(vcpu) {
-                if !self.run(vcpu) {
-                    // What happened has been told; until somebody decides, nothing runs.
-                    brake.pull();
-                }
-            }
-        });
-    }
-
-    /// Does as ordered until the order is to run. `false`: the end.
-    fn obey(&mut self, vcpu: &mut Vcpu) -> bool {
-        loop {
-            // Before looking: a kick that comes after the look is not forgotten.
-            vcpu.clear_kicks();
-            let epoch = self.orders.epoch.load(Ordering::SeqCst);
-            if self.seen == epoch {
-                return true;
-            }
-            let state = self.orders.lock();
-            match state.order {
-                Order::End => return false,
-                Order::Hold => {
-                    drop(state);
-                    vcpu.complete();
-                    self.wait();
-                }
-                Order::Run if self.restarts == state.restarts => self.seen = epoch,
-                Order::Run => {
-                    self.restarts = state.restarts;
-                    let entry = state.entry;
-                    drop(state);
-                    if let Err(why) = self.begin_anew(vcpu, entry) {
-                        (self.outside.events)(VcpuEvent::Failed(why.to_string()));
-                        Brake(Arc::clone(&self.orders)).pull();
-                    }
-                }
-            }
-        }
-    }
-
-    /// Is held until the order is another one.
-    fn wait(&self) {
-        let mut state = self.orders.lock();
-        state.held += 1;
-        self.orders.changed.notify_all();
-        let held = |state: &mut State| state.order == Order::Hold;
-        state = self
-            .orders
-            .changed
-            .wait_while(state, held)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.held -= 1;
-    }
-
-    /// Puts the vCPU into its state at power-on, or at the kernel's entry.
-    fn begin_anew(&self, vcpu: &Vcpu, entry: Option<Entry>) -> Result<(), MachineError> {
-        self.fresh.write(vcpu)?;
-        if let Some(entry) = entry {
-            entry.prepare(vcpu)?;
-            if self.first {
-                entry.enter(vcpu)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs the guest to its next exit and handles that. `false`: the vCPU cannot go on.
-    fn run(&self, vcpu: &mut Vcpu) -> bool {
-        let Outside {
-            ports,
-            memory,
-            exits,
-            events,
-        } = &self.outside;
-        match vcpu.run() {
-            Ok(Exit::PortRead { port, size, data }) => {
-                exits.count(Place::In(port));
-                for value in data.chunks_mut(size) {
-                    ports.read(port.into(), value);
-                }
-            }
-            Ok(Exit::PortWrite { port, size, data }) => {
-                exits.count(Place::Out(port));
-                for value in data.chunks(size) {
-                    ports.write(port.into(), value);
-                }
-            }
-            Ok(Exit::MemoryRead { address, data }) => {
-                exits.count(Place::Read(address));
-                memory.read(address, data);
-            }
-            Ok(Exit::MemoryWrite { address, data }) => {
-                exits.count(Place::Write(address));
-                memory.write(address, data);
-            }
-            Ok(Exit::Interrupted) => exits.count(Place::Other),
-            Ok(Exit::TripleFault) => {
-                events(VcpuEvent::TripleFault);
-                return false;
-            }
-            Ok(Exit::Failed(why)) => {
-                events(VcpuEvent::Stuck(why));
-                return false;
-            }
-            Err(refusal) => {
-                events(VcpuEvent::Failed(refusal.to_string()));
-                return false;
-            }
-        }
-        true
     }
 }

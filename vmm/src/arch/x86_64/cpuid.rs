@@ -102,7 +102,7 @@ impl Template {
     }
 
     /// The leaves of the vCPU whose APIC id is `cpu`.
-    fn entries_of(&self, cpu: u8) -> Vec<kvm_cpuid_entry2> {
+    pub fn entries_of(&self, cpu: u8) -> Vec<kvm_cpuid_entry2> {
         let mut entries = self.entries.clone();
         let has_extensions = entries
             .iter()
