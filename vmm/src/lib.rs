@@ -17,6 +17,7 @@
 //!   devices.
 //! * `machine::Machine` is that machine put together; `run` returns when the guest has ended.
 //! * [`bus::BusDevice`] is what answers at a port or an address.
+//! * [`saved`] is a machine on disk, to go on from.
 //! * `kvm` is the only caller of KVM's ioctls.
 
 pub mod arch;
@@ -37,6 +38,7 @@ pub mod memory;
 pub mod parent;
 pub mod pci;
 pub mod sandbox;
+pub mod saved;
 pub mod spec;
 pub mod virtio;
 

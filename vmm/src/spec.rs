@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::saved::RestoreSpec;
 use crate::virtio::block::BlockSpec;
 use crate::virtio::console::ConsoleSpec;
 use crate::virtio::rng::RngSpec;
@@ -45,6 +46,9 @@ pub struct MachineSpec {
     /// What a reset of the guest does.
     #[serde(default)]
     pub on_reset: OnReset,
+    /// A saved machine that this one goes on from, once, instead of booting. A reset boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreSpec>,
     /// The instance's directory, to which all of its files are relative. Without one the machine runs
     /// by hand: its serial port is the terminal, and it has no sockets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,6 +195,7 @@ mod tests {
                 Device::Console(ConsoleSpec::default()),
             ],
             on_reset: OnReset::Restart,
+            restore: None,
             directory: None,
         }
     }

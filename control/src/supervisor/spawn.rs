@@ -54,6 +54,7 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
         },
         devices,
         on_reset: OnReset::Restart,
+        restore: None,
         directory: Some(dir.to_owned()),
     }
 }

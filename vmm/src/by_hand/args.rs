@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser};
 
+use crate::saved::RestoreSpec;
 use crate::spec::{Boot, Device, MachineSpec, OnReset};
 use crate::virtio::block::{BlockSpec, DiskFormat};
 use crate::virtio::rng::RngSpec;
@@ -22,7 +23,7 @@ use crate::virtio::rng::RngSpec;
 #[command(group(ArgGroup::new("source").required(true).multiple(true).args(["spec", "kernel", "disks"])))]
 pub struct Args {
     /// Read the whole machine from a JSON file instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "memory", "cpus", "disks", "no_reboot"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "memory", "cpus", "disks", "no_reboot", "restore"])]
     pub spec: Option<PathBuf>,
 
     /// With --spec: tell on this descriptor, in one line of JSON, how the start went; then go into the
@@ -58,6 +59,11 @@ pub struct Args {
     )]
     #[arg(long = "disk", value_name = "path=FILE,…", value_parser = DiskArg::parse)]
     pub disks: Vec<DiskArg>,
+
+    /// Go on from the machine that was saved in this folder (machine.state, machine.memory), instead of
+    /// booting. Give it the same memory, CPUs and disks; a reset boots.
+    #[arg(long, value_name = "FOLDER")]
+    pub restore: Option<PathBuf>,
 
     /// End when the guest resets, instead of starting it again.
     #[arg(long)]
@@ -176,6 +182,10 @@ impl Args {
             } else {
                 OnReset::Restart
             },
+            restore: self.restore.map(|folder| RestoreSpec {
+                folder,
+                paused: false,
+            }),
             directory: None,
         }
     }

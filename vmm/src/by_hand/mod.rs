@@ -19,7 +19,7 @@ use crate::boot::source::BootSource;
 use crate::exit_record::{ExitReason, ExitRecord};
 use crate::kvm::Hypervisor;
 use crate::machine::exits::{Counting, Counts};
-use crate::machine::{HostSide, Machine, MachineError, OpenDisk, Ports};
+use crate::machine::{HostSide, Machine, MachineError, OpenDisk, Ports, Saved};
 use crate::sandbox::{self, SandboxError};
 use crate::spec::{Device, MachineSpec, SpecError};
 use crate::virtio::block::OpenError;
@@ -109,10 +109,16 @@ fn open(spec: &MachineSpec, exits: Counting) -> Result<HostSide, ByHandError> {
         hypervisor: Hypervisor::open().map_err(MachineError::from)?,
         boot: BootSource::open(&spec.boot, here, first).map_err(MachineError::from)?,
         disks,
+        saved: open_saved(spec, here)?,
         serial: Box::new(std::io::stdout()),
         ports: Box::new(Terminals),
         exits,
     })
+}
+
+fn open_saved(spec: &MachineSpec, here: &Path) -> Result<Option<Saved>, MachineError> {
+    let saved = spec.restore.as_ref().map(|restore| Saved::open(restore, here));
+    Ok(saved.transpose()?)
 }
 
 /// Console ports by hand: what a console says goes to standard output, too; an agent's port leads

@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::ClientError;
 use crate::control::lines::{LineError, Lines};
 use crate::control::wire::{
-    FreezeArgs, FreezeReply, FreezeRequest, Quiesce, Reply, Request, Status, VERSION,
+    FreezeArgs, FreezeReply, FreezeRequest, Quiesce, Reply, Request, SaveReport, Status, VERSION,
 };
 use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
+use crate::saved::SavedFiles;
 
 /// How long an ordinary verb may take. Generous: hosts without virtualization hardware are slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -134,6 +135,16 @@ impl Vmm {
         let args = serde_json::to_value(args).map_err(|error| self.protocol("disks.freeze", &error))?;
         let overlays: Vec<BorrowedFd<'_>> = overlays.iter().map(AsFd::as_fd).collect();
         self.ask("disks.freeze", args, &overlays, PATIENCE + lease + SYNC_PATIENCE)
+    }
+
+    /// Saves the machine to `files`, which are empty and open for writing; one that runs is held
+    /// meanwhile. When this returns, both are on disk. What was written before an error is of no use.
+    ///
+    /// # Errors
+    /// As [`Self::status`]; [`ClientError::Refused`] if a file cannot be used or written.
+    pub fn save(&mut self, files: &SavedFiles) -> Result<SaveReport, ClientError> {
+        let descriptors = [files.state.as_fd(), files.memory.as_fd()];
+        self.ask("memory.snapshot", Value::Null, &descriptors, SYNC_PATIENCE)
     }
 
     fn tell(&mut self, verb: &'static str) -> Result<(), ClientError> {

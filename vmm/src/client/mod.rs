@@ -24,11 +24,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use crate::control::wire::{
-    DiskStatus, ErrorKind, FileId, FreezeDisk, FreezeReply, FreezeRequest, Quiesce, RunState, Status,
+    DiskStatus, ErrorKind, FileId, FreezeDisk, FreezeReply, FreezeRequest, Quiesce, RunState, SaveReport,
+    Status,
 };
 pub use crate::exit_record::{ExitReason, ExitRecord};
 use crate::instance_dir::{DirError, InstanceDir};
 pub use crate::parent::ready::BootInfo;
+pub use crate::saved::SavedFiles;
 pub use connection::Vmm;
 pub use force::kill_by_force;
 pub use spawn::{START_PATIENCE, Started, spawn, spawn_within};

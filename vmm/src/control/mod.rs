@@ -26,6 +26,7 @@ mod mux_agent;
 mod pause;
 mod powerdown;
 mod reset;
+mod save;
 pub mod server;
 mod status;
 #[cfg(test)]
@@ -39,10 +40,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::saved::SavedFiles;
+
 pub use chain_disk::ChainDisk;
 pub use mux_agent::MuxAgent;
 pub use server::{Orders, Server};
-pub use wire::{ControlError, ErrorKind, FileId, RunState};
+pub use wire::{ControlError, ErrorKind, FileId, RunState, SaveReport};
 
 /// What the machine tells of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +60,9 @@ pub struct MachineStatus {
 
 /// The machine, as the control socket and the signals of the parent see it.
 ///
-/// Every method may be called from any thread, at any time after the machine was assembled, and
-/// returns soon: what takes long is begun, not awaited (a reset, a kill, the power button).
+/// Every method may be called from any thread, at any time after the machine was assembled, and but for
+/// [`MachineControl::save`] returns soon: what takes long is begun, not awaited (a reset, a kill, the
+/// power button).
 pub trait MachineControl: Send + Sync {
     /// How it is.
     fn status(&self) -> MachineStatus;
@@ -74,6 +78,13 @@ pub trait MachineControl: Send + Sync {
     /// # Errors
     /// A device could not go on.
     fn resume(&self) -> Result<(), ControlError>;
+
+    /// Writes the machine to `files`, which are empty; one that runs is held meanwhile. Returns when all
+    /// is written and the machine goes on.
+    ///
+    /// # Errors
+    /// A vCPU or a device could not be held, the files cannot be written, or the guest is about to end.
+    fn save(&self, files: SavedFiles) -> Result<SaveReport, ControlError>;
 
     /// Presses the ACPI power button. What the guest makes of it is the guest's affair.
     ///
@@ -183,7 +194,7 @@ pub fn serve_client(stream: std::os::unix::net::UnixStream, machine: Arc<dyn Mac
 type Verb = fn(Call<'_>) -> Result<Value, ControlError>;
 
 /// The verbs by name, a file each.
-const VERBS: [(&str, Verb); 7] = [
+const VERBS: [(&str, Verb); 8] = [
     ("status", status::status),
     ("pause", pause::pause),
     ("resume", pause::resume),
@@ -191,6 +202,7 @@ const VERBS: [(&str, Verb); 7] = [
     ("reset", reset::reset),
     ("kill", kill::kill),
     ("disks.freeze", freeze::freeze),
+    ("memory.snapshot", save::save),
 ];
 
 impl Call<'_> {

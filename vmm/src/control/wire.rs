@@ -58,6 +58,8 @@ pub enum ErrorKind {
     NoSuchDisk,
     /// The overlays do not fit the disks (number, size, format).
     Overlay,
+    /// A file that was handed over cannot be used.
+    File,
     /// The guest agent is absent, silent, or refused; nothing was changed.
     Agent,
     /// The deadline passed; nothing was changed.
@@ -214,4 +216,15 @@ pub struct FreezeReply {
     pub quiesced: bool,
     /// What the user should know, in one sentence.
     pub warning: Option<String>,
+}
+
+/// The reply to `memory.snapshot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaveReport {
+    /// How long the machine was held, in microseconds.
+    pub stall_us: u64,
+    /// Bytes of memory that were written: those of pages that are not empty.
+    pub memory_bytes: u64,
+    /// Bytes of the state.
+    pub state_bytes: u64,
 }

@@ -29,7 +29,7 @@ use crate::exit_record::ExitRecord;
 use crate::instance_dir::{AGENT_SOCKET, CONTROL_SOCKET, InstanceDir};
 use crate::kvm::Hypervisor;
 use crate::machine::exits::Counting;
-use crate::machine::{BootReport, HostSide, Machine, Milestone, OpenDisk};
+use crate::machine::{BootReport, HostSide, Machine, Milestone, OpenDisk, Saved};
 use crate::parent::{self, BootInfo, Child, StartError};
 use crate::sandbox::{self, ThreadKind};
 use crate::spec::{Device, MachineSpec};
@@ -96,6 +96,13 @@ fn open(spec: &MachineSpec, dir: &InstanceDir) -> Result<Opened, StartError> {
     let first = disks.first().map(|disk| disk.backing.disk());
     let boot =
         BootSource::open(&spec.boot, dir.path(), first).map_err(|error| StartError::new("boot", error))?;
+    let saved = spec
+        .restore
+        .as_ref()
+        .map(|restore| Saved::open(restore, dir.path()));
+    let saved = saved
+        .transpose()
+        .map_err(|error| StartError::new("restore", error))?;
     let log = ConsoleLog::open(dir).map_err(folder)?;
     let control = dir.listen(CONTROL_SOCKET).map_err(folder)?;
     let agent = if has_agent_port(spec) {
@@ -108,6 +115,7 @@ fn open(spec: &MachineSpec, dir: &InstanceDir) -> Result<Opened, StartError> {
         hypervisor,
         disks,
         boot,
+        saved,
         serial: Box::new(log.writer()),
         ports: Box::new(ports),
         exits: Counting::Off,

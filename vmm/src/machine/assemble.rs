@@ -6,17 +6,18 @@ use std::sync::mpsc::{Receiver, channel};
 use super::clock::ClockThread;
 use super::plug::Plugs;
 use super::remote::{Event, Remote};
+use super::state::Shape;
 use super::vcpus::{Crew, Outside};
-use super::{HostSide, MachineError, slots};
+use super::{HostSide, MachineError, Saved, slots};
 use crate::arch::x86_64::acpi;
 use crate::arch::x86_64::cpuid::Template;
 use crate::arch::x86_64::layout::{BARS, BARS_LEN, ECAM, ECAM_LEN};
 use crate::arch::x86_64::memory_map::MemoryMap;
 use crate::boot::source::BootSource;
 use crate::bus::Bus;
-use crate::kvm::kick;
 use crate::kvm::vcpu_state::VcpuState;
 use crate::kvm::vm::Vm;
+use crate::kvm::{Hypervisor, kick};
 use crate::legacy::board::Board;
 use crate::legacy::rtc::MemorySizes;
 use crate::memory::{self, GuestMemory};
@@ -31,6 +32,10 @@ pub struct Machine {
     pub(super) map: MemoryMap,
     pub(super) acpi: Vec<acpi::blob::Blob>,
     pub(super) boot: BootSource,
+    pub(super) saved: Option<Saved>,
+    pub(super) shape: Shape,
+    pub(super) hypervisor: Arc<Hypervisor>,
+    pub(super) template: Arc<Template>,
     pub(super) vm: Vm,
     pub(super) crew: Crew,
     pub(super) board: Board,
@@ -49,6 +54,7 @@ impl Machine {
             hypervisor,
             disks,
             boot,
+            saved,
             serial,
             mut ports,
             exits,
@@ -104,6 +110,10 @@ impl Machine {
             memory,
             map,
             boot,
+            saved,
+            shape: Shape::of(spec),
+            hypervisor: Arc::new(hypervisor),
+            template: Arc::new(template),
             vm,
             crew,
             board,

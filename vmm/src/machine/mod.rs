@@ -4,6 +4,7 @@
 //! * [`assemble`]: in which order everything is made and where it is plugged in.
 //! * [`vcpus`]: the threads of the vCPUs, held and let go together.
 //! * [`run`]: the life of the machine: boot, resets, pauses, the end.
+//! * `save`: all of it written to files, and a fresh machine made of them.
 //! * [`remote`]: what the control socket can do with it.
 //!
 //! ```text
@@ -21,10 +22,13 @@ pub mod exits;
 mod plug;
 pub mod remote;
 pub mod run;
+mod save;
 pub mod slots;
+pub mod state;
 mod vcpu_thread;
 pub mod vcpus;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -36,6 +40,7 @@ use crate::kvm::{Hypervisor, KvmError};
 use crate::legacy::serial::Sink;
 use crate::memory::MemoryError;
 use crate::pci::PciError;
+use crate::saved::{self, RestoreSpec, SavedFiles};
 use crate::virtio::DeviceError;
 use crate::virtio::block::Backing;
 use crate::virtio::console::{PortBackend, PortInput, PortSpec};
@@ -52,12 +57,36 @@ pub struct HostSide {
     pub disks: Vec<OpenDisk>,
     /// Where the kernel comes from.
     pub boot: BootSource,
+    /// What the machine goes on from, instead of booting.
+    pub saved: Option<Saved>,
     /// Where the bytes of the guest's serial port go.
     pub serial: Sink,
     /// What is behind each console port.
     pub ports: Box<dyn Ports>,
     /// Whether exits are counted by kind and place, for the curious.
     pub exits: exits::Counting,
+}
+
+/// A saved machine, open.
+#[derive(Debug)]
+pub struct Saved {
+    /// Its files.
+    pub files: SavedFiles,
+    /// Whether the machine is held until it is told to go on.
+    pub paused: bool,
+}
+
+impl Saved {
+    /// Opens what `spec` names; a relative path is taken from `directory`.
+    ///
+    /// # Errors
+    /// A file is not there or no plain one.
+    pub fn open(spec: &RestoreSpec, directory: &Path) -> Result<Self, saved::OpenError> {
+        Ok(Self {
+            files: SavedFiles::open(&directory.join(&spec.folder))?,
+            paused: spec.paused,
+        })
+    }
 }
 
 /// A disk of the spec, open.
@@ -109,6 +138,24 @@ pub enum MachineError {
     /// The entry's tables cannot be written.
     #[error(transparent)]
     Entry(#[from] crate::arch::x86_64::registers::EntryError),
+    /// A file of a saved machine cannot be opened.
+    #[error(transparent)]
+    Saved(#[from] saved::OpenError),
+    /// The file of a saved state.
+    #[error(transparent)]
+    StateFile(#[from] saved::state_file::StateFileError),
+    /// The file of a saved memory.
+    #[error(transparent)]
+    MemoryFile(#[from] saved::memory_file::MemoryFileError),
+    /// The saved machine is another one.
+    #[error(transparent)]
+    Unlike(#[from] state::UnlikeError),
+    /// A saved state that none of the devices at fixed ports can have.
+    #[error(transparent)]
+    Unfit(#[from] crate::legacy::Unfit),
+    /// The guest asked for a reset or for its end.
+    #[error("the guest resets or ends just now")]
+    Ending,
     /// A thread could not be started.
     #[error("no thread for {what}: {source}")]
     Thread {

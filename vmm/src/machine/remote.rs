@@ -11,9 +11,11 @@ use super::vcpus::{Brake, VcpuEvent};
 
 use crate::control::{
     ChainDisk, ControlError, ControlledDisk, ErrorKind, GuestAgent, MachineControl, MachineStatus, RunState,
+    SaveReport,
 };
 use crate::legacy::power_management::PowerManagement;
 use crate::legacy::{PowerEvent, PowerSink, ResetCause};
+use crate::saved::SavedFiles;
 
 /// Whoever asked waits here for the answer.
 pub(super) type Reply = SyncSender<Result<(), ControlError>>;
@@ -30,6 +32,8 @@ pub(super) enum Event {
     Pause(Reply),
     /// Let them go on.
     Resume(Reply),
+    /// Write all of the machine to these files.
+    Save(SavedFiles, SyncSender<Result<SaveReport, ControlError>>),
     /// End, and say this.
     Kill(String),
 }
@@ -117,7 +121,10 @@ impl Remote {
         let _ = self.events.send(event);
     }
 
-    fn ask(&self, event: impl FnOnce(Reply) -> Event) -> Result<(), ControlError> {
+    fn ask<T>(
+        &self,
+        event: impl FnOnce(SyncSender<Result<T, ControlError>>) -> Event,
+    ) -> Result<T, ControlError> {
         let (reply, answer) = sync_channel(1);
         let ended = || ControlError::new(ErrorKind::State, "the machine has ended");
         self.events.send(event(reply)).map_err(|_| ended())?;
@@ -145,6 +152,10 @@ impl MachineControl for Remote {
 
     fn resume(&self) -> Result<(), ControlError> {
         self.ask(Event::Resume)
+    }
+
+    fn save(&self, files: SavedFiles) -> Result<SaveReport, ControlError> {
+        self.ask(|reply| Event::Save(files, reply))
     }
 
     fn powerdown(&self) -> Result<(), ControlError> {

@@ -1,11 +1,12 @@
 //! The life of a machine, on one thread: boot, what devices and the control socket ask for, the end.
 
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use vm_memory::{Bytes, GuestAddress};
 
-use super::remote::{Event, Reply};
+use super::remote::Event;
 use super::{Machine, MachineError};
 use crate::arch::x86_64::acpi;
 use crate::arch::x86_64::layout::ACPI;
@@ -46,12 +47,20 @@ enum Next {
 impl Machine {
     /// Boots the machine and runs it to its end. An error means that it never ran.
     pub fn run(mut self, mut tell: impl FnMut(Milestone<'_>)) -> Result<ExitRecord, MachineError> {
-        let booted = self.boot();
-        let result = booted.map(|report| {
+        let begun = match self.saved.take() {
+            Some(saved) => {
+                self.remote.paused.store(saved.paused, Ordering::SeqCst);
+                self.restore(&saved.files)
+            }
+            None => self.boot(),
+        };
+        let result = begun.map(|report| {
             tell(Milestone::Ready(&report));
             // Set once: the machine runs once.
             let _ = self.remote.started.set(Instant::now());
-            self.crew.go();
+            if !self.remote.paused.load(Ordering::SeqCst) {
+                self.go_on();
+            }
             self.live(&mut tell)
         });
         self.crew.end();
@@ -99,6 +108,7 @@ impl Machine {
                 Ok(Event::Kill(detail)) => Next::End(ExitReason::Killed, detail),
                 Ok(Event::Pause(reply)) => self.answer(&reply, Self::pause),
                 Ok(Event::Resume(reply)) => self.answer(&reply, Self::resume),
+                Ok(Event::Save(files, reply)) => self.answer(&reply, |machine| machine.save(&files)),
                 Err(_) => Next::End(ExitReason::VmmError, "all handles to the machine are gone".into()),
             };
             if let Next::End(reason, detail) = next {
@@ -143,14 +153,24 @@ impl Machine {
         self.boot()
     }
 
-    fn answer(&mut self, reply: &Reply, what: impl FnOnce(&mut Self) -> Result<(), MachineError>) -> Next {
-        let done = what(self).map_err(|refusal| ControlError::new(ErrorKind::Internal, refusal.to_string()));
+    fn answer<T>(
+        &mut self,
+        reply: &SyncSender<Result<T, ControlError>>,
+        what: impl FnOnce(&mut Self) -> Result<T, MachineError>,
+    ) -> Next {
+        let done = what(self).map_err(|refusal| {
+            let kind = match refusal {
+                MachineError::Ending => ErrorKind::State,
+                _ => ErrorKind::Internal,
+            };
+            ControlError::new(kind, refusal.to_string())
+        });
         // Whoever asked may have gone.
         let _ = reply.send(done);
         Next::GoOn
     }
 
-    fn pause(&mut self) -> Result<(), MachineError> {
+    pub(super) fn pause(&mut self) -> Result<(), MachineError> {
         if !self.remote.paused.swap(true, Ordering::SeqCst) {
             self.crew.hold()?;
             for function in &self.functions {
@@ -160,14 +180,19 @@ impl Machine {
         Ok(())
     }
 
-    fn resume(&mut self) -> Result<(), MachineError> {
+    pub(super) fn resume(&mut self) -> Result<(), MachineError> {
         if self.remote.paused.swap(false, Ordering::SeqCst) {
-            for function in &self.functions {
-                function.resume();
-            }
-            self.go();
+            self.go_on();
         }
         Ok(())
+    }
+
+    /// Lets devices and vCPUs go on.
+    fn go_on(&self) {
+        for function in &self.functions {
+            function.resume();
+        }
+        self.go();
     }
 
     /// Lets the vCPUs run, unless a power event is on its way: then the guest has ended, and what comes

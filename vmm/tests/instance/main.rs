@@ -5,6 +5,7 @@
 
 mod micro;
 mod pvgrub;
+mod save;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;

@@ -175,6 +175,7 @@ pub(crate) fn prepare(folder: &Path, program: &Program, devices: Vec<Device>) {
         },
         devices,
         on_reset: OnReset::Restart,
+        restore: None,
         directory: Some(folder.to_owned()),
     };
     std::fs::write(folder.join("spec.json"), serde_json::to_vec(&spec).unwrap()).unwrap();

@@ -11,8 +11,9 @@ use kiln_vmm::exit_record::ExitRecord;
 use kiln_vmm::kvm::Hypervisor;
 use kiln_vmm::legacy::board::Board;
 use kiln_vmm::machine::exits::Counting;
-use kiln_vmm::machine::{HostSide, Machine, Ports, Remote};
-use kiln_vmm::spec::{Boot, MachineSpec, OnReset};
+use kiln_vmm::machine::{HostSide, Machine, OpenDisk, Ports, Remote, Saved};
+use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
+use kiln_vmm::virtio::block::BlockSpec;
 use kiln_vmm::virtio::console::{PortBackend, PortInput, PortSpec};
 
 /// Long enough for a busy host.
@@ -90,9 +91,30 @@ impl Code {
             .bytes(&value.to_le_bytes())
     }
 
+    /// The same with 2 bytes.
+    pub(crate) fn store_word(self, address: u32, value: u16) -> Self {
+        self.bytes(&[0x66, 0xc7, 0x05])
+            .bytes(&address.to_le_bytes())
+            .bytes(&value.to_le_bytes())
+    }
+
+    /// The same with one byte.
+    pub(crate) fn store_byte(self, address: u32, value: u8) -> Self {
+        self.bytes(&[0xc6, 0x05])
+            .bytes(&address.to_le_bytes())
+            .bytes(&[value])
+    }
+
     /// 32-bit mode: reads EAX from memory at `address`.
     pub(crate) fn load(self, address: u32) -> Self {
         self.bytes(&[0xa1]).bytes(&address.to_le_bytes())
+    }
+
+    /// Waits for a byte on the serial port, and takes it.
+    pub(crate) fn wait_for_key(self) -> Self {
+        // mov dx, 0x3fd; in al, dx; test al, 1; jz to the first
+        self.bytes(&[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7])
+            .input(0x3f8, 1)
     }
 
     pub(crate) fn power_off(self) -> Self {
@@ -193,33 +215,62 @@ impl Default for Shape {
     }
 }
 
+/// What else a machine has.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) disks: Vec<BlockSpec>,
+    pub(crate) saved: Option<Saved>,
+}
+
+/// Puts a machine together that prints to `printed`.
+fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machine {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("kernel"), code.elf(shape.by)).unwrap();
+    let open = |disk: &BlockSpec| OpenDisk {
+        backing: disk.open(folder.path()).unwrap(),
+        top: None,
+    };
+    let disks = extra.disks.iter().map(open).collect();
+    let spec = MachineSpec {
+        name: "micro".into(),
+        cpus: shape.cpus,
+        memory: shape.memory,
+        boot: Boot::Kernel {
+            kernel: "kernel".into(),
+            initrd: None,
+            cmdline: "micro".into(),
+        },
+        devices: extra.disks.into_iter().map(Device::Block).collect(),
+        on_reset: shape.on_reset,
+        restore: None,
+        directory: None,
+    };
+    let host = HostSide {
+        hypervisor: Hypervisor::open().unwrap(),
+        disks,
+        boot: BootSource::open(&spec.boot, folder.path(), None).unwrap(),
+        saved: extra.saved,
+        serial: Box::new(printed.clone()),
+        ports: Box::new(NoPorts),
+        exits: Counting::Off,
+    };
+    Machine::assemble(&spec, host).unwrap()
+}
+
+/// Why a machine does not come to run.
+pub(crate) fn refusal(code: &Code, shape: Shape, extra: Extra) -> String {
+    let machine = assemble(code, shape, extra, &Printed::default());
+    machine.run(|_| {}).unwrap_err().to_string()
+}
+
 impl Running {
     pub(crate) fn start(code: &Code, shape: Shape) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("kernel"), code.elf(shape.by)).unwrap();
-        let spec = MachineSpec {
-            name: "micro".into(),
-            cpus: shape.cpus,
-            memory: shape.memory,
-            boot: Boot::Kernel {
-                kernel: "kernel".into(),
-                initrd: None,
-                cmdline: "micro".into(),
-            },
-            devices: Vec::new(),
-            on_reset: shape.on_reset,
-            directory: None,
-        };
+        Self::start_with(code, shape, Extra::default())
+    }
+
+    pub(crate) fn start_with(code: &Code, shape: Shape, extra: Extra) -> Self {
         let printed = Printed::default();
-        let host = HostSide {
-            hypervisor: Hypervisor::open().unwrap(),
-            disks: Vec::new(),
-            boot: BootSource::open(&spec.boot, folder.path(), None).unwrap(),
-            serial: Box::new(printed.clone()),
-            ports: Box::new(NoPorts),
-            exits: Counting::Off,
-        };
-        let machine = Machine::assemble(&spec, host).unwrap();
+        let machine = assemble(code, shape, extra, &printed);
         let (remote, board) = (machine.remote(), machine.board().clone());
         let thread = Some(std::thread::spawn(move || machine.run(|_| {}).unwrap()));
         Self {

@@ -5,5 +5,8 @@
 mod entry;
 mod exits;
 mod guest;
+mod in_flight;
 mod power;
+mod registers;
+mod save;
 mod smp;

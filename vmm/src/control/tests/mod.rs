@@ -3,6 +3,7 @@
 mod fake;
 mod freeze;
 
+use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,7 @@ use super::{MachineControl, Orders, Server};
 use crate::client::{ClientError, Vmm};
 use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
 use crate::parent::link::{Order, ToParent};
+use crate::saved::{MEMORY, STATE, SavedFiles};
 use fake::{FakeDisk, FakeMachine};
 
 struct Served {
@@ -92,6 +94,11 @@ fn every_verb_reaches_the_machine() {
     client.pause().unwrap();
     assert_eq!(client.status().unwrap().state, RunState::Paused);
     client.resume().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let files = SavedFiles::create(folder.path()).unwrap();
+    assert_eq!(client.save(&files).unwrap().memory_bytes, 6);
+    assert_eq!(std::fs::read(folder.path().join(STATE)).unwrap(), b"state");
+    assert_eq!(std::fs::read(folder.path().join(MEMORY)).unwrap(), b"memory");
     client.powerdown().unwrap();
     client.reset().unwrap();
     client.kill().unwrap();
@@ -99,6 +106,40 @@ fn every_verb_reaches_the_machine() {
     assert_eq!((status.state, status.resets), (RunState::Running, 1));
     assert_eq!(served.machine.buttons.load(Ordering::SeqCst), 1);
     assert!(served.machine.killed.lock().unwrap().is_some());
+}
+
+#[test]
+fn hazard_files_in_use_are_not_saved_over() {
+    let served = Served::new(FakeMachine::default());
+    let folder = tempfile::tempdir().unwrap();
+    let files = SavedFiles::create(folder.path()).unwrap();
+    let other = || {
+        File::options()
+            .write(true)
+            .open(folder.path().join(STATE))
+            .unwrap()
+    };
+    let refused = |files: SavedFiles| served.client().save(&files).unwrap_err();
+    let same = refused(SavedFiles {
+        state: other(),
+        memory: other(),
+    });
+    assert!(same.to_string().contains("the same file"), "{same}");
+    std::fs::write(folder.path().join(MEMORY), "in use").unwrap();
+    let error = refused(files);
+    assert_eq!(kind(&error), ErrorKind::File);
+    assert!(error.to_string().contains("memory must be"), "{error}");
+    let (_, pipe) = rustix::pipe::pipe().unwrap();
+    let error = refused(SavedFiles {
+        state: File::from(pipe),
+        memory: other(),
+    });
+    assert!(error.to_string().contains("state must be"), "{error}");
+    assert_eq!(std::fs::read(folder.path().join(MEMORY)).unwrap(), b"in use");
+    assert!(
+        SavedFiles::create(folder.path()).is_err(),
+        "they are there already"
+    );
 }
 
 #[test]

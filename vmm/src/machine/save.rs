@@ -1,0 +1,102 @@
+//! Saving a machine that is held, and going on from what was saved.
+//!
+//! ```text
+//!  save                                  restore
+//!  vCPUs held, devices drained           state read and checked against the machine
+//!  each vCPU's registers                 each vCPU's registers
+//!  interrupt controllers, clock          interrupt controllers, clock
+//!  devices                               memory
+//!  memory -> its file                    PCI, virtio (paused), devices at fixed ports
+//!  state -> its file                     held, or: devices and vCPUs go on
+//! ```
+//!
+//! Memory comes after the vCPUs, because KVM writes to the pages that some of their registers name; and
+//! devices after the interrupt controllers, because what is pending in them is raised there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::state::{MachineState, UnlikeError};
+use super::{BootReport, Machine, MachineError};
+use crate::control::SaveReport;
+use crate::kvm::saved_vcpu::{SavedVcpu, Turn};
+use crate::saved::{SavedFiles, memory_file, state_file};
+
+impl Machine {
+    /// Writes all of the machine to `files`, which are empty. A machine that runs is held meanwhile.
+    pub(super) fn save(&mut self, files: &SavedFiles) -> Result<SaveReport, MachineError> {
+        let was_paused = self.remote.paused.load(Ordering::SeqCst);
+        let held = Instant::now();
+        let written = self.pause().and_then(|()| self.write(files));
+        if !was_paused {
+            self.resume()?;
+        }
+        let stall = held.elapsed();
+        let (memory_bytes, state_bytes) = written?;
+        tracing::info!(memory_bytes, state_bytes, ?stall, "the machine was saved");
+        Ok(SaveReport {
+            stall_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
+            memory_bytes,
+            state_bytes,
+        })
+    }
+
+    fn write(&self, files: &SavedFiles) -> Result<(u64, u64), MachineError> {
+        if self.remote.is_power_pending() {
+            return Err(MachineError::Ending);
+        }
+        let (hypervisor, template) = (Arc::clone(&self.hypervisor), Arc::clone(&self.template));
+        let vcpus = self.crew.each(move |index, vcpu| {
+            let id = u8::try_from(index).unwrap_or(u8::MAX);
+            SavedVcpu::read(&hypervisor, vcpu, template.entries_of(id))
+        })?;
+        let state = MachineState {
+            shape: self.shape.clone(),
+            vcpus: vcpus.into_iter().collect::<Result<_, _>>()?,
+            vm: self.vm.state()?,
+            board: self.board.state(),
+            pci: self.pci.state(),
+            functions: self.functions.iter().map(|function| function.state()).collect(),
+            memory: memory_file::write(&self.memory, &files.memory)?,
+        };
+        let state_bytes = state_file::write(&files.state, &state)?;
+        Ok((state.memory.data, state_bytes))
+    }
+
+    /// Makes this fresh machine, whose vCPUs are held, the one that `files` are of. It stays held.
+    pub(super) fn restore(&mut self, files: &SavedFiles) -> Result<BootReport, MachineError> {
+        let state: MachineState = state_file::read(&files.state)?;
+        state.check(&self.shape)?;
+        for (vcpu, saved) in state.vcpus.iter().enumerate() {
+            let id = u8::try_from(vcpu).unwrap_or(u8::MAX);
+            if let Some(leaf) = saved.leaf_unlike(&self.template.entries_of(id)) {
+                return Err(UnlikeError::Cpuid { vcpu, leaf }.into());
+            }
+        }
+        let vcpus = state.vcpus;
+        let written = self.crew.each(move |index, vcpu| {
+            let turn = if index == 0 { Turn::First } else { Turn::Later };
+            vcpus.get(index).map_or(Ok(()), |saved| saved.write(vcpu, turn))
+        })?;
+        written.into_iter().collect::<Result<(), _>>()?;
+        self.vm.restore(&state.vm)?;
+        memory_file::read(&files.memory, &self.memory, &state.memory)?;
+        self.pci.restore(&state.pci);
+        for (function, saved) in self.functions.iter().zip(&state.functions) {
+            function.restore(saved)?;
+        }
+        self.pci.remap();
+        self.board.restore(&state.board)?;
+        self.crew.each(|_, vcpu| SavedVcpu::excuse(vcpu))?;
+        tracing::info!(
+            memory = state.memory.data,
+            "the machine goes on from a saved state"
+        );
+        Ok(BootReport {
+            found: None,
+            cmdline: String::new(),
+            entry: "where it was saved".into(),
+        })
+    }
+}

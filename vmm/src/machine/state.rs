@@ -1,0 +1,124 @@
+//! The plain state of a whole machine, and what a machine must be to go on from it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::kvm::saved_vcpu::SavedVcpu;
+use crate::kvm::vm::VmState;
+use crate::legacy::board::BoardState;
+use crate::pci::PciBusState;
+use crate::saved::memory_file::MemorySum;
+use crate::spec::{Device, MachineSpec};
+use crate::virtio::transport::VirtioPciState;
+
+/// A machine that is held, without its memory.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineState {
+    /// What it was made of.
+    pub shape: Shape,
+    /// Its vCPUs, in their order.
+    pub vcpus: Vec<SavedVcpu>,
+    /// Interrupt controllers, timer and clock.
+    pub vm: VmState,
+    /// The devices at fixed ports.
+    pub board: BoardState,
+    /// The PCI bus.
+    pub pci: PciBusState,
+    /// The functions in its slots, in their order.
+    pub functions: Vec<VirtioPciState>,
+    /// What the memory's file holds.
+    pub memory: MemorySum,
+}
+
+/// What a machine is made of, as far as a saved one must be made of the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    cpus: u8,
+    memory: u64,
+    devices: Vec<String>,
+}
+
+/// A saved machine that this one cannot go on from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnlikeError {
+    /// It was made of something else.
+    #[error("the saved machine has {what} {saved}, this one {here}: give it what the saved one had")]
+    Shape {
+        /// What of it.
+        what: &'static str,
+        /// The saved machine's.
+        saved: String,
+        /// This one's.
+        here: String,
+    },
+    /// Its state contradicts itself.
+    #[error("the saved state makes no sense: {0}")]
+    Incomplete(&'static str),
+    /// It ran on other hardware, or was made by another build.
+    #[error(
+        "CPUID leaf {leaf:#x} of vCPU {vcpu} is not what the saved machine saw: it ran on another CPU or kernel"
+    )]
+    Cpuid {
+        /// Which vCPU.
+        vcpu: usize,
+        /// Which leaf.
+        leaf: u32,
+    },
+}
+
+impl Shape {
+    /// What the machine of `spec` is made of.
+    pub fn of(spec: &MachineSpec) -> Self {
+        let name = |device: &Device| match device {
+            Device::Block(_) => "disk",
+            Device::Rng(_) => "entropy",
+            Device::Console(_) => "console",
+        };
+        Self {
+            cpus: spec.cpus,
+            memory: spec.memory,
+            devices: spec
+                .devices
+                .iter()
+                .map(|device| name(device).to_owned())
+                .collect(),
+        }
+    }
+
+    fn differs(&self, here: &Self) -> Option<UnlikeError> {
+        let unlike = |what, saved: String, here: String| {
+            (saved != here).then_some(UnlikeError::Shape { what, saved, here })
+        };
+        let devices = |shape: &Self| format!("[{}]", shape.devices.join(", "));
+        unlike("vCPUs:", self.cpus.to_string(), here.cpus.to_string())
+            .or_else(|| {
+                unlike(
+                    "bytes of memory:",
+                    self.memory.to_string(),
+                    here.memory.to_string(),
+                )
+            })
+            .or_else(|| unlike("devices:", devices(self), devices(here)))
+    }
+}
+
+impl MachineState {
+    /// Checks that it is the state of a machine like `here`.
+    ///
+    /// # Errors
+    /// It is of another one, or incomplete.
+    pub fn check(&self, here: &Shape) -> Result<(), UnlikeError> {
+        if let Some(unlike) = self.shape.differs(here) {
+            return Err(unlike);
+        }
+        if self.vcpus.len() != usize::from(self.shape.cpus) {
+            return Err(UnlikeError::Incomplete("the number of vCPUs"));
+        }
+        if self.functions.len() != self.shape.devices.len() {
+            return Err(UnlikeError::Incomplete("the number of devices"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,318 @@
+//! The file of a machine's memory: the bytes of all regions, one after the other, as a sparse file.
+//!
+//! Empty pages are not written, so they take no room and cost no time when the file is read: reading
+//! follows the file's holes. What was written is summed up as a [`MemorySum`], which goes into the
+//! state: so a state and a memory that do not belong together are told apart.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use vm_memory::{
+    Bytes, GuestMemoryBackend as _, GuestMemoryError, GuestMemoryRegion as _, GuestRegionMmap,
+    MemoryRegionAddress,
+};
+
+use crate::memory::GuestMemory;
+
+/// Bytes of a page, the least that is left out.
+const PAGE: usize = 4096;
+/// Bytes that are moved at once.
+const CHUNK: usize = 1 << 20;
+
+/// What a memory file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemorySum {
+    /// Bytes of memory, which is the file's length.
+    pub bytes: u64,
+    /// Bytes of pages that are not empty.
+    pub data: u64,
+    /// CRC-32 (IEEE) of each such page after its number, in their order.
+    checksum: u32,
+}
+
+/// A memory file that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryFileError {
+    /// Reading or writing failed.
+    #[error("the file of the saved memory: {0}")]
+    Io(#[from] io::Error),
+    /// The file to write to is in use for something.
+    #[error("the file for the saved memory has {0} bytes already: give an empty one")]
+    NotEmpty(u64),
+    /// Not as long as this machine's memory.
+    #[error("the file of the saved memory has {found} bytes, this machine's memory {wanted}")]
+    Length {
+        /// The machine's.
+        wanted: u64,
+        /// The file's.
+        found: u64,
+    },
+    /// Another memory, or a damaged one.
+    #[error("the saved memory is not the one that the saved state is of, or damaged")]
+    Mismatch,
+    /// A region of guest memory could not be reached: it is all mapped, so this cannot be.
+    #[error("guest memory: {0}")]
+    Guest(#[from] GuestMemoryError),
+}
+
+impl From<Errno> for MemoryFileError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// Sums pages up.
+struct Sum {
+    hasher: crc32fast::Hasher,
+    data: u64,
+}
+
+impl Sum {
+    fn new() -> Self {
+        Self {
+            hasher: crc32fast::Hasher::new(),
+            data: 0,
+        }
+    }
+
+    /// Adds the page at `offset` of the file.
+    fn add(&mut self, offset: u64, page: &[u8]) {
+        self.hasher.update(&offset.to_le_bytes());
+        self.hasher.update(page);
+        self.data = self.data.saturating_add(page.len() as u64);
+    }
+
+    fn finish(self, bytes: u64) -> MemorySum {
+        MemorySum {
+            bytes,
+            data: self.data,
+            checksum: self.hasher.finalize(),
+        }
+    }
+}
+
+/// Writes `memory`, which nobody may be changing, to `file`, which must be empty.
+///
+/// # Errors
+/// The file is not empty or cannot be written.
+pub fn write(memory: &GuestMemory, file: &File) -> Result<MemorySum, MemoryFileError> {
+    match file.metadata()?.len() {
+        0 => file.set_len(length(memory))?,
+        bytes => return Err(MemoryFileError::NotEmpty(bytes)),
+    }
+    let mut sum = Sum::new();
+    let mut buffer = vec![0; CHUNK];
+    for (base, region) in placed(memory) {
+        for at in (0..region.len()).step_by(CHUNK) {
+            let chunk = chunk_of(&mut buffer, region.len().saturating_sub(at));
+            region.read_slice(chunk, MemoryRegionAddress(at))?;
+            let offset = base.saturating_add(at);
+            for (start, run) in runs(chunk, offset, &mut sum) {
+                file.write_all_at(run, start)?;
+            }
+        }
+    }
+    Ok(sum.finish(length(memory)))
+}
+
+/// Reads what `sum` says of into `memory`, which must be empty.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub fn read(file: &File, memory: &GuestMemory, expected: &MemorySum) -> Result<(), MemoryFileError> {
+    let (wanted, found) = (length(memory), file.metadata()?.len());
+    if found != wanted || expected.bytes != wanted {
+        return Err(MemoryFileError::Length { wanted, found });
+    }
+    let mut sum = Sum::new();
+    let mut buffer = vec![0; CHUNK];
+    for (base, region) in placed(memory) {
+        let end = base.saturating_add(region.len());
+        let mut offset = base;
+        while let Some((data, hole)) = next_data(file, offset)?.filter(|&(data, _)| data < end) {
+            // From and to whole pages, whatever the grain of the file's holes.
+            offset = (data & !(PAGE as u64).wrapping_sub(1)).max(offset);
+            let data_end = hole.checked_next_multiple_of(PAGE as u64).unwrap_or(end).min(end);
+            while offset < data_end {
+                let chunk = chunk_of(&mut buffer, data_end.saturating_sub(offset));
+                file.read_exact_at(chunk, offset)?;
+                for (start, run) in runs(chunk, offset, &mut sum) {
+                    region.write_slice(run, MemoryRegionAddress(start.saturating_sub(base)))?;
+                }
+                offset = offset.saturating_add(chunk.len() as u64);
+            }
+        }
+    }
+    if sum.finish(wanted) == *expected {
+        Ok(())
+    } else {
+        Err(MemoryFileError::Mismatch)
+    }
+}
+
+/// Bytes of all regions.
+fn length(memory: &GuestMemory) -> u64 {
+    memory
+        .iter()
+        .fold(0, |bytes, region| bytes.saturating_add(region.len()))
+}
+
+/// Each region with its place in the file.
+fn placed(memory: &GuestMemory) -> impl Iterator<Item = (u64, &GuestRegionMmap<()>)> {
+    memory.iter().scan(0u64, |next, region| {
+        let base = *next;
+        *next = base.saturating_add(region.len());
+        Some((base, region))
+    })
+}
+
+/// The front of `buffer`, no longer than `left`.
+fn chunk_of(buffer: &mut [u8], left: u64) -> &mut [u8] {
+    let wanted = usize::try_from(left).unwrap_or(CHUNK).min(buffer.len());
+    buffer.split_at_mut(wanted).0
+}
+
+/// The runs of pages of `chunk` that are not empty, each with its place in the file, summed up.
+fn runs<'a>(chunk: &'a [u8], offset: u64, sum: &mut Sum) -> Vec<(u64, &'a [u8])> {
+    let mut runs = Vec::new();
+    let mut start = None;
+    let mut at = 0usize;
+    for page in chunk.chunks(PAGE) {
+        let next = at.saturating_add(page.len());
+        if page.iter().any(|byte| *byte != 0) {
+            sum.add(offset.saturating_add(at as u64), page);
+            start.get_or_insert(at);
+        } else if let Some(start) = start.take() {
+            runs.push((start, at));
+        }
+        at = next;
+    }
+    runs.extend(start.map(|start| (start, at)));
+    let place = |(start, end): (usize, usize)| {
+        let bytes = chunk.get(start..end).unwrap_or_default();
+        (offset.saturating_add(start as u64), bytes)
+    };
+    runs.into_iter().map(place).collect()
+}
+
+/// Where the first data from `offset` on begin and end; `None` if there are none.
+fn next_data(file: &File, offset: u64) -> Result<Option<(u64, u64)>, MemoryFileError> {
+    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(data) => Ok(Some((data, rustix::fs::seek(file, SeekFrom::Hole(data))?))),
+        Err(Errno::NXIO) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::GuestAddress;
+
+    use super::*;
+
+    const REGIONS: [(u64, u64); 2] = [(0, 8 << 20), (1 << 32, 4 << 20)];
+
+    fn memory() -> GuestMemory {
+        crate::memory::map(&REGIONS).expect("small mappings are granted")
+    }
+
+    fn whole(memory: &GuestMemory) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (start, len) in REGIONS {
+            let mut part = vec![0; len as usize];
+            memory
+                .read_slice(&mut part, GuestAddress(start))
+                .expect("it is mapped");
+            bytes.extend(part);
+        }
+        bytes
+    }
+
+    /// A memory with bytes at edges: of pages, of chunks, of regions.
+    fn used() -> GuestMemory {
+        let memory = memory();
+        for address in [
+            0u64,
+            4095,
+            0x5000,
+            0xf_ffff,
+            CHUNK as u64,
+            (8 << 20) - 1,
+            1 << 32,
+            (1 << 32) + (4 << 20) - 1,
+        ] {
+            let byte = (address >> 3) as u8 | 1;
+            memory
+                .write_obj(byte, GuestAddress(address))
+                .expect("it is mapped");
+        }
+        memory
+    }
+
+    #[test]
+    fn memory_reads_back_as_it_was_written_and_its_empty_pages_take_no_room() {
+        use std::os::unix::fs::MetadataExt;
+        let (file, saved) = (tempfile::tempfile().expect("a file"), used());
+        let sum = write(&saved, &file).expect("it is written");
+        assert_eq!((sum.bytes, sum.data), (12 << 20, 7 * 4096));
+        let metadata = file.metadata().expect("its size");
+        assert_eq!(metadata.len(), 12 << 20);
+        assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+        let fresh = memory();
+        read(&file, &fresh, &sum).expect("it is whole");
+        assert!(whole(&fresh) == whole(&saved));
+    }
+
+    #[test]
+    fn a_file_without_holes_is_read_as_well() {
+        let (file, saved) = (tempfile::tempfile().expect("a file"), used());
+        let sum = write(&saved, &file).expect("it is written");
+        let full = tempfile::tempfile().expect("a file");
+        full.write_all_at(&whole(&saved), 0).expect("there is room");
+        let fresh = memory();
+        read(&full, &fresh, &sum).expect("it is the same memory");
+        assert!(whole(&fresh) == whole(&saved));
+    }
+
+    #[test]
+    fn hazard_a_file_in_use_is_not_written_over() {
+        let file = tempfile::tempfile().expect("a file");
+        file.write_all_at(b"disk", 0).expect("there is room");
+        let refusal = write(&used(), &file).expect_err("it is not empty");
+        assert!(refusal.to_string().contains("has 4 bytes already"), "{refusal}");
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, 0).expect("it is as it was");
+        assert_eq!((bytes, file.metadata().expect("its size").len()), (*b"disk", 4));
+    }
+
+    #[test]
+    fn another_memory_is_refused() {
+        let file = tempfile::tempfile().expect("a file");
+        let sum = write(&used(), &file).expect("it is written");
+        let refused =
+            |file: &File, sum: &MemorySum| read(file, &memory(), sum).expect_err("it is refused").to_string();
+        // A page of the same bytes in another place, a changed byte, a byte in a hole, a cut.
+        let changed = |at: u64, bytes: &[u8]| {
+            let other = tempfile::tempfile().expect("a file");
+            other.write_all_at(&whole(&used()), 0).expect("there is room");
+            other.write_all_at(bytes, at).expect("there is room");
+            other
+        };
+        assert!(refused(&changed(0, &[9]), &sum).contains("not the one"));
+        assert!(refused(&changed(0x20_0000, &[1]), &sum).contains("not the one"));
+        file.set_len((12 << 20) - 4096).expect("it can be cut");
+        assert!(refused(&file, &sum).contains("has 12578816 bytes, this machine's memory 12582912"));
+        let longer = MemorySum {
+            bytes: 13 << 20,
+            ..sum
+        };
+        assert!(refused(&changed(0, &[]), &longer).contains("this machine's memory"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Requests to a disk that are in the ring when a machine is saved.
+
+use std::path::Path;
+
+use kiln_vmm::control::MachineControl;
+use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
+
+use crate::guest::{Code, Extra, Running, Shape, words};
+use crate::save::Disk;
+
+/// Where the first device's registers are.
+const BAR: u32 = 0xc000_0000;
+const DESCRIPTORS: u32 = 0x30_0000;
+const AVAILABLE: u32 = 0x30_1000;
+const USED: u32 = 0x30_2000;
+const BUFFERS: u32 = 0x31_0000;
+
+fn raw(path: &Path) -> BlockSpec {
+    BlockSpec {
+        id: "vol-0123456789abcdef0".into(),
+        path: path.to_owned(),
+        format: DiskFormat::Raw,
+        read_only: false,
+        serial: None,
+    }
+}
+
+/// A driver that sets up the queue and writes `values` to the sectors from 0 on, one request each, all
+/// made available at once after a key; it waits until all are completed.
+fn writes(values: &[u32]) -> Code {
+    let status = |code: Code, bits| code.store_byte(BAR + 20, bits);
+    let mut code = [0, 1, 3].into_iter().fold(Code::default(), status);
+    // The upper half of the features: version 1.
+    code = code.store(BAR + 8, 1).store(BAR + 12, 1);
+    code = status(code, 11).store_word(BAR + 22, 0).store_word(BAR + 24, 32);
+    for (register, address) in [(32, DESCRIPTORS), (40, AVAILABLE), (48, USED)] {
+        code = code.store(BAR + register, address).store(BAR + register + 4, 0);
+    }
+    code = status(code.store_word(BAR + 28, 1), 15);
+    for (index, value) in (0u32..).zip(values) {
+        let (buffers, head) = (BUFFERS + index * 0x1000, index * 3);
+        // Type: write; sector; the data's first bytes; a status that no device gives.
+        code = code.store(buffers, 1).store(buffers + 8, index);
+        code = code.store(buffers + 0x100, *value).store(buffers + 0x800, 0xff);
+        for (n, (at, len, flags)) in (0..).zip([(0, 16, 1), (0x100, 512, 1), (0x800, 1, 2)]) {
+            let descriptor = DESCRIPTORS + (head + n) * 16;
+            code = code.store(descriptor, buffers + at).store(descriptor + 4, 0);
+            code = code.store(descriptor + 8, len);
+            code = code.store(descriptor + 12, flags | (head + n + 1) << 16);
+        }
+        code = code.store_word(AVAILABLE + 4 + index * 2, head as u16);
+    }
+    let count = values.len() as u32;
+    code = code.print("S").wait_for_key();
+    code = code
+        .store(AVAILABLE, count << 16)
+        .store_word(BAR + 0x3000, 0)
+        .print("Q");
+    // mov eax, [USED]; cmp eax, count << 16; jne to the first
+    code = code.load(USED).bytes(&[0x3d]).bytes(&(count << 16).to_le_bytes());
+    code = code.bytes(&[0x75, 0xf4]).print("D");
+    // A little later there is no more than that; then every status.
+    let code = (0..count).fold(code.load(USED).print_eax(), |code, index| {
+        code.load(BUFFERS + index * 0x1000 + 0x800).print_eax()
+    });
+    code.power_off()
+}
+
+fn first_words(disk: &Path, count: usize) -> Vec<u32> {
+    let bytes = std::fs::read(disk).unwrap();
+    bytes
+        .chunks(512)
+        .take(count)
+        .map(|sector| words(&sector[..4])[0])
+        .collect()
+}
+
+#[test]
+fn requests_that_wait_at_the_save_are_done_once_after_the_restore() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+    let values = [0x1111_1111, 0x2222_2222, 0x3333_3333, 0x4444_4444];
+    let code = writes(&values);
+    let disks = || vec![raw(&path)];
+    let extra = Extra {
+        disks: disks(),
+        ..Extra::default()
+    };
+    let running = Running::start_with(&code, Shape::default(), extra);
+    running.wait_for(b"S");
+    // Behind a closed gate the requests stay in the ring.
+    running.remote.disks()[0].close_gate();
+    running.board.serial.receive(b"k");
+    running.wait_for(b"Q");
+    let (saved, _) = Disk::of(&running);
+    assert_eq!(running.printed(), b"SQ");
+    drop(running);
+    assert_eq!(
+        first_words(&path, 4),
+        [0; 4],
+        "the machine that was saved wrote nothing"
+    );
+
+    let extra = Extra {
+        disks: disks(),
+        saved: Some(saved.open(false)),
+    };
+    let mut restored = Running::start_with(&code, Shape::default(), extra);
+    restored.end();
+    let printed = restored.printed();
+    assert_eq!(printed[0], b'D');
+    assert_eq!(
+        words(&printed[1..]),
+        [4 << 16, 0, 0, 0, 0],
+        "each is completed once, with success"
+    );
+    assert_eq!(first_words(&path, 4), values);
+}
+
+#[test]
+fn another_disk_than_the_saved_machines_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("disk"), folder.path().join("other"));
+    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+    std::fs::write(&other, vec![0; 2 << 20]).unwrap();
+    let code = writes(&[1]);
+    let extra = Extra {
+        disks: vec![raw(&path)],
+        ..Extra::default()
+    };
+    let running = Running::start_with(&code, Shape::default(), extra);
+    running.wait_for(b"S");
+    let (saved, _) = Disk::of(&running);
+    drop(running);
+    let refused = |disks| {
+        let saved = Some(saved.open(false));
+        crate::guest::refusal(&code, Shape::default(), Extra { disks, saved })
+    };
+    let larger = refused(vec![raw(&other)]);
+    assert!(
+        larger.contains("of 2048 sectors") && larger.contains("of 4096 sectors"),
+        "{larger}"
+    );
+    let stranger = refused(vec![BlockSpec {
+        id: "vol-1".into(),
+        ..raw(&path)
+    }]);
+    assert!(
+        stranger.contains("`vol0123456789abcdef0`") && stranger.contains("`vol1`"),
+        "{stranger}"
+    );
+    assert!(refused(Vec::new()).contains("devices: [disk], this one []"));
+}

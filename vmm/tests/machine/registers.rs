@@ -1,0 +1,176 @@
+//! Each class of registers, through a save and a restore.
+
+use kiln_vmm::control::MachineControl;
+use serde_json::Value;
+
+use crate::guest::Running;
+use crate::guest::{By, Code, Shape};
+use crate::save::Disk;
+
+/// A guest in 64-bit mode with a pattern in every class of registers, that then counts in memory until
+/// a key comes, and prints what it finds in some of them.
+fn patterns() -> Code {
+    let mut code = Code::default();
+    // mov cr4: OSFXSR, for SSE.
+    code = code.bytes(&[
+        0x0f, 0x20, 0xe0, 0x48, 0x0d, 0x00, 0x02, 0x00, 0x00, 0x0f, 0x22, 0xe0,
+    ]);
+    // LSTAR, STAR, SFMASK, kernel GS base, FS base, GS base, SYSENTER's three.
+    for (n, msr) in [
+        0xc000_0082u32,
+        0xc000_0081,
+        0xc000_0084,
+        0xc000_0102,
+        0xc000_0100,
+        0xc000_0101,
+        0x174,
+        0x175,
+        0x176,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // mov ecx, msr; mov eax, pattern; mov edx, 0; wrmsr
+        code = code
+            .bytes(&[0xb9])
+            .bytes(&msr.to_le_bytes())
+            .bytes(&[0xb8])
+            .bytes(&(0x1111_0000 + n as u32).to_le_bytes())
+            .bytes(&[0xba, 0, 0, 0, 0, 0x0f, 0x30]);
+    }
+    // mov rax, pattern; mov dr0..dr3, rax; mov cr2, rax
+    code = code.bytes(&[0x48, 0xb8]).bytes(&DEBUG.to_le_bytes());
+    for register in [0xc0, 0xc8, 0xd0, 0xd8] {
+        code = code.bytes(&[0x0f, 0x23, register]);
+    }
+    code = code.bytes(&[0x0f, 0x22, 0xd0]);
+    // rbx, rcx, rsi, rdi, rbp, r8 to r15: mov r, imm64
+    for (prefix, opcode) in [(0x48, 0xbb), (0x48, 0xbe), (0x48, 0xbf), (0x48, 0xbd)] {
+        code = code.bytes(&[prefix, opcode]).bytes(&GENERAL.to_le_bytes());
+    }
+    for opcode in 0xb8..=0xbfu8 {
+        code = code.bytes(&[0x49, opcode]).bytes(&GENERAL.to_le_bytes());
+    }
+    // mov rax, pattern; mov [0x200010], rax; movdqu xmm1, [0x200010]
+    code = code.bytes(&[0x48, 0xb8]).bytes(&VECTOR.to_le_bytes());
+    code = code.bytes(&[0x48, 0x89, 0x04, 0x25, 0x10, 0x00, 0x20, 0x00]);
+    code = code.bytes(&[0xf3, 0x0f, 0x6f, 0x0c, 0x25, 0x10, 0x00, 0x20, 0x00]);
+    // The local APIC's timer, masked, with a vector: mov eax, 0xfee00320; mov dword [rax], pattern
+    code = code
+        .bytes(&[0xb8, 0x20, 0x03, 0xe0, 0xfe, 0xc7, 0x00])
+        .bytes(&TIMER.to_le_bytes());
+    // The first PIC's mask, and the I/O APIC's register 0x12 (pin 1): vector and mask.
+    code = code.out(0x21, 0xa5);
+    code = code.bytes(&[0xb8, 0x00, 0x00, 0xc0, 0xfe, 0xc7, 0x00, 0x12, 0x00, 0x00, 0x00]);
+    code = code.bytes(&[0xc7, 0x40, 0x10]).bytes(&PIN.to_le_bytes());
+    code = code.print("R");
+    // inc qword [0x200000]; mov dx, 0x3fd; in al, dx; test al, 1; jz to the first
+    code = code.bytes(&[0x48, 0xff, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00]);
+    code = code.bytes(&[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xef]);
+    code = code.input(0x3f8, 1).print("K");
+    // mov eax, ebx; mov eax, r15d; then DR3 and kernel GS base
+    code = code.bytes(&[0x89, 0xd8]).print_eax();
+    code = code.bytes(&[0x44, 0x89, 0xf8]).print_eax();
+    code = code.bytes(&[0x0f, 0x21, 0xd8]).print_eax();
+    code.bytes(&[0xb9, 0x02, 0x01, 0x00, 0xc0, 0x0f, 0x32])
+        .print_eax()
+        .power_off()
+}
+
+const GENERAL: u64 = 0x0123_4567_89ab_cdef;
+const VECTOR: u64 = 0x5345_4353_5545_5301;
+const TIMER: u32 = 0x0001_00c7;
+const PIN: u32 = 0x0001_00c9;
+const DEBUG: u64 = 0x0000_1122_3344_5566;
+
+/// The vCPUs without what goes on by itself.
+fn registers(mut state: Value) -> Value {
+    for vcpu in state["vcpus"].as_array_mut().unwrap() {
+        vcpu.as_object_mut().unwrap().remove("tsc");
+    }
+    state["vcpus"].take()
+}
+
+fn number(state: &Value, path: &str) -> u64 {
+    state.pointer(path).and_then(Value::as_u64).unwrap()
+}
+
+#[test]
+fn a_guest_is_saved_and_restored_twenty_times_with_equal_registers_and_memory() {
+    let shape = Shape {
+        by: By::Linux64,
+        cpus: 2,
+        ..Shape::default()
+    };
+    let code = patterns();
+    let mut running = Running::start(&code, shape);
+    running.wait_for(b"R");
+    for round in 0..20 {
+        let (saved, report) = Disk::of(&running);
+        let state = saved.state();
+        for (class, pattern) in CLASSES {
+            let found = state.pointer(class).unwrap().to_string();
+            assert!(
+                found.contains(&digits(pattern)),
+                "{class} in round {round}: {found}"
+            );
+        }
+        assert!(
+            report.memory_bytes > 0 && report.memory_bytes < 8 << 20,
+            "{report:?}"
+        );
+        let before = std::time::Instant::now();
+        running = saved.restore(&code, shape, true);
+        let (again, _) = Disk::of(&running);
+        let now = again.state();
+        for part in ["shape", "functions", "pci", "memory"] {
+            assert_eq!(now[part], state[part], "{part} in round {round}");
+        }
+        for part in ["pic", "io_apic"] {
+            assert_eq!(now["vm"][part], state["vm"][part], "{part} in round {round}");
+        }
+        assert_eq!(now["board"]["serial"], state["board"]["serial"]);
+        for path in ["/vcpus/0/tsc", "/vcpus/1/tsc"] {
+            let (then, now) = (number(&state, path), number(&now, path));
+            assert!(
+                now >= then && now - then < 1 << 40,
+                "{path}: {then} to {now} in round {round}"
+            );
+        }
+        let (then, later) = (number(&state, "/vm/clock"), number(&now, "/vm/clock"));
+        assert!(later >= then, "the clock went back by {} ns", then - later);
+        assert!(
+            u128::from(later - then) <= before.elapsed().as_nanos(),
+            "the clock jumped"
+        );
+        assert_eq!(registers(now), registers(state), "in round {round}");
+        running.remote.resume().unwrap();
+    }
+    running.board.serial.receive(b"k");
+    let mut expected = b"K".to_vec();
+    expected.extend((GENERAL as u32).to_le_bytes());
+    expected.extend((GENERAL as u32).to_le_bytes());
+    expected.extend((DEBUG as u32).to_le_bytes());
+    expected.extend(0x1111_0003u32.to_le_bytes());
+    running.end();
+    assert_eq!(running.printed(), expected, "what the guest itself finds");
+}
+
+/// Where in the state which pattern is.
+const CLASSES: [(&str, &[u8]); 9] = [
+    ("/vcpus/0/state/regs", &GENERAL.to_le_bytes()),
+    ("/vcpus/0/state/sregs", &DEBUG.to_le_bytes()),
+    ("/vcpus/0/state/debug", &DEBUG.to_le_bytes()),
+    ("/vcpus/0/state/msrs", &0x1111_0000u64.to_le_bytes()),
+    ("/vcpus/0/state/msrs", &0x1111_0008u64.to_le_bytes()),
+    ("/vcpus/0/state/xsave", &VECTOR.to_le_bytes()),
+    ("/vcpus/0/state/lapic", &TIMER.to_le_bytes()),
+    ("/vm/pic", &[0xa5]),
+    ("/vm/io_apic", &PIN.to_le_bytes()),
+];
+
+/// Bytes as they stand in the state.
+fn digits(bytes: &[u8]) -> String {
+    let bytes: Vec<_> = bytes.iter().map(u8::to_string).collect();
+    bytes.join(",")
+}
