@@ -80,11 +80,4 @@ impl SavedVcpu {
             .or(here.get(index))
             .map(|entry| entry.function)
     }
-
-    /// Tells the guest, as far as it listens, that `vcpu` was stopped: its watchdog then does not take
-    /// the time between for a hang.
-    pub fn excuse(vcpu: &Vcpu) {
-        // KVM refuses where the guest uses no clock of KVM's: then there is nobody to tell.
-        let _ = vcpu.fd().kvmclock_ctrl();
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::generation::Generation;
 use super::i8042::I8042;
 use super::power_management::{self, PowerManagement, PowerManagementState};
 use super::pvpanic::PvPanic;
@@ -12,7 +13,7 @@ use super::rtc::{self, MemorySizes, Rtc, RtcState};
 use super::serial::{self, Serial, SerialState, Sink};
 use super::{PowerSink, Unfit};
 use crate::arch::x86_64::layout::{
-    COM1, COM1_LINE, I8042_COMMAND, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE, SCI_LINE,
+    COM1, COM1_LINE, GENERATION_LINE, I8042_COMMAND, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE, SCI_LINE,
 };
 use crate::bus::{Bus, BusError};
 use crate::kvm::KvmError;
@@ -28,6 +29,8 @@ pub struct Board {
     pub rtc: Arc<Rtc>,
     /// Power button and timer.
     pub power_management: Arc<PowerManagement>,
+    /// The generation id.
+    pub generation: Arc<Generation>,
     reset_control: Arc<ResetControl>,
 }
 
@@ -59,6 +62,7 @@ impl Board {
             serial: Arc::new(Serial::new(vm.edge(COM1_LINE)?, serial)),
             rtc: Arc::new(Rtc::new(vm.edge(RTC_LINE)?, memory, cpus)),
             power_management: Arc::new(PowerManagement::new(interrupt, Arc::clone(&power))),
+            generation: Arc::new(Generation::new(vm.edge(GENERATION_LINE)?).map_err(KvmError::EventFd)?),
             reset_control: Arc::new(ResetControl::new(power)),
         })
     }

@@ -1,6 +1,7 @@
 //! The devices of a PC that are older than PCI, each at its fixed ports.
 
 pub mod board;
+pub mod generation;
 pub mod i8042;
 pub mod power_management;
 pub mod pvpanic;

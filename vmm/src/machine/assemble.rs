@@ -31,6 +31,10 @@ pub struct Machine {
     pub(super) memory: GuestMemory,
     pub(super) map: MemoryMap,
     pub(super) acpi: Vec<acpi::blob::Blob>,
+    /// Where in guest memory the generation id is, once the tables are placed.
+    pub(super) generation_at: u64,
+    /// Whether the guest has a past that others may have, too, and has not been told so.
+    pub(super) is_copy: bool,
     pub(super) boot: BootSource,
     pub(super) saved: Option<Saved>,
     pub(super) shape: Shape,
@@ -106,7 +110,12 @@ impl Machine {
         remote.attach(Arc::clone(&board.power_management), disks);
         Ok(Self {
             on_reset: spec.on_reset,
-            acpi: acpi::tables(&acpi::Description { cpus: spec.cpus }),
+            acpi: acpi::tables(&acpi::Description {
+                cpus: spec.cpus,
+                generation: board.generation.id(),
+            }),
+            generation_at: 0,
+            is_copy: false,
             memory,
             map,
             boot,

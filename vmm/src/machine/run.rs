@@ -54,14 +54,14 @@ impl Machine {
             }
             None => self.boot(),
         };
-        let result = begun.map(|report| {
+        let result = begun.and_then(|report| {
             tell(Milestone::Ready(&report));
             // Set once: the machine runs once.
             let _ = self.remote.started.set(Instant::now());
             if !self.remote.paused.load(Ordering::SeqCst) {
-                self.go_on();
+                self.go_on()?;
             }
-            self.live(&mut tell)
+            Ok(self.live(&mut tell))
         });
         self.crew.end();
         for function in &self.functions {
@@ -76,6 +76,7 @@ impl Machine {
         let tables = acpi::blob::place(&self.acpi, ACPI)?;
         self.memory
             .write_slice(&tables.bytes, GuestAddress(tables.base))?;
+        self.generation_at = tables.address_of(acpi::generation::ID).unwrap_or(ACPI);
         let rsdp = tables.address_of(acpi::RSDP).unwrap_or(ACPI);
         let set = KernelSet {
             kernel: &files.kernel,
@@ -182,17 +183,20 @@ impl Machine {
 
     pub(super) fn resume(&mut self) -> Result<(), MachineError> {
         if self.remote.paused.swap(false, Ordering::SeqCst) {
-            self.go_on();
+            self.go_on()?;
         }
         Ok(())
     }
 
-    /// Lets devices and vCPUs go on.
-    fn go_on(&self) {
+    /// Lets devices and vCPUs, which are held, go on.
+    fn go_on(&mut self) -> Result<(), MachineError> {
+        self.tell_apart();
+        self.crew.each(|_, vcpu| vcpu.excuse())?;
         for function in &self.functions {
             function.resume();
         }
         self.go();
+        Ok(())
     }
 
     /// Lets the vCPUs run, unless a power event is on its way: then the guest has ended, and what comes

@@ -7,7 +7,8 @@
 //!  interrupt controllers, clock          interrupt controllers, clock
 //!  devices                               memory
 //!  memory -> its file                    PCI, virtio (paused), devices at fixed ports
-//!  state -> its file                     held, or: devices and vCPUs go on
+//!  state -> its file                     held, or:
+//!                                        a new generation id, devices and vCPUs go on
 //! ```
 //!
 //! Memory comes after the vCPUs, because KVM writes to the pages that some of their registers name; and
@@ -17,10 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use vm_memory::{Bytes, GuestAddress};
+
 use super::state::{MachineState, UnlikeError};
 use super::{BootReport, Machine, MachineError};
 use crate::control::SaveReport;
 use crate::kvm::saved_vcpu::{SavedVcpu, Turn};
+use crate::legacy::generation;
 use crate::saved::{SavedFiles, memory_file, state_file};
 
 impl Machine {
@@ -58,10 +62,22 @@ impl Machine {
             board: self.board.state(),
             pci: self.pci.state(),
             functions: self.functions.iter().map(|function| function.state()).collect(),
+            generation_at: self.generation_at,
             memory: memory_file::write(&self.memory, &files.memory)?,
         };
         let state_bytes = state_file::write(&files.state, &state)?;
         Ok((state.memory.data, state_bytes))
+    }
+
+    /// Gives a restored guest this machine's generation id, and tells it so: when it goes on it is no
+    /// longer the only one with its past.
+    pub(super) fn tell_apart(&mut self) {
+        if std::mem::replace(&mut self.is_copy, false) {
+            let place = GuestAddress(self.generation_at);
+            // The place was looked at when the machine was restored.
+            let _ = self.memory.write_slice(&self.board.generation.id(), place);
+            self.board.generation.announce();
+        }
     }
 
     /// Makes this fresh machine, whose vCPUs are held, the one that `files` are of. It stays held.
@@ -88,7 +104,10 @@ impl Machine {
         }
         self.pci.remap();
         self.board.restore(&state.board)?;
-        self.crew.each(|_, vcpu| SavedVcpu::excuse(vcpu))?;
+        let mut id = [0; generation::LEN];
+        self.memory
+            .read_slice(&mut id, GuestAddress(state.generation_at))?;
+        (self.generation_at, self.is_copy) = (state.generation_at, true);
         tracing::info!(
             memory = state.memory.data,
             "the machine goes on from a saved state"

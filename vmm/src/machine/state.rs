@@ -26,6 +26,8 @@ pub struct MachineState {
     pub pci: PciBusState,
     /// The functions in its slots, in their order.
     pub functions: Vec<VirtioPciState>,
+    /// Where in guest memory the generation id is.
+    pub generation_at: u64,
     /// What the memory's file holds.
     pub memory: MemorySum,
 }

@@ -4,6 +4,7 @@
 
 mod entry;
 mod exits;
+mod generation;
 mod guest;
 mod in_flight;
 mod power;

@@ -60,6 +60,9 @@ pub const RTC_LINE: u32 = 8;
 /// The system control interrupt's line, level-triggered.
 pub const SCI_LINE: u32 = 9;
 
+/// The line by which the guest is told of a new generation id, edge-triggered.
+pub const GENERATION_LINE: u32 = 16;
+
 /// What a kernel that is entered directly finds in low memory: descriptor tables.
 pub const GDT: u64 = 0x500;
 /// PVH's start info, its modules and its memory map; or the zero page of the Linux boot protocol.

@@ -14,13 +14,23 @@ use acpi_tables::{Aml, aml};
 use super::super::layout::{
     BARS, BARS_LEN, COM1, COM1_LINE, ECAM, ECAM_LEN, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE,
 };
+use super::blob::Blob;
+use super::generation;
 use super::{LAST_BUS, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 use crate::legacy::power_management::S5;
 
-/// The table.
-pub(super) fn bytes() -> Vec<u8> {
+/// The table, which points to the generation id.
+pub(super) fn blob() -> Blob {
+    let bytes = bytes();
+    let pointer = generation::pointer(bytes.len());
+    let mut blob = Blob::table("DSDT", bytes);
+    blob.pointers.push(pointer);
+    blob
+}
+
+fn bytes() -> Vec<u8> {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 6, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
-    for object in [pci_root(), fixed_devices(), power_off()] {
+    for object in [pci_root(), fixed_devices(), power_off(), generation::devices()] {
         dsdt.append_slice(&object);
     }
     dsdt.as_slice().to_vec()

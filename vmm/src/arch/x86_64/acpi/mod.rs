@@ -8,6 +8,7 @@
 pub mod blob;
 mod dsdt;
 mod fadt;
+pub mod generation;
 mod madt;
 
 use acpi_tables::Aml;
@@ -33,6 +34,8 @@ pub const RSDP: &str = "RSDP";
 pub struct Description {
     /// Number of vCPUs; their APIC ids are 0 and up.
     pub cpus: u8,
+    /// The machine's generation id.
+    pub generation: [u8; 16],
 }
 
 /// All tables.
@@ -40,13 +43,14 @@ pub fn tables(description: &Description) -> Vec<Blob> {
     let mut mcfg = MCFG::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     mcfg.add_ecam(ECAM, 0, 0, LAST_BUS);
     let described = [
-        Blob::table("DSDT", dsdt::bytes()),
+        dsdt::blob(),
         Blob::table("APIC", madt::bytes(description.cpus)),
         Blob::table("MCFG", bytes_of(&mcfg)),
         fadt::blob(),
     ];
     let mut all = vec![rsdp(), xsdt(&described)];
     all.extend(described);
+    all.push(generation::blob(description.generation));
     all
 }
 
@@ -119,7 +123,11 @@ mod tests {
     /// Walks from the root as a kernel does and returns each table by its signature.
     fn walk(cpus: u8) -> Vec<(String, Vec<u8>)> {
         const BASE: u64 = 0xe_0000;
-        let placed = blob::place(&tables(&Description { cpus }), BASE).expect("every name is there");
+        let description = Description {
+            cpus,
+            generation: [0xa5; 16],
+        };
+        let placed = blob::place(&tables(&description), BASE).expect("every name is there");
         assert!(placed.bytes.len() < 0x2_0000, "the tables fit below 1 MiB");
         let at = |address: u64| &placed.bytes[(address - BASE) as usize..];
         let root = at(placed.address_of(RSDP).expect("the root is there"));
@@ -164,6 +172,30 @@ mod tests {
             let names: Vec<_> = walk(cpus).into_iter().map(|table| table.0).collect();
             assert_eq!(names, ["APIC", "MCFG", "FACP", "DSDT"]);
         }
+    }
+
+    #[test]
+    fn the_generation_id_lies_where_its_device_says() {
+        let description = Description {
+            cpus: 1,
+            generation: *b"sixteen bytes of",
+        };
+        let placed = blob::place(&tables(&description), 0xe_0000).expect("every name is there");
+        let address = placed.address_of(generation::ID).expect("it is there");
+        assert!(address.is_multiple_of(8));
+        assert_eq!(
+            &placed.bytes[(address - 0xe_0000) as usize..][..16],
+            b"sixteen bytes of"
+        );
+        // Name (ADDR, Package (2) { a double word, Zero })
+        let (_, dsdt) = walk(1)
+            .into_iter()
+            .find(|table| table.0 == "DSDT")
+            .expect("a DSDT");
+        let mut name = b"\x08ADDR\x12\x08\x02\x0c".to_vec();
+        name.extend((address as u32).to_le_bytes());
+        name.push(0);
+        assert!(dsdt.ends_with(&name), "{:x?}", &dsdt[dsdt.len() - 20..]);
     }
 
     #[test]
