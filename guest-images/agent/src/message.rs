@@ -61,6 +61,11 @@ pub enum Request {
     },
     /// Write everything back to the disks: [`Reply::Done`] afterwards.
     Sync,
+    /// Set the wall clock: [`Reply::Done`] afterwards.
+    SetClock {
+        /// What it is to show, in nanoseconds after 1970.
+        unix_ns: u64,
+    },
 }
 
 /// How the guest ends.

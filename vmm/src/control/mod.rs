@@ -165,6 +165,12 @@ pub trait GuestAgent: Send + Sync {
     /// # Errors
     /// The agent did not confirm it.
     fn thaw(&self) -> Result<(), ControlError>;
+
+    /// Has the guest's wall clock set to the host's.
+    ///
+    /// # Errors
+    /// The agent did not answer, or could not.
+    fn set_clock(&self) -> Result<(), ControlError>;
 }
 
 /// What the verbs work with.

@@ -1,6 +1,6 @@
 //! The guest's agent behind the multiplexer of its port.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_agent::message::Request;
 use kiln_agent::mux::{CallError, MuxHandle};
@@ -10,6 +10,8 @@ use super::{ControlError, ErrorKind, GuestAgent};
 /// How long a thaw may take to be confirmed. File systems thaw in no time; the agent may be slow
 /// on an emulated CPU.
 const THAW_PATIENCE: Duration = Duration::from_secs(5);
+/// How long setting the clock may take: the same.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The agent, reached through a mux of this process.
 #[derive(Debug, Clone)]
@@ -39,5 +41,11 @@ impl GuestAgent for MuxAgent {
 
     fn thaw(&self) -> Result<(), ControlError> {
         self.call(&Request::Thaw, THAW_PATIENCE)
+    }
+
+    fn set_clock(&self) -> Result<(), ControlError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.call(&Request::SetClock { unix_ns }, CLOCK_PATIENCE)
     }
 }

@@ -27,6 +27,7 @@ pub mod slots;
 pub mod state;
 mod vcpu_thread;
 pub mod vcpus;
+mod wall_clock;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -21,8 +21,8 @@ use std::time::Instant;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::state::{MachineState, UnlikeError};
-use super::{BootReport, Machine, MachineError};
-use crate::control::SaveReport;
+use super::{BootReport, Machine, MachineError, wall_clock};
+use crate::control::{MachineControl, SaveReport};
 use crate::kvm::saved_vcpu::{SavedVcpu, Turn};
 use crate::legacy::generation;
 use crate::saved::{SavedFiles, memory_file, state_file};
@@ -70,13 +70,16 @@ impl Machine {
     }
 
     /// Gives a restored guest this machine's generation id, and tells it so: when it goes on it is no
-    /// longer the only one with its past.
+    /// longer the only one with its past. And has it told what the hour is.
     pub(super) fn tell_apart(&mut self) {
         if std::mem::replace(&mut self.is_copy, false) {
             let place = GuestAddress(self.generation_at);
             // The place was looked at when the machine was restored.
             let _ = self.memory.write_slice(&self.board.generation.id(), place);
             self.board.generation.announce();
+            if let Some(agent) = self.remote.agent() {
+                wall_clock::set_soon(agent);
+            }
         }
     }
 

@@ -323,6 +323,15 @@ impl Drop for Running {
     }
 }
 
+/// Waits until `is_so`.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Runs `code` to its end; what it printed, and the record.
 pub(crate) fn run(code: &Code, shape: Shape) -> (Vec<u8>, ExitRecord) {
     let mut running = Running::start(code, shape);

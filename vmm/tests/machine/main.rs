@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
 
+mod clock;
 mod entry;
 mod exits;
 mod generation;

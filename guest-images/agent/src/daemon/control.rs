@@ -1,7 +1,7 @@
 //! What each frame of the host sets going.
 
 use super::command::Command;
-use super::{Daemon, hello, shutdown};
+use super::{Daemon, clock, hello, shutdown};
 use crate::frame::{Frame, Kind};
 use crate::message::{Exit, Failure, FailureKind, Greeting, Reply, Request, Signal, Size};
 
@@ -75,6 +75,7 @@ impl Daemon {
                     answers.give(channel, Reply::Done, None);
                 });
             }
+            Request::SetClock { unix_ns } => self.reply(channel, &clock::set(unix_ns)),
             Request::Shutdown { mode } => {
                 let answers = self.answers.clone();
                 self.job(channel, move || {

@@ -12,6 +12,7 @@
 //! guest without logind has nobody else for it.
 
 mod button;
+mod clock;
 mod command;
 mod control;
 mod freezer;

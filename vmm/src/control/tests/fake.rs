@@ -123,6 +123,10 @@ impl GuestAgent for FakeAgent {
         self.thaws.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
+
+    fn set_clock(&self) -> Result<(), ControlError> {
+        Ok(())
+    }
 }
 
 #[derive(Default)]
