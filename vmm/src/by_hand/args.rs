@@ -268,6 +268,23 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_by_hand_goes_on_from_a_folder() {
+        let spec = parse(&["--kernel", "k", "--restore", "saved"])
+            .expect("it is good usage")
+            .machine();
+        let restore = RestoreSpec {
+            folder: "saved".into(),
+            paused: false,
+        };
+        assert_eq!(spec.restore, Some(restore));
+        assert!(parse(&["--spec", "f", "--restore", "saved"]).is_err());
+        assert!(
+            parse(&["--restore", "saved"]).is_err(),
+            "the machine is to be said, too"
+        );
+    }
+
+    #[test]
     fn memory_has_units() {
         for (text, bytes) in [("64", 64 << 20), ("64M", 64 << 20), ("3g", 3u64 << 30)] {
             assert_eq!(parse_memory(text), Ok(bytes));

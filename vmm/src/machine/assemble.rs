@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+use kiln_imagefmt::Disk;
+
 use super::clock::ClockThread;
 use super::plug::Plugs;
 use super::remote::{Event, Remote};
@@ -47,6 +49,8 @@ pub struct Machine {
     pub(super) _clock: ClockThread,
     pub(super) pci: Arc<PciBus>,
     pub(super) functions: Vec<Arc<VirtioPci>>,
+    /// What is behind the block devices.
+    pub(super) backings: Vec<Arc<dyn Disk>>,
     pub(super) events: Receiver<Event>,
     pub(super) remote: Arc<Remote>,
 }
@@ -88,6 +92,7 @@ impl Machine {
             router: Arc::new(vm.router().clone()),
             doorbells: Arc::new(vm.clone()),
         };
+        let backings = disks.iter().map(|disk| disk.backing.disk()).collect();
         let mut plugs = Plugs::new(&pci, wiring, disks);
         for (slot, device) in slots::assign(&spec.devices)? {
             plugs.plug(slot, device, ports.as_mut())?;
@@ -129,6 +134,7 @@ impl Machine {
             _clock: clock,
             pci,
             functions,
+            backings,
             events,
             remote,
         })

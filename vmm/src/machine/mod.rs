@@ -139,6 +139,9 @@ pub enum MachineError {
     /// The entry's tables cannot be written.
     #[error(transparent)]
     Entry(#[from] crate::arch::x86_64::registers::EntryError),
+    /// What the guest wrote cannot be put on disk.
+    #[error("the disks cannot be synced: {0}")]
+    Sync(#[from] kiln_imagefmt::DiskError),
     /// A file of a saved machine cannot be opened.
     #[error(transparent)]
     Saved(#[from] saved::OpenError),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  save                                  restore
-//!  vCPUs held, devices drained           state read and checked against the machine
+//!  vCPUs held, devices drained
+//!  disks synced                          state read and checked against the machine
 //!  each vCPU's registers                 each vCPU's registers
 //!  interrupt controllers, clock          interrupt controllers, clock
 //!  devices                               memory
@@ -49,6 +50,10 @@ impl Machine {
     fn write(&self, files: &SavedFiles) -> Result<(u64, u64), MachineError> {
         if self.remote.is_power_pending() {
             return Err(MachineError::Ending);
+        }
+        // What the guest takes for written must be there for it, whatever becomes of this process.
+        for disk in &self.backings {
+            disk.flush()?;
         }
         let (hypervisor, template) = (Arc::clone(&self.hypervisor), Arc::clone(&self.template));
         let vcpus = self.crew.each(move |index, vcpu| {

@@ -30,7 +30,8 @@ fn raw(path: &Path) -> BlockSpec {
 fn writes(values: &[u32]) -> Code {
     let status = |code: Code, bits| code.store_byte(BAR + 20, bits);
     let mut code = [0, 1, 3].into_iter().fold(Code::default(), status);
-    // The upper half of the features: version 1.
+    // Features, in two halves: a write cache; version 1.
+    code = code.store(BAR + 8, 0).store(BAR + 12, 1 << 9);
     code = code.store(BAR + 8, 1).store(BAR + 12, 1);
     code = status(code, 11).store_word(BAR + 22, 0).store_word(BAR + 24, 32);
     for (register, address) in [(32, DESCRIPTORS), (40, AVAILABLE), (48, USED)] {
@@ -58,7 +59,7 @@ fn writes(values: &[u32]) -> Code {
         .print("Q");
     // mov eax, [USED]; cmp eax, count << 16; jne to the first
     code = code.load(USED).bytes(&[0x3d]).bytes(&(count << 16).to_le_bytes());
-    code = code.bytes(&[0x75, 0xf4]).print("D");
+    code = code.bytes(&[0x75, 0xf4]).print("D").wait_for_key();
     // A little later there is no more than that; then every status.
     let code = (0..count).fold(code.load(USED).print_eax(), |code, index| {
         code.load(BUFFERS + index * 0x1000 + 0x800).print_eax()
@@ -107,6 +108,8 @@ fn requests_that_wait_at_the_save_are_done_once_after_the_restore() {
         saved: Some(saved.open(false)),
     };
     let mut restored = Running::start_with(&code, Shape::default(), extra);
+    restored.wait_for(b"D");
+    restored.board.serial.receive(b"k");
     restored.end();
     let printed = restored.printed();
     assert_eq!(printed[0], b'D');
@@ -151,4 +154,33 @@ fn another_disk_than_the_saved_machines_is_refused() {
         "{stranger}"
     );
     assert!(refused(Vec::new()).contains("devices: [disk], this one []"));
+}
+
+#[test]
+fn what_the_guest_wrote_is_in_the_file_once_the_machine_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("disk"), folder.path().join("copy"));
+    kiln_imagefmt::create_base(&path, 1 << 20).unwrap();
+    let qcow2 = |path: &Path| BlockSpec {
+        format: DiskFormat::Qcow2,
+        ..raw(path)
+    };
+    let code = writes(&[0x1234_5678]);
+    let extra = Extra {
+        disks: vec![qcow2(&path)],
+        ..Extra::default()
+    };
+    let running = Running::start_with(&code, Shape::default(), extra);
+    running.wait_for(b"S");
+    running.board.serial.receive(b"k");
+    // Not flushed by the guest.
+    running.wait_for(b"D");
+    running.remote.pause().unwrap();
+    let _saved = Disk::of(&running);
+    // What another process would find, were this one killed now.
+    std::fs::copy(&path, &copy).unwrap();
+    let disk = qcow2(&copy).open(folder.path()).unwrap().disk();
+    let mut sector = vec![0; 512];
+    kiln_imagefmt::disk::read_exact_at(&*disk, 0, &mut sector).unwrap();
+    assert_eq!(words(&sector[..4]), [0x1234_5678]);
 }
