@@ -152,7 +152,7 @@ pub fn block(input: &[u8]) -> bool {
 }
 
 /// Takes as many bytes as it likes.
-struct Backend;
+pub(crate) struct Backend;
 
 impl PortBackend for Backend {
     fn guest_wrote(&self, bytes: &[u8]) -> usize {

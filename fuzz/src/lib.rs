@@ -15,4 +15,5 @@ pub mod control;
 pub mod device;
 pub mod disk;
 pub mod image;
+pub mod saved;
 pub mod sparse;

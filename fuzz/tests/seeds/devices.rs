@@ -126,3 +126,21 @@ fn a_console_hears_and_is_heard() {
     });
     plant("console", device::console, &[multiport, simple]);
 }
+
+#[test]
+fn a_state_of_fresh_and_of_started_devices_is_taken() {
+    let fresh = kiln_fuzz::saved::fresh();
+    let mut state: serde_json::Value = serde_json::from_slice(&fresh).unwrap();
+    // The entropy device with its queue at work, its vector open, and a message pending.
+    let rng = &mut state[2][1];
+    rng["status"] = 15.into();
+    rng["common"]["driver_features"] = (1_u64 << 32).into();
+    rng["common"]["queues"][0]["enabled"] = true.into();
+    for (place, address) in [("descriptors", 0x1000), ("available", 0x2000), ("used", 0x3000)] {
+        rng["common"]["queues"][0]["ring"][place] = address.into();
+    }
+    rng["msix"]["entries"][1] = serde_json::json!([0xfee0_0000_u32, 0x41, 0]);
+    rng["msix"]["pending"][1] = true.into();
+    let started = serde_json::to_vec(&state).unwrap();
+    plant("saved_state", kiln_fuzz::saved::state, &[fresh, started]);
+}
