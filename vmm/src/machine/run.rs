@@ -73,6 +73,7 @@ impl Machine {
     /// Reads, loads and readies the kernel; no vCPU runs.
     fn boot(&mut self) -> Result<BootReport, MachineError> {
         let files = self.boot.read()?;
+        self.is_copy = false;
         let tables = acpi::blob::place(&self.acpi, ACPI)?;
         self.memory
             .write_slice(&tables.bytes, GuestAddress(tables.base))?;

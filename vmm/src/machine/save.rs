@@ -31,6 +31,8 @@ use crate::saved::{SavedFiles, memory_file, state_file};
 impl Machine {
     /// Writes all of the machine to `files`, which are empty. A machine that runs is held meanwhile.
     pub(super) fn save(&mut self, files: &SavedFiles) -> Result<SaveReport, MachineError> {
+        // Once while the guest runs, so that little is left to do while it is held.
+        self.sync_disks()?;
         let was_paused = self.remote.paused.load(Ordering::SeqCst);
         let held = Instant::now();
         let written = self.pause().and_then(|()| self.write(files));
@@ -47,14 +49,19 @@ impl Machine {
         })
     }
 
+    /// What the guest takes for written must be there for it, whatever becomes of this process.
+    fn sync_disks(&self) -> Result<(), MachineError> {
+        for disk in &self.backings {
+            disk.flush()?;
+        }
+        Ok(())
+    }
+
     fn write(&self, files: &SavedFiles) -> Result<(u64, u64), MachineError> {
         if self.remote.is_power_pending() {
             return Err(MachineError::Ending);
         }
-        // What the guest takes for written must be there for it, whatever becomes of this process.
-        for disk in &self.backings {
-            disk.flush()?;
-        }
+        self.sync_disks()?;
         let (hypervisor, template) = (Arc::clone(&self.hypervisor), Arc::clone(&self.template));
         let vcpus = self.crew.each(move |index, vcpu| {
             let id = u8::try_from(index).unwrap_or(u8::MAX);
