@@ -54,6 +54,16 @@ pub struct VirtioPci {
 pub(super) struct Inner {
     pub(super) device: Box<dyn VirtioDevice>,
     pub(super) common: Common,
+    pub(super) interrupts: Interrupts,
+}
+
+/// Whether the driver was interrupted for all that was completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interrupts {
+    /// It was.
+    Told,
+    /// An interrupt may have been on its way when the machine was saved, and is lost.
+    Unsure,
 }
 
 impl VirtioPci {
@@ -113,7 +123,11 @@ impl VirtioPci {
         let common = Common::new(sizes, device.features() | COMMON);
         let signals = Signals::new(format!("{kind:?} in slot {}", slot.number()), queues, msix);
         Ok(Self {
-            device: Guarded::new(Inner { device, common }),
+            device: Guarded::new(Inner {
+                device,
+                common,
+                interrupts: Interrupts::Told,
+            }),
             config: Guarded::new(config),
             signals: Arc::new(signals),
             wiring,
@@ -129,9 +143,18 @@ impl VirtioPci {
         self.device.lock().device.pause();
     }
 
-    /// *paused* → *running*.
+    /// *paused* → *running*. After a restore the driver is interrupted for every queue, whether or not
+    /// there is news: one too many does no harm.
     pub fn resume(&self) {
-        self.device.lock().device.resume();
+        let mut inner = self.device.lock();
+        if std::mem::replace(&mut inner.interrupts, Interrupts::Told) == Interrupts::Unsure {
+            for (queue, setup) in (0..).zip(&inner.common.state.queues) {
+                if setup.enabled {
+                    self.signals.used_buffers(queue);
+                }
+            }
+        }
+        inner.device.resume();
     }
 
     /// Calls `f` with the device; for what belongs to one type of device only.
@@ -183,6 +206,7 @@ impl VirtioPci {
     fn reset_device(&self, inner: &mut Inner) {
         inner.device.reset();
         inner.common.reset();
+        inner.interrupts = Interrupts::Told;
         self.signals.reset();
     }
 

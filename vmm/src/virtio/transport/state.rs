@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::common::CommonState;
-use super::function::VirtioPci;
+use super::function::{Interrupts, VirtioPci};
 use super::{DEVICE_NEEDS_RESET, DRIVER_OK};
 use crate::pci::{ConfigState, MsixState};
-use crate::virtio::{Begin, DeviceError, DeviceState, Interrupt};
+use crate::virtio::{Begin, DeviceError, DeviceState};
 
 /// Everything of a function that a snapshot needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,9 +58,6 @@ impl VirtioPci {
     /// guest memory stays as it is until [`resume`](Self::resume). Afterwards the bus must be told to
     /// [`PciBus::remap`](crate::pci::PciBus::remap).
     ///
-    /// The driver is interrupted for every queue, whether or not there is news: an interrupt that was on
-    /// its way at the save would else be lost, and one too many does no harm.
-    ///
     /// # Errors
     /// The state is none of this function, or its rings are not in guest memory.
     pub fn restore(&self, state: &VirtioPciState) -> Result<(), DeviceError> {
@@ -84,11 +81,7 @@ impl VirtioPci {
             .restore(state.status, state.interrupts, state.generation);
         if state.status & DRIVER_OK != 0 && state.status & DEVICE_NEEDS_RESET == 0 {
             self.start(&mut inner, Begin::Paused)?;
-            for (queue, setup) in (0..).zip(&inner.common.state.queues) {
-                if setup.enabled {
-                    self.signals.used_buffers(queue);
-                }
-            }
+            inner.interrupts = Interrupts::Unsure;
         }
         Ok(())
     }
