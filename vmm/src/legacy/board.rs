@@ -76,7 +76,10 @@ impl Board {
         use vmm_sys_util::eventfd::EventFd;
         let event = || EventFd::new(libc::EFD_NONBLOCK);
         let power: PowerSink = Arc::new(|_| {});
-        let memory = MemorySizes { low: 1 << 20, high: 0 };
+        let memory = MemorySizes {
+            low: 1 << 20,
+            high: 0,
+        };
         Ok(Self {
             serial: Arc::new(Serial::new(event()?, Box::new(std::io::sink()))),
             rtc: Arc::new(Rtc::new(event()?, memory, 1)),

@@ -119,8 +119,12 @@ fn hazard_a_payload_that_states_a_huge_size_is_refused() {
 
 #[test]
 fn hazard_an_xz_dictionary_of_gigabytes_is_refused() {
-    let mut payload = packed(&["xz", "-T1", "--check=crc32", "--lzma2=dict=4KiB"], &vmlinux(1000));
-    // Without -T1 newer releases put sizes in front. Byte 16 is the dictionary's size in the first block's header, 20 its checksum.
+    let mut payload = packed(
+        &["xz", "-T1", "--check=crc32", "--lzma2=dict=4KiB"],
+        &vmlinux(1000),
+    );
+    // Byte 16 is the dictionary's size in the first block's header, 20 its checksum: newer releases put other sizes
+    // in front of it, unless one thread packs.
     payload[16] = 39;
     let sum = crc(&payload[12..20]);
     payload[20..24].copy_from_slice(&sum.to_le_bytes());

@@ -31,7 +31,7 @@ const RELATIVE: &str = "#!/bin/sh\nfor last; do :; done\necho \"$last\"\n";
 /// In a mount namespace, so that the host's own files stay as they are.
 const SCRIPT: &str = "set -e; mount --bind \"$1/boot\" /boot; for tool in grub-probe grub-mkrelpath; do \
     mount --bind \"$1/$tool\" \"$(command -v $tool)\"; done; \
-    cp -a /etc/default/. \"$1/default\"; cp \"$1/grub\" \"$1/default/grub\"; mount --bind \"$1/default\" /etc/default; \
+    cp \"$1/grub\" \"$1/default/grub\"; mount --bind \"$1/default\" /etc/default; \
     exec grub-mkconfig -o \"$1/boot/grub/grub.cfg\"";
 
 fn tool(command: &mut Command) {
