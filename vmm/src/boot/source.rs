@@ -165,8 +165,7 @@ impl BootSource {
                 found: None,
             }),
             Self::PvGrub { disk, append } => {
-                let mut chosen = pvgrub::choose(disk, append.as_deref())?;
-                pvgrub::record(disk, &mut chosen);
+                let chosen = pvgrub::boot(disk, append.as_deref())?;
                 Ok(BootFiles {
                     kernel: chosen.kernel,
                     initrd: chosen.initrd,

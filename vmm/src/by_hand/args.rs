@@ -15,7 +15,7 @@ use crate::virtio::rng::RngSpec;
 /// The guest's serial port (ttyS0: say console=ttyS0) is standard output and input; messages go to
 /// standard error. On a terminal, Ctrl-A X ends the machine. SIGTERM presses the power button.
 ///
-/// Without --kernel, kernel and initramfs are found by the boot menu (menu.lst) of the first disk.
+/// Without --kernel, kernel and initramfs are found by the boot menu of the first disk.
 ///
 /// Exit status: 0 if the guest powered off, 1 if anything failed, 2 for wrong usage.
 #[derive(Debug, Parser)]

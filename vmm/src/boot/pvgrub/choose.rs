@@ -7,6 +7,7 @@ use kiln_imagefmt::Disk;
 use super::error::{Attempt, BootError};
 use super::load::load;
 use super::menu::{Candidate, Entry};
+use super::record::record;
 use super::search::{self, Located};
 use super::volumes::{Volume, Volumes};
 use super::{Chosen, Found};
@@ -20,6 +21,16 @@ use super::{Chosen, Found};
 pub fn choose(disk: &Arc<dyn Disk>, append: Option<&str>) -> Result<Chosen, BootError> {
     let chosen = choose_on(&Volumes::open(disk)?, append)?;
     chosen.found.log();
+    Ok(chosen)
+}
+
+/// The same for a boot: what the menu remembers of it is written to `disk`, which the guest must not be
+/// using.
+pub fn boot(disk: &Arc<dyn Disk>, append: Option<&str>) -> Result<Chosen, BootError> {
+    let volumes = Volumes::open(disk)?;
+    let mut chosen = choose_on(&volumes, append)?;
+    chosen.found.log();
+    record(&**disk, &volumes, &mut chosen);
     Ok(chosen)
 }
 

@@ -114,12 +114,17 @@ impl Place {
     }
 }
 
-/// Parses `/dev/xvda1`, `sda1`, `/dev/hda`, `xvde1`: EC2's names of the root disk. The last is how
-/// the kernels of Red Hat's family count from sda.
-fn ec2_name(name: &str) -> Option<Place> {
+/// Parses `/dev/xvda1`, `sda1`, `/dev/hda`, `xvde1`, `nvme0n1p1`: EC2's names of the root disk. `xvde`
+/// is how the kernels of Red Hat's family count from sda.
+fn ec2_name<'n>(name: &'n str) -> Option<Place> {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
     let prefixes = ["xvda", "xvde", "sda", "hda"];
-    let digits = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix))?;
+    let of_nvme = |name: &'n str| match name.strip_prefix("nvme0n1")? {
+        "" => Some(""),
+        rest => rest.strip_prefix('p').filter(|digits| !digits.is_empty()),
+    };
+    let digits = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    let digits = digits.or_else(|| of_nvme(name))?;
     if digits.is_empty() {
         return Some(Place { number: None });
     }
@@ -173,6 +178,8 @@ mod tests {
             "/dev/hda1",
             "xvda",
             "/dev/xvde1",
+            "/dev/nvme0n1p1",
+            "nvme0n1",
         ] {
             let line = unpartitioned_line(&format!("root={name} ro console=hvc0"), None, Initramfs::Given);
             assert_eq!(line.text, wanted, "{name}");
@@ -190,6 +197,9 @@ mod tests {
             "/dev/sdab",
             "/dev/mapper/xvda1",
             "/dev/sda01",
+            "/dev/nvme0n1p",
+            "/dev/nvme0n2p1",
+            "/dev/nvme1n1p1",
         ] {
             let line = unpartitioned_line(&format!("root={name} console=ttyS0"), None, Initramfs::Given);
             assert_eq!(line.text, format!("root={name} console=ttyS0"));

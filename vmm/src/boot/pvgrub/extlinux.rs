@@ -12,6 +12,10 @@ const INCLUDE_LIMIT: usize = 32;
 /// The deepest nesting of files.
 const DEPTH_LIMIT: usize = 8;
 
+/// The longest line that is looked at, in bytes: several times the longest command line. What stands before
+/// the first entry is repeated in each.
+const LINE_LIMIT: usize = 16 << 10;
+
 /// Keywords of entries that boot something else than a Linux kernel.
 const FOREIGN: &[&str] = &[
     "boot",
@@ -58,7 +62,7 @@ impl Parser<'_> {
     fn file(&mut self, bytes: &[u8], depth: usize) {
         for line in readable(bytes).lines() {
             let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+            if line.is_empty() || line.starts_with('#') || line.len() > LINE_LIMIT {
                 continue;
             }
             let (keyword, value) = keyword(line);

@@ -82,6 +82,22 @@ pub enum Change {
     Default(usize),
 }
 
+impl Save {
+    /// How many bytes it holds, about.
+    pub(super) fn len(&self) -> usize {
+        let change = match &self.change {
+            Change::Environment(variables) => variables
+                .iter()
+                .map(|(name, value)| name.len().saturating_add(value.as_ref().map_or(0, String::len)))
+                .fold(0, usize::saturating_add),
+            Change::Default(_) => 0,
+        };
+        change
+            .saturating_add(self.file.path.len())
+            .saturating_add(size_of::<Save>())
+    }
+}
+
 impl Menu {
     /// The index of the entry that `wanted` names in the menu at `place`, by number, name or title;
     /// `>` leads into submenus.

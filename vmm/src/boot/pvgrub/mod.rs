@@ -15,7 +15,7 @@
 //! the root file system is looked at first, then an extended boot loader partition, the EFI system
 //! partition, and all others. The disk is hostile: it is read through [`kiln_imagefmt::probe`],
 //! never mounted, and every size has a limit here. What a menu remembers for the next boot (GRUB's
-//! environment block, its saved default) is rewritten in place where it lies ([`record`]).
+//! environment block, its saved default) is rewritten in place where it lies ([`boot`]).
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -39,12 +39,11 @@ mod search;
 mod uki;
 mod volumes;
 
-pub use choose::choose;
+pub use choose::{boot, choose};
 pub use device::{Device, DevicePath};
 pub use error::{Attempt, BootError, EntryProblem};
 pub use inspect::{Architecture, BootModes, Report, VolumeReport, inspect};
 pub use menu::{Candidate, Change, Entry, Menu, Obstacle, Save};
-pub use record::record;
 
 /// What is to be booted.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ pub struct Chosen {
     pub cmdline: String,
     /// Where all of it was found.
     pub found: Found,
-    /// What booting it changes on the disk; [`record()`] does it.
+    /// What booting it changes on the disk; [`boot`] does it.
     pub saves: Vec<Save>,
 }
 

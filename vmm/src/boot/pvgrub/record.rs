@@ -5,8 +5,6 @@
 //! system says ([`kiln_imagefmt::probe::overwrite`]). A boot that cannot remember goes on, and says
 //! so.
 
-use std::sync::Arc;
-
 use kiln_imagefmt::Disk;
 use kiln_imagefmt::probe::overwrite;
 
@@ -19,29 +17,24 @@ use super::{Chosen, Found};
 /// The longest file with a saved default, in bytes.
 const DEFAULT_LIMIT: u64 = 4096;
 
-/// Does what `chosen` is to change on `disk`, which must not be in use by the guest. What could not be
-/// done is logged, and added to the notes of what was found.
-pub fn record(disk: &Arc<dyn Disk>, chosen: &mut Chosen) {
+/// Does what `chosen`, which was found on `volumes` of `disk`, is to change there. What could not be done is
+/// logged, and added to the notes of what was found.
+pub(super) fn record(disk: &dyn Disk, volumes: &Volumes, chosen: &mut Chosen) {
     if chosen.saves.is_empty() {
         return;
     }
-    let notes = match Volumes::open(disk) {
-        Ok(volumes) => {
-            let home = volumes
-                .list
-                .iter()
-                .find(|volume| volume.partition == chosen.found.partition);
-            let mut notes: Vec<String> = joined(&chosen.saves)
-                .iter()
-                .filter_map(|save| home.and_then(|home| done(&volumes, home, save).err()))
-                .collect();
-            if let Err(error) = disk.flush() {
-                notes.push(format!("what the menu remembers may not be on the disk: {error}"));
-            }
-            notes
-        }
-        Err(error) => vec![format!("what the menu remembers is not written: {error}")],
+    let partition = chosen.found.partition;
+    let Some(home) = volumes.list.iter().find(|volume| volume.partition == partition) else {
+        return;
     };
+    let saves = joined(&chosen.saves);
+    let mut notes: Vec<String> = saves
+        .iter()
+        .filter_map(|save| done(volumes, home, save).err())
+        .collect();
+    if let Err(error) = disk.flush() {
+        notes.push(format!("what the menu remembers may not be on the disk: {error}"));
+    }
     note(&mut chosen.found, notes);
 }
 

@@ -15,12 +15,15 @@ pub(super) use entry_file::EntryFile;
 
 use super::device::DevicePath;
 use super::grubenv;
-use super::menu::{Candidate, ENTRY_LIMIT, Entry, Menu};
+use super::menu::{Candidate, ENTRY_LIMIT, Entry, INITRD_LIMIT, Menu};
 use super::uki;
 use super::volumes::Volume;
 
 /// The longest entry, in bytes.
 const FILE_LIMIT: u64 = 64 << 10;
+
+/// The longest value that is made of another's: it stops a variable that is named over and over.
+const VALUE_LIMIT: usize = 16 << 10;
 
 /// Where GRUB's environment block may lie, whose variables options name.
 const BLOCKS: &[&str] = &["/grub2/grubenv", "/grub/grubenv"];
@@ -183,7 +186,7 @@ pub(super) fn entry(file: &EntryFile, prefix: &str, variable: &dyn Fn(&str) -> O
         version: file.version.clone(),
         kernel: file.kernel.as_deref().map(path),
         arguments: substituted(&file.options, variable).trim().into(),
-        initrds: initrds.collect(),
+        initrds: initrds.take(INITRD_LIMIT).collect(),
         ..Entry::default()
     }
 }
@@ -192,7 +195,7 @@ pub(super) fn entry(file: &EntryFile, prefix: &str, variable: &dyn Fn(&str) -> O
 fn substituted(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
+    while let Some((before, after)) = rest.split_once('$').filter(|_| out.len() < VALUE_LIMIT) {
         out.push_str(before);
         let braced = after.strip_prefix('{').and_then(|after| after.split_once('}'));
         let (name, after) = braced.unwrap_or_else(|| {

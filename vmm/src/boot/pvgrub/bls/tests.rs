@@ -68,6 +68,23 @@ fn options_may_name_variables_of_grub() {
     assert_eq!(found.entries[0].arguments, "root=UUID=1 ro x $ 5$");
 }
 
+#[test]
+fn hazard_a_variable_that_is_named_over_and_over_fills_no_memory() {
+    let conf = format!(
+        "linux /k\ninitrd {}\noptions {}\n",
+        "$x ".repeat(30),
+        "$x".repeat(8000)
+    );
+    let file = EntryFile::parse("a.conf", conf.as_bytes());
+    let entry = entry(&file, "", &|_| Some("word ".repeat(10_000)));
+    assert!(
+        entry.arguments.len() < 2 * VALUE_LIMIT + 50_000,
+        "{}",
+        entry.arguments.len()
+    );
+    assert_eq!(entry.initrds.len(), INITRD_LIMIT);
+}
+
 proptest::proptest! {
     #[test]
     fn hazard_every_sequence_of_bytes_is_an_entry(name in "\\PC{0,20}", bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..500)) {

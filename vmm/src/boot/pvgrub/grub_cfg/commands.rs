@@ -79,7 +79,7 @@ impl Interpreter<'_> {
             "increment" => self.increment(first)?,
             "[" | "test" => self.test(name, arguments)?,
             "load_env" => self.load_env(arguments)?,
-            "save_env" => self.save_env(arguments),
+            "save_env" => self.save_env(arguments)?,
             "search" | "search.file" | "search.fs_label" | "search.fs_uuid" => {
                 self.search(name, arguments)?
             }
@@ -180,6 +180,7 @@ impl Interpreter<'_> {
         let Some(block) = grubenv::Block::parse(&bytes) else {
             return Ok(1);
         };
+        self.budget.spend_bytes(bytes.len())?;
         let mut variables = Vec::new();
         for (name, value) in block.variables() {
             if wanted.is_empty() || wanted.contains(&name) {
@@ -195,7 +196,7 @@ impl Interpreter<'_> {
         Ok(0)
     }
 
-    fn save_env(&mut self, arguments: &[String]) -> u32 {
+    fn save_env(&mut self, arguments: &[String]) -> Result<u32, Exhausted> {
         let (file, names) = self.block_file(arguments);
         let values = names.into_iter().map(|name| {
             let value = self.environment.value(name).map(String::from);
@@ -205,8 +206,9 @@ impl Interpreter<'_> {
             change: Change::Environment(values.collect()),
             file: self.device_path(&file),
         };
+        self.budget.spend_bytes(save.len())?;
         self.saves.push(save);
-        0
+        Ok(0)
     }
 
     fn search(&mut self, name: &str, arguments: &[String]) -> Result<u32, Exhausted> {

@@ -44,6 +44,13 @@ impl Environment {
         Ok(())
     }
 
+    /// How many bytes its variables hold.
+    pub(super) fn len(&self) -> usize {
+        let variables = self.variables.iter();
+        let lengths = variables.map(|(name, value)| name.len().saturating_add(value.len()));
+        lengths.fold(0, usize::saturating_add)
+    }
+
     /// Forgets a variable.
     pub(super) fn unset(&mut self, name: &str) {
         self.variables.remove(name);

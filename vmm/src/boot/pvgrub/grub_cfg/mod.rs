@@ -15,6 +15,7 @@
 mod budget;
 mod commands;
 mod condition;
+mod entries;
 mod environment;
 mod interpreter;
 mod lexer;
@@ -22,7 +23,7 @@ mod loader_entries;
 mod parser;
 mod search;
 
-use super::menu::{Candidate, ENTRY_LIMIT, Entry, Menu, Obstacle, Save, readable};
+use super::menu::{Candidate, ENTRY_LIMIT, Entry, Menu, readable};
 use super::volumes::{Volume, Volumes};
 use budget::{Budget, Exhausted};
 use environment::Environment;
@@ -31,9 +32,6 @@ use parser::Script;
 
 /// The longest file that a script reads, in bytes.
 pub(super) const FILE_LIMIT: u64 = 256 << 10;
-
-/// The deepest nesting of submenus.
-const DEPTH_LIMIT: usize = 4;
 
 /// What GRUB 2 says that it can do, and its scripts ask for.
 const FEATURES: &[&str] = &[
@@ -117,94 +115,10 @@ pub(super) fn read(bytes: &[u8], volumes: &Volumes, home: &Volume, path: &str) -
         top.notes
             .push("the menu does more than any sound one: its rest is left out".into());
     }
-    let mut menu = Menu::default();
-    let items = std::mem::take(&mut top.items);
-    let saves = std::mem::take(&mut top.saves);
-    let parent = Parent {
-        place: "",
-        chosen: "",
-        depth: 0,
-        saves: &saves,
-    };
-    flatten(items, &top, &parent, &mut menu);
+    let mut menu = entries::run_all(&mut top);
     menu.order = order(&menu, &top);
     menu.notes = top.notes;
     menu
-}
-
-/// What a submenu hands on to its entries.
-struct Parent<'p> {
-    place: &'p str,
-    chosen: &'p str,
-    depth: usize,
-    saves: &'p [Save],
-}
-
-/// Runs the commands of each of `items`, and puts what comes of it into `menu`.
-fn flatten(items: Items, above: &Interpreter<'_>, parent: &Parent<'_>, menu: &mut Menu) {
-    for (nth, item) in items.0.into_iter().enumerate() {
-        if menu.entries.len() >= ENTRY_LIMIT {
-            return;
-        }
-        let own = |above: &str, own: String| match above {
-            "" => own,
-            above => format!("{above}>{own}"),
-        };
-        let place = own(parent.place, nth.to_string());
-        let (body, parameters) = match item.body {
-            Body::Ready(entry) => {
-                let saves = parent.saves.to_vec();
-                menu.entries.push(Entry {
-                    place,
-                    saves,
-                    ..*entry
-                });
-                continue;
-            }
-            Body::Script(body, parameters) => (body, parameters),
-        };
-        let name = item.id.as_ref().unwrap_or(&item.title).replace('>', ">>");
-        let chosen = own(parent.chosen, name);
-        let mut inner = Interpreter::new(above.volumes, above.home, above.budget, above.environment.clone());
-        inner.environment.parameters = parameters;
-        inner.saves = parent.saves.to_vec();
-        let ran = inner
-            .environment
-            .set("chosen", &chosen)
-            .and_then(|()| inner.nested(&body).map(drop));
-        let mut entry = Entry {
-            place: place.clone(),
-            title: item.title,
-            id: item.id,
-            version: None,
-            root: inner.loaded.root.take(),
-            kernel: inner.loaded.kernel.take(),
-            arguments: std::mem::take(&mut inner.loaded.arguments),
-            initrds: std::mem::take(&mut inner.loaded.initrds),
-            obstacle: inner.loaded.obstacle.take(),
-            saves: std::mem::take(&mut inner.saves),
-        };
-        if ran.is_err() {
-            let reason = "it does more than any sound one".into();
-            entry.obstacle = Some(Obstacle::Unfinished(reason));
-        }
-        let nested = std::mem::take(&mut inner.items);
-        let saves = entry.saves.clone();
-        if !nested.is_empty() && entry.kernel.is_none() {
-            entry.saves.clear();
-        }
-        menu.entries.push(entry);
-        let depth = parent.depth.saturating_add(1);
-        if depth <= DEPTH_LIMIT {
-            let parent = Parent {
-                place: &place,
-                chosen: &chosen,
-                depth,
-                saves: &saves,
-            };
-            flatten(nested, &inner, &parent, menu);
-        }
-    }
 }
 
 /// The entries that are tried: `$default`, then those of `$fallback`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use kiln_imagefmt::{Access, Disk, RawDisk};
 
+use super::super::boot;
 use super::super::tests::fixtures::{File, file_system, kernel, partitioned_bytes};
-use super::super::{choose, record};
 use super::*;
 
 const MENU: &str = "load_env\nif [ \"${next_entry}\" ]; then\nset default=\"${next_entry}\"\nset next_entry=\nsave_env next_entry\n\
@@ -47,8 +47,7 @@ impl Image {
 
     fn boot_with(&self, access: Access) -> (String, Vec<String>) {
         let disk = self.disk(access);
-        let mut chosen = choose(&disk, None).unwrap();
-        record(&disk, &mut chosen);
+        let chosen = boot(&disk, None).unwrap();
         (chosen.found.entry, chosen.found.notes)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kiln_imagefmt::{Access, Disk, RawDisk};
 
 use super::super::super::tests::fixtures::{File, Partition, ROOT_UUID, gpt_bytes, kernel};
-use super::super::super::{Chosen, choose, record};
+use super::super::super::{Chosen, boot};
 
 const VERSIONS: &[&str] = &["6.1.0-9-amd64", "6.1.0-18-amd64"];
 
@@ -126,8 +126,7 @@ impl Installed {
             .write(true)
             .open(self.path().join("disk"));
         let disk: Arc<dyn Disk> = Arc::new(RawDisk::open(file.unwrap(), Access::ReadWrite).unwrap());
-        let mut chosen = choose(&disk, None).unwrap();
-        record(&disk, &mut chosen);
+        let chosen = boot(&disk, None).unwrap();
         assert_eq!(chosen.found.notes, [""; 0]);
         chosen
     }
