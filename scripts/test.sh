@@ -23,8 +23,11 @@ trap 'for home in "$WORK/home" "$WORK"/*/home; do KILN_HOME=$home "$BIN/kiln" ma
 
 echo "== units, properties, micro guests"
 units() { cargo test --locked --no-fail-fast "$@" -- ${TEST_FLAGS:-} || status=1; }
+# Commands at a guest of a few instructions.
+commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" units -p kiln --test console; }
 if [ -c /dev/kvm ] && { : <>/dev/kvm; } 2>/dev/null; then
     units --workspace --exclude kiln-tests
+    commands
 else
     units --workspace --exclude kiln-tests --exclude kiln-vmm --exclude kiln-control
     # A VMM with crash points, for the tests that kill it at each step.
@@ -32,6 +35,7 @@ else
     export KILN_VMM=$PWD/target/${CARGO_BUILD_TARGET:-}/debug/kiln-vmm
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
     units -p kiln-vmm -p kiln-control
+    commands
     unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER KILN_VMM
 fi
 units -p kiln-tests --lib --bin verify

@@ -133,14 +133,25 @@ impl Cloud {
     /// A connection to a running instance's agent, for `kiln_agent::client::Agent::connect`. Whether the agent answers
     /// on it is another matter.
     pub fn connect_agent(&self, instance: &InstanceId) -> Result<UnixStream> {
-        let state = self.catalog.read(|tx| instances::get(tx, instance))?.state;
-        if state != InstanceState::Running {
-            return Err(Error::new(
+        self.must_run(instance)?;
+        crate::agent::connect(&self.instance_directory(instance))
+    }
+
+    /// A running instance's machine, for what the catalogue has no part in: its console, its figures.
+    pub fn connect_machine(&self, instance: &InstanceId) -> Result<kiln_vmm::client::Vmm> {
+        self.must_run(instance)?;
+        kiln_vmm::client::Vmm::connect(&self.instance_directory(instance))
+            .map_err(|error| Error::caused(Code::IncorrectInstanceState, "ask the instance's machine", error))
+    }
+
+    fn must_run(&self, instance: &InstanceId) -> Result<()> {
+        match self.catalog.read(|tx| instances::get(tx, instance))?.state {
+            InstanceState::Running => Ok(()),
+            state => Err(Error::new(
                 Code::IncorrectInstanceState,
                 format!("instance {instance} is {state}; this needs it to be running"),
-            ));
+            )),
         }
-        crate::agent::connect(&self.instance_directory(instance))
     }
 
     /// The same home, seen from another region: what recovery needs.

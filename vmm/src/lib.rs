@@ -40,6 +40,7 @@ pub mod pci;
 pub mod sandbox;
 pub mod saved;
 pub mod spec;
+pub mod terminal;
 pub mod virtio;
 
 pub use crash::CRASH_POINTS;

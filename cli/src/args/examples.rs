@@ -28,6 +28,15 @@ Examples:
   kiln exec web -- bash                   a shell, on a terminal of its own
   kiln exec web -- tar -c /etc > etc.tar  streams are handed on as they are";
 
+pub(super) const CONSOLE: &str = "\
+Ctrl-] leaves the console; the instance runs on. Several may sit at one console. It ends with the
+instance. kiln log shows what was printed before; kiln exec runs a command without a login.
+
+Examples:
+  kiln console web
+  kiln console web --port hvc0 --escape ^A
+  kiln console web < /dev/null            only look on";
+
 pub(super) const TAG: &str = "\
 Examples:
   kiln tag web role=frontend zone=a

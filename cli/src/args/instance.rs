@@ -139,6 +139,50 @@ pub(crate) struct Log {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Console {
+    /// The instance: id, name, or the beginning of either
+    pub(crate) instance: String,
+    /// Which console: the guest's name for it [default: the one where its kernel's messages go]
+    #[arg(long, value_name = "ttyS0|hvc0")]
+    pub(crate) port: Option<String>,
+    /// The key that leaves the console: ^ and a letter or one of @ [ \ ] ^ _; or none
+    #[arg(long, value_name = "KEY", default_value = "^]")]
+    pub(crate) escape: Escape,
+}
+
+/// The key that leaves a console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Escape(Option<u8>);
+
+impl Escape {
+    /// The byte that a terminal sends for it, if there is one.
+    pub(crate) fn byte(self) -> Option<u8> {
+        self.0
+    }
+}
+
+impl std::str::FromStr for Escape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.as_bytes() {
+            b"none" => Ok(Self(None)),
+            [b'^', key @ (b'@'..=b'_' | b'a'..=b'z')] => Ok(Self(Some(key & 0x1f))),
+            _ => Err("expected a key with Ctrl, such as ^] or ^A, or none".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Escape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(byte) => write!(f, "Ctrl-{}", char::from(byte | 0x40)),
+            None => f.write_str("no key"),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) which: Instances,
@@ -218,6 +262,23 @@ impl TagResources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_that_leaves_a_console_is_one_with_ctrl() {
+        for (text, byte, name) in [
+            ("^]", 0x1d, "Ctrl-]"),
+            ("^a", 1, "Ctrl-A"),
+            ("^A", 1, "Ctrl-A"),
+            ("^@", 0, "Ctrl-@"),
+        ] {
+            let escape: Escape = text.parse().expect(text);
+            assert_eq!((escape.byte(), escape.to_string()), (Some(byte), name.to_owned()));
+        }
+        assert_eq!("none".parse::<Escape>().expect("no key").byte(), None);
+        for wrong in ["", "^", "]", "^1", "^]]", "x"] {
+            assert!(wrong.parse::<Escape>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_volume_is_a_size_or_a_snapshot_and_may_be_kept() {

@@ -91,6 +91,9 @@ pub(crate) enum Command {
     /// Run a command in a guest, through its agent
     #[command(after_help = examples::EXEC)]
     Exec(instance::Exec),
+    /// Sit down at a guest's console: its serial terminal
+    #[command(after_help = examples::CONSOLE)]
+    Console(instance::Console),
     /// What a guest printed on its console
     Log(instance::Log),
     /// Shut guests down; their disks stay
@@ -149,6 +152,11 @@ impl Command {
                 | Command::Exec(_)
                 | Command::Image(image::Image::Create(_))
         )
+    }
+
+    /// Is its input the guest's?
+    pub(crate) fn reads_input(&self) -> bool {
+        self.hands_on_a_status() || matches!(self, Command::Console(_))
     }
 
     /// Does it hand on another command's exit status?

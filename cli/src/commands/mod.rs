@@ -3,6 +3,7 @@
 mod agent;
 mod build;
 mod completions;
+mod console;
 mod context;
 mod doctor;
 mod image;
@@ -50,7 +51,7 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         return build::run(context, build);
     }
     if context.is_forwarded(&command)? {
-        let reads = if command.hands_on_a_status() {
+        let reads = if command.reads_input() {
             Input::Own
         } else {
             Input::None
@@ -68,6 +69,7 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         Command::List(list) => instance::list(context, list),
         Command::Show(which) => instance::show(context, which),
         Command::Exec(exec) => agent::exec(context, exec),
+        Command::Console(at) => console::run(context, &at),
         Command::Log(log) => log::run(context, &log),
         Command::Stop(stop) => instance::stop(context, stop),
         Command::Start(which) => instance::start(context, &which),

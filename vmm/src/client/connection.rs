@@ -11,15 +11,28 @@ use serde_json::Value;
 use super::ClientError;
 use crate::control::lines::{LineError, Lines};
 use crate::control::wire::{
-    FreezeArgs, FreezeReply, FreezeRequest, Quiesce, Reply, Request, SaveReport, Status, VERSION,
+    AttachArgs, AttachReply, FreezeArgs, FreezeReply, FreezeRequest, Quiesce, Reply, Request, ResizeArgs,
+    SaveReport, Status, VERSION,
 };
 use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
 use crate::saved::SavedFiles;
+use crate::terminal::TerminalSize;
 
 /// How long an ordinary verb may take. Generous: hosts without virtualization hardware are slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a freeze may take on top of its own deadline: the sync of the old files.
 const SYNC_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A console of a running machine, attached.
+#[derive(Debug)]
+pub struct ConsoleStream {
+    /// Both ways; it ends with the machine.
+    pub stream: UnixStream,
+    /// Its name in the guest.
+    pub console: String,
+    /// What the guest printed before anything was read from the stream.
+    pub printed: Vec<u8>,
+}
 
 /// A running machine, connected.
 #[derive(Debug)]
@@ -145,6 +158,43 @@ impl Vmm {
     pub fn save(&mut self, files: &SavedFiles) -> Result<SaveReport, ClientError> {
         let descriptors = [files.state.as_fd(), files.memory.as_fd()];
         self.ask("memory.snapshot", Value::Null, &descriptors, SYNC_PATIENCE)
+    }
+
+    /// Attaches to the console that the guest calls `console`, or to the one where a login waits:
+    /// what the guest prints comes from the stream, what is written to it is typed.
+    ///
+    /// # Errors
+    /// As [`Self::status`]; [`super::ErrorKind::NoSuchConsole`], or [`super::ErrorKind::Busy`] if too many are
+    /// attached.
+    pub fn attach_console(mut self, console: Option<&str>) -> Result<ConsoleStream, ClientError> {
+        let verb = "console.attach";
+        let args = AttachArgs {
+            console: console.map(str::to_owned),
+        };
+        let args = serde_json::to_value(args).map_err(|error| self.protocol(verb, &error))?;
+        let reply: AttachReply = self.ask(verb, args, &[], PATIENCE)?;
+        let (stream, printed) = self.lines.into_stream();
+        Ok(ConsoleStream {
+            stream,
+            console: reply.console,
+            printed,
+        })
+    }
+
+    /// Tells the guest the size of the terminal that is attached to its console. One without a size, as
+    /// a serial port, ignores it.
+    ///
+    /// # Errors
+    /// As [`Self::status`], or there is no such console.
+    pub fn resize_console(&mut self, console: &str, size: TerminalSize) -> Result<(), ClientError> {
+        let verb = "console.resize";
+        let args = ResizeArgs {
+            console: Some(console.to_owned()),
+            rows: size.rows,
+            cols: size.cols,
+        };
+        let args = serde_json::to_value(args).map_err(|error| self.protocol(verb, &error))?;
+        self.ask::<Value>(verb, args, &[], PATIENCE).map(drop)
     }
 
     fn tell(&mut self, verb: &'static str) -> Result<(), ClientError> {

@@ -31,7 +31,8 @@ pub use crate::exit_record::{ExitReason, ExitRecord};
 use crate::instance_dir::{DirError, InstanceDir};
 pub use crate::parent::ready::BootInfo;
 pub use crate::saved::SavedFiles;
-pub use connection::Vmm;
+pub use crate::terminal::TerminalSize;
+pub use connection::{ConsoleStream, Vmm};
 pub use force::kill_by_force;
 pub use spawn::{START_PATIENCE, Started, spawn, spawn_within};
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::lines::{Line, LineError, Lines};
 use super::wire::{Reply, Request, VERSION};
-use super::{Call, Context, ControlError, ErrorKind, VERBS};
+use super::{Call, Context, ControlError, ErrorKind, VERBS, console};
+use crate::terminal::Attached;
 
 /// How long a client may say nothing: it holds one of a few places.
 const IDLE: Duration = Duration::from_secs(600);
@@ -21,8 +22,9 @@ const PATIENCE_AT_THE_DOOR: Duration = Duration::from_secs(1);
 pub(super) fn serve(stream: UnixStream, context: &Context) {
     let mut lines = Lines::new(stream);
     loop {
+        let mut attached = None;
         let reply = match lines.read(IDLE, PATIENCE) {
-            Ok(line) => answer(line, &lines, context),
+            Ok(line) => answer(line, &lines, context, &mut attached),
             Err(LineError::Closed | LineError::Deadline | LineError::Io(_)) => return,
             Err(error) => {
                 // The rest of the line cannot be told from a next one: say so and part.
@@ -40,6 +42,10 @@ pub(super) fn serve(stream: UnixStream, context: &Context) {
         };
         if send(&mut lines, &reply).is_err() {
             return;
+        }
+        if let Some(attached) = attached {
+            let (stream, typed) = lines.into_stream();
+            return console::serve(&stream, typed, &attached);
         }
     }
 }
@@ -66,7 +72,7 @@ fn send(lines: &mut Lines, reply: &Reply) -> Result<(), LineError> {
     lines.write(&text, &[], PATIENCE)
 }
 
-fn answer(line: Line, lines: &Lines, context: &Context) -> Reply {
+fn answer(line: Line, lines: &Lines, context: &Context, attached: &mut Option<Attached>) -> Reply {
     let request: Request = match serde_json::from_slice(&line.text) {
         Ok(request) => request,
         Err(error) => {
@@ -79,7 +85,7 @@ fn answer(line: Line, lines: &Lines, context: &Context) -> Reply {
         }
     };
     let id = request.id;
-    match call(request, line, lines, context) {
+    match call(request, line, lines, context, attached) {
         Ok(value) => Reply {
             id,
             ok: Some(value),
@@ -93,7 +99,13 @@ fn answer(line: Line, lines: &Lines, context: &Context) -> Reply {
     }
 }
 
-fn call(request: Request, line: Line, lines: &Lines, context: &Context) -> Result<Value, ControlError> {
+fn call(
+    request: Request,
+    line: Line,
+    lines: &Lines,
+    context: &Context,
+    attached: &mut Option<Attached>,
+) -> Result<Value, ControlError> {
     if request.v != VERSION {
         let message = format!("version {} is not spoken here, {VERSION} is", request.v);
         return Err(ControlError::new(ErrorKind::Version, message));
@@ -108,5 +120,6 @@ fn call(request: Request, line: Line, lines: &Lines, context: &Context) -> Resul
         args: request.args,
         descriptors: line.descriptors,
         caller,
+        attached,
     })
 }

@@ -68,6 +68,11 @@ impl Lines {
         &self.stream
     }
 
+    /// The stream, which carries no more lines, and what came after the last one.
+    pub(crate) fn into_stream(self) -> (UnixStream, Vec<u8>) {
+        (self.stream, self.pending)
+    }
+
     /// Waits up to `idle` for a line to begin, then until `rest` later for its end.
     pub(crate) fn read(&mut self, idle: Duration, rest: Duration) -> Result<Line, LineError> {
         let mut deadline = Instant::now() + if self.pending.is_empty() { idle } else { rest };

@@ -18,6 +18,7 @@
 
 mod chain_disk;
 mod connection;
+mod console;
 mod freeze;
 mod kill;
 mod lease;
@@ -41,7 +42,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::saved::SavedFiles;
-
+use crate::terminal::{Attached, Terminals};
 pub use chain_disk::ChainDisk;
 pub use mux_agent::MuxAgent;
 pub use server::{Orders, Server};
@@ -106,6 +107,11 @@ pub trait MachineControl: Send + Sync {
 
     /// The guest's agent, if the machine has a port for one.
     fn agent(&self) -> Option<Arc<dyn GuestAgent>>;
+
+    /// The guest's consoles, if people can attach to them.
+    fn terminals(&self) -> Option<Arc<Terminals>> {
+        None
+    }
 }
 
 /// A disk whose writes can be turned to a new file at a point in time.
@@ -187,6 +193,8 @@ struct Call<'a> {
     descriptors: Vec<OwnedFd>,
     /// The caller's connection: its hang-up ends what is done on its behalf.
     caller: BorrowedFd<'a>,
+    /// Set by the verb that makes the connection a console's stream.
+    attached: &'a mut Option<Attached>,
 }
 
 /// Serves one client until it goes or breaks the rules, on the calling thread: the fuzz target's way in.
@@ -200,7 +208,7 @@ pub fn serve_client(stream: std::os::unix::net::UnixStream, machine: Arc<dyn Mac
 type Verb = fn(Call<'_>) -> Result<Value, ControlError>;
 
 /// The verbs by name, a file each.
-const VERBS: [(&str, Verb); 8] = [
+const VERBS: [(&str, Verb); 10] = [
     ("status", status::status),
     ("pause", pause::pause),
     ("resume", pause::resume),
@@ -209,6 +217,8 @@ const VERBS: [(&str, Verb); 8] = [
     ("kill", kill::kill),
     ("disks.freeze", freeze::freeze),
     ("memory.snapshot", save::save),
+    ("console.attach", console::attach),
+    ("console.resize", console::resize),
 ];
 
 impl Call<'_> {

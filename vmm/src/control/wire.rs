@@ -56,6 +56,8 @@ pub enum ErrorKind {
     Busy,
     /// A named disk is not one of the machine's, or cannot take an overlay.
     NoSuchDisk,
+    /// A named console is not one of the machine's.
+    NoSuchConsole,
     /// The overlays do not fit the disks (number, size, format).
     Overlay,
     /// A file that was handed over cannot be used.
@@ -227,4 +229,30 @@ pub struct SaveReport {
     pub memory_bytes: u64,
     /// Bytes of the state.
     pub state_bytes: u64,
+}
+
+/// The arguments of `console.attach`. After the answer the connection is the console's stream.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AttachArgs {
+    /// The console's name in the guest; the one where a login waits if there is none.
+    #[serde(default)]
+    pub(crate) console: Option<String>,
+}
+
+/// The reply to `console.attach`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AttachReply {
+    /// Which console it is.
+    pub(crate) console: String,
+}
+
+/// The arguments of `console.resize`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResizeArgs {
+    #[serde(default)]
+    pub(crate) console: Option<String>,
+    pub(crate) rows: u16,
+    pub(crate) cols: u16,
 }

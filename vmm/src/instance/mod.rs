@@ -33,6 +33,7 @@ use crate::machine::{BootReport, HostSide, Machine, Milestone, OpenDisk, Saved};
 use crate::parent::{self, BootInfo, Child, StartError};
 use crate::sandbox::{self, ThreadKind};
 use crate::spec::{Device, MachineSpec};
+use crate::terminal::{Terminal, TerminalOutput, Terminals};
 use crate::virtio::console::PortRole;
 use ports::InstancePorts;
 
@@ -47,12 +48,20 @@ pub fn run(spec: &MachineSpec, dir: &Path, ready: Option<OwnedFd>) -> ExitCode {
 struct Opened {
     host: HostSide,
     ports: Arc<ports::Agent>,
+    serial: Arc<Terminal>,
+    terminals: Terminals,
     control: UnixListener,
 }
 
 fn run_machine(spec: &MachineSpec, child: Child) -> Result<ExitRecord, StartError> {
     let Child { dir, parent, ready } = child;
-    let Opened { host, ports, control } = open(spec, &dir)?;
+    let Opened {
+        host,
+        ports,
+        serial,
+        terminals,
+        control,
+    } = open(spec, &dir)?;
     crash::reach("launch.disks_opened");
 
     let notes = sandbox::enter().map_err(|error| StartError::new("sandbox", error))?;
@@ -63,6 +72,9 @@ fn run_machine(spec: &MachineSpec, child: Child) -> Result<ExitRecord, StartErro
     if let Some(agent) = ports.get()? {
         remote.attach_agent(agent);
     }
+    serial.connect(Box::new(Arc::clone(&machine.board().serial)));
+    let terminals = Arc::new(terminals);
+    remote.attach_terminals(Arc::clone(&terminals));
     let controlled = Arc::clone(&remote) as Arc<dyn MachineControl>;
     let _server = Server::start(Some(control), Orders::Parent(parent.clone()), controlled)
         .map_err(|error| StartError::new("control", error))?;
@@ -70,10 +82,14 @@ fn run_machine(spec: &MachineSpec, child: Child) -> Result<ExitRecord, StartErro
     let ended = machine.run(|milestone| match milestone {
         Milestone::Ready(report) => {
             crash::reach("launch.before_ready");
+            terminals.booted(&report.cmdline);
             ready.ready(boot_info(report));
             crash::reach("launch.after_ready");
         }
-        Milestone::Reset(count, _) => parent.resets(count),
+        Milestone::Reset(count, report) => {
+            terminals.booted(&report.cmdline);
+            parent.resets(count);
+        }
     });
     ended.map_err(|error| StartError::new("boot", error))
 }
@@ -105,31 +121,37 @@ fn open(spec: &MachineSpec, dir: &InstanceDir) -> Result<Opened, StartError> {
         .map_err(|error| StartError::new("restore", error))?;
     let log = ConsoleLog::open(dir).map_err(folder)?;
     let control = dir.listen(CONTROL_SOCKET).map_err(folder)?;
-    let agent = if has_agent_port(spec) {
+    let agent = if has_port(spec, PortRole::Agent) {
         Some(dir.listen(AGENT_SOCKET).map_err(folder)?)
     } else {
         None
     };
-    let (ports, agent) = InstancePorts::new(log.clone(), agent);
+    let serial = Terminal::new("ttyS0");
+    let mut all = vec![Arc::clone(&serial)];
+    let hvc = has_port(spec, PortRole::Console).then(|| Terminal::new("hvc0"));
+    all.extend(hvc.clone());
+    let (ports, agent) = InstancePorts::new(log.clone(), hvc, agent);
     let host = HostSide {
         hypervisor,
         disks,
         boot,
         saved,
-        serial: Box::new(log.writer()),
+        serial: Box::new(TerminalOutput::new(log.writer(), Arc::clone(&serial))),
         ports: Box::new(ports),
         exits: Counting::Off,
     };
     Ok(Opened {
         host,
         ports: agent,
+        serial,
+        terminals: Terminals::new(all),
         control,
     })
 }
 
-fn has_agent_port(spec: &MachineSpec) -> bool {
+fn has_port(spec: &MachineSpec, role: PortRole) -> bool {
     spec.devices.iter().any(|device| match device {
-        Device::Console(console) => console.ports.iter().any(|port| port.role == PortRole::Agent),
+        Device::Console(console) => console.ports.iter().any(|port| port.role == role),
         _ => false,
     })
 }

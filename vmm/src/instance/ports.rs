@@ -10,11 +10,14 @@ use crate::control::{GuestAgent, MuxAgent};
 use crate::machine::Ports;
 use crate::parent::StartError;
 use crate::sandbox::ConfinedPort;
+use crate::terminal::{Terminal, TerminalOutput};
 use crate::virtio::console::{PortBackend, PortInput, PortRole, PortSpec};
 
 /// Connects the ports of the spec.
 pub(super) struct InstancePorts {
     log: ConsoleLog,
+    /// The first console's; further ones have the log alone.
+    terminal: Option<Arc<Terminal>>,
     agent: Arc<Agent>,
 }
 
@@ -31,12 +34,18 @@ enum State {
 }
 
 impl InstancePorts {
-    /// Ports whose output goes to `log`; the agent's is served on `agent`.
-    pub(super) fn new(log: ConsoleLog, agent: Option<UnixListener>) -> (Self, Arc<Agent>) {
+    /// Ports whose output goes to `log`, and the first console's to `terminal`; the agent's is served on
+    /// `agent`.
+    pub(super) fn new(
+        log: ConsoleLog,
+        terminal: Option<Arc<Terminal>>,
+        agent: Option<UnixListener>,
+    ) -> (Self, Arc<Agent>) {
         let agent = Arc::new(Agent(Mutex::new(State::Waiting(agent))));
         (
             Self {
                 log,
+                terminal,
                 agent: Arc::clone(&agent),
             },
             agent,
@@ -47,7 +56,13 @@ impl InstancePorts {
 impl Ports for InstancePorts {
     fn connect(&mut self, spec: &PortSpec, input: &PortInput) -> Arc<dyn PortBackend> {
         match spec.role {
-            PortRole::Console => Arc::new(self.log.writer()),
+            PortRole::Console => match self.terminal.take() {
+                Some(terminal) => {
+                    terminal.connect(Box::new(input.clone()));
+                    Arc::new(TerminalOutput::new(self.log.writer(), terminal))
+                }
+                None => Arc::new(self.log.writer()),
+            },
             PortRole::Agent => self.agent.connect(input),
         }
     }

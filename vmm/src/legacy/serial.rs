@@ -14,6 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::Unfit;
 use crate::bus::BusDevice;
+use crate::terminal::Keyboard;
 
 /// Number of ports.
 pub const LEN: u64 = 8;
@@ -180,6 +181,12 @@ impl Serial {
 
     fn lock(&self) -> MutexGuard<'_, Port> {
         self.port.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keyboard for Arc<Serial> {
+    fn press(&self, bytes: &[u8]) -> usize {
+        self.receive(bytes)
     }
 }
 

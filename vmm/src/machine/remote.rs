@@ -16,6 +16,7 @@ use crate::control::{
 use crate::legacy::power_management::PowerManagement;
 use crate::legacy::{PowerEvent, PowerSink, ResetCause};
 use crate::saved::SavedFiles;
+use crate::terminal::Terminals;
 
 /// Whoever asked waits here for the answer.
 pub(super) type Reply = SyncSender<Result<(), ControlError>>;
@@ -50,6 +51,7 @@ pub struct Remote {
     pub(super) started: OnceLock<Instant>,
     parts: OnceLock<Parts>,
     agent: OnceLock<Arc<dyn GuestAgent>>,
+    terminals: OnceLock<Arc<Terminals>>,
 }
 
 struct Parts {
@@ -68,6 +70,7 @@ impl Remote {
             started: OnceLock::new(),
             parts: OnceLock::new(),
             agent: OnceLock::new(),
+            terminals: OnceLock::new(),
         })
     }
 
@@ -81,6 +84,12 @@ impl Remote {
     pub fn attach_agent(&self, agent: Arc<dyn GuestAgent>) {
         // The first stays: there is one port.
         let _ = self.agent.set(agent);
+    }
+
+    /// Makes the guest's consoles known, if people can attach to them.
+    pub fn attach_terminals(&self, terminals: Arc<Terminals>) {
+        // Called once, with all of them.
+        let _ = self.terminals.set(terminals);
     }
 
     /// Where devices send power events. The guest is stopped before the sink returns: it runs no
@@ -192,5 +201,9 @@ impl MachineControl for Remote {
 
     fn agent(&self) -> Option<Arc<dyn GuestAgent>> {
         self.agent.get().cloned()
+    }
+
+    fn terminals(&self) -> Option<Arc<Terminals>> {
+        self.terminals.get().cloned()
     }
 }

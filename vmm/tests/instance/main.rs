@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
 
+mod console;
 mod micro;
 mod pvgrub;
 mod save;
@@ -54,9 +55,13 @@ fn devices(folder: &Path) -> Vec<Device> {
 }
 
 fn whole() -> Micro {
+    whole_with(&waiting())
+}
+
+fn whole_with(program: &Program) -> Micro {
     let folder = tempfile::tempdir().unwrap();
     let devices = devices(folder.path());
-    Micro::start_in(folder, &waiting(), devices)
+    Micro::start_in(folder, program, devices)
 }
 
 #[test]

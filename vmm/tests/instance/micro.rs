@@ -54,6 +54,26 @@ impl Program {
         self
     }
 
+    /// Prints for ever what is typed at ttyS0.
+    pub(crate) fn echo(mut self) -> Self {
+        // mov dx, 0x3fd; in al, dx; test al, 1; jz to the start
+        self.0
+            .extend([0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]);
+        // mov dx, 0x3f8; in al, dx; out dx, al; jmp to the start
+        self.0.extend([0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xef]);
+        self
+    }
+
+    /// Prints on ttyS0 without end, a page of its memory at a time.
+    pub(crate) fn flood(mut self) -> Self {
+        // mov dx, 0x3f8; mov esi, 0x100000; mov ecx, 0x1000; rep outsb; jmp to the second
+        self.0.extend([0x66, 0xba, 0xf8, 0x03, 0xbe]);
+        self.0.extend(ENTRY.to_le_bytes());
+        self.0
+            .extend([0xb9, 0x00, 0x10, 0x00, 0x00, 0xf3, 0x6e, 0xeb, 0xf2]);
+        self
+    }
+
     /// Waits about as long as `rounds` times 2^16 turns of a loop take.
     pub(crate) fn wait(mut self, rounds: u32) -> Self {
         // mov ecx, rounds << 16; dec ecx; jnz to it

@@ -13,6 +13,7 @@ const DEVICE_READY: u16 = 0;
 const DEVICE_ADD: u16 = 1;
 const PORT_READY: u16 = 3;
 const CONSOLE_PORT: u16 = 4;
+const RESIZE: u16 = 5;
 const PORT_OPEN: u16 = 6;
 const PORT_NAME: u16 = 7;
 
@@ -37,13 +38,20 @@ impl Message {
         }
     }
 
-    /// The bytes on the wire; a port's name follows the message that gives it.
+    /// The bytes on the wire; a port's name follows the message that gives it, a size that of a resize.
     pub(super) fn bytes(self, ports: &[Port]) -> Vec<u8> {
         let mut bytes = self.port.to_le_bytes().to_vec();
         bytes.extend(self.event.to_le_bytes());
         bytes.extend(self.value.to_le_bytes());
+        let port = usize::try_from(self.port).ok().and_then(|index| ports.get(index));
+        if self.event == RESIZE {
+            // Rows first: so every driver reads it, though the specification has them the other way round.
+            let size = port.and_then(|port| port.input().size());
+            for count in size.map_or([0; 2], |size| [size.rows, size.cols]) {
+                bytes.extend(count.to_le_bytes());
+            }
+        }
         if self.event == PORT_NAME {
-            let port = usize::try_from(self.port).ok().and_then(|index| ports.get(index));
             bytes.extend(port.and_then(Port::name).unwrap_or_default().as_bytes());
         }
         bytes
@@ -111,6 +119,11 @@ impl Control {
                 state.ready = true;
                 if port.role() == PortRole::Console {
                     self.say(message.port, CONSOLE_PORT, 1);
+                    // The present size is all that there is to tell.
+                    port.input().take_resized();
+                    if port.input().size().is_some() {
+                        self.say(message.port, RESIZE, 0);
+                    }
                 }
                 if port.name().is_some() {
                     self.say(message.port, PORT_NAME, 1);
@@ -131,6 +144,20 @@ impl Control {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Tells the guest of sizes that changed since the last round.
+    pub(super) fn resize(&mut self, ports: &[Port]) {
+        for (number, port) in (0..).zip(ports) {
+            let is_ready = usize::try_from(number)
+                .ok()
+                .and_then(|index| self.ports.get(index))
+                .is_some_and(|state| state.ready);
+            // One that is not ready is told when it is.
+            if port.input().take_resized() && is_ready && port.role() == PortRole::Console {
+                self.say(number, RESIZE, 0);
+            }
         }
     }
 

@@ -36,6 +36,8 @@ use super::{
     Worker,
 };
 
+/// A console has a size, of which control messages tell (5.3.3).
+pub const SIZE: u64 = 1 << 0;
 /// Several ports and the control queues (5.3.3).
 pub const MULTIPORT: u64 = 1 << 1;
 
@@ -161,14 +163,15 @@ impl VirtioDevice for Console {
     }
 
     fn features(&self) -> u64 {
-        MULTIPORT
+        SIZE | MULTIPORT
     }
 
     fn queue_sizes(&self) -> &[u16] {
         &self.queue_sizes
     }
 
-    /// `struct virtio_console_config` (5.3.4): columns and rows 0 (not offered), ports, emergency write.
+    /// `struct virtio_console_config` (5.3.4): columns and rows (0: not known; a resize
+    /// tells), ports, emergency write.
     fn read_config(&self, offset: u64, data: &mut [u8]) {
         let mut config = [0; 12];
         let ports = u32::try_from(self.ports.len()).unwrap_or(0);

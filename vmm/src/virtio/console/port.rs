@@ -8,6 +8,7 @@ use std::sync::Arc;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::{PortRole, PortSpec};
+use crate::terminal::{Keyboard, TerminalSize};
 use crate::virtio::Guarded;
 
 /// Bytes kept for a guest that does not read: enough for a burst, little enough to be nothing.
@@ -50,6 +51,10 @@ struct Buffer {
     bytes: VecDeque<u8>,
     /// A writer was refused something and waits for room.
     wanted: bool,
+    /// The size of the terminal at the host's side, once it has one.
+    size: Option<TerminalSize>,
+    /// The guest has not been told of that size.
+    resized: bool,
 }
 
 impl fmt::Debug for PortInput {
@@ -90,6 +95,25 @@ impl PortInput {
         let _ = self.0.wake.write(1);
     }
 
+    /// The terminal at the host's side has this size now: the guest is told.
+    pub fn resize(&self, size: TerminalSize) {
+        let mut buffer = self.0.buffer.lock();
+        buffer.resized |= buffer.size != Some(size);
+        buffer.size = Some(size);
+        drop(buffer);
+        self.wake();
+    }
+
+    /// The terminal's size, if it has one.
+    pub(super) fn size(&self) -> Option<TerminalSize> {
+        self.0.buffer.lock().size
+    }
+
+    /// Whether the guest is to be told of a new size; asked once.
+    pub(super) fn take_resized(&self) -> bool {
+        std::mem::take(&mut self.0.buffer.lock().resized)
+    }
+
     pub(super) fn event(&self) -> &EventFd {
         &self.0.wake
     }
@@ -119,6 +143,16 @@ impl PortInput {
 
     fn clear(&self) -> bool {
         self.take(usize::MAX)
+    }
+}
+
+impl Keyboard for PortInput {
+    fn press(&self, bytes: &[u8]) -> usize {
+        self.write(bytes)
+    }
+
+    fn resize(&self, size: TerminalSize) {
+        PortInput::resize(self, size);
     }
 }
 

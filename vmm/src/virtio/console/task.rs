@@ -100,6 +100,7 @@ impl ConsoleTask {
         };
         if self.multiport {
             note(self.hear_control());
+            self.control.resize(&self.ports);
             note(self.say_control());
         }
         let ports = if self.multiport { self.ports.len() } else { 1 };

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::terminal::TerminalSize;
 use crate::virtio::VERSION_1;
 use crate::virtio::ring::{ALL, DATA, END, Guest, cpu_time_of};
 
@@ -124,6 +125,29 @@ fn ports_are_added_named_and_opened_as_the_guest_gets_ready() {
     say(&mut guest, 1, 6, 1);
     say(&mut guest, 1, 6, 0);
     assert_eq!(agent.0.events(), ["Open", "Closed"]);
+}
+
+#[test]
+fn a_new_size_is_told_to_the_guest_rows_first() {
+    let Sides {
+        mut guest,
+        terminal,
+        agent,
+    } = sides(1000, ALL | MULTIPORT);
+    let size = |rows, cols| TerminalSize { rows, cols };
+    // Before the guest is ready, and on a port that is no console.
+    terminal.1.resize(size(24, 80));
+    agent.1.resize(size(1, 2));
+    say(&mut guest, 0, 3, 1);
+    assert_eq!(hear(&mut guest), (0, 4, 1, String::new()));
+    assert_eq!(hear(&mut guest), (0, 5, 0, "\u{18}\0P\0".into()));
+    assert_eq!(hear(&mut guest), (0, 6, 1, String::new()));
+    terminal.1.resize(size(50, 100));
+    assert_eq!(hear(&mut guest), (0, 5, 0, "2\0d\0".into()));
+    // The same again is no news.
+    terminal.1.resize(size(50, 100));
+    say(&mut guest, 1, 3, 1);
+    assert_eq!(hear(&mut guest), (1, 7, 1, "org.kiln.agent.0".into()));
 }
 
 #[test]
