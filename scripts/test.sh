@@ -24,7 +24,7 @@ trap 'for home in "$WORK/home" "$WORK"/*/home; do KILN_HOME=$home "$BIN/kiln" ma
 echo "== units, properties, micro guests"
 units() { cargo test --locked --no-fail-fast "$@" -- ${TEST_FLAGS:-} || status=1; }
 # Commands at a guest of a few instructions.
-commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" units -p kiln --test console; }
+commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" units -p kiln --test console --test stats; }
 if [ -c /dev/kvm ] && { : <>/dev/kvm; } 2>/dev/null; then
     units --workspace --exclude kiln-tests
     commands

@@ -144,6 +144,11 @@ impl Cloud {
             .map_err(|error| Error::caused(Code::IncorrectInstanceState, "ask the instance's machine", error))
     }
 
+    /// The memory that an instance was given.
+    pub(crate) fn memory_of(&self, instance: &InstanceId) -> Result<Bytes> {
+        Ok(self.catalog.read(|tx| instances::get(tx, instance))?.memory)
+    }
+
     fn must_run(&self, instance: &InstanceId) -> Result<()> {
         match self.catalog.read(|tx| instances::get(tx, instance))?.state {
             InstanceState::Running => Ok(()),

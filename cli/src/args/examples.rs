@@ -37,6 +37,15 @@ Examples:
   kiln console web --port hvc0 --escape ^A
   kiln console web < /dev/null            only look on";
 
+pub(super) const STATS: &str = "\
+CPU is in parts of one processor, since the start or with --watch since the last look: 200% are two
+processors at work. MEMORY is what is in use of what was given: a guest gives little back.
+
+Examples:
+  kiln stats
+  kiln stats web --watch
+  kiln --output json stats | jq '.Statistics[].CpuSeconds'";
+
 pub(super) const TAG: &str = "\
 Examples:
   kiln tag web role=frontend zone=a

@@ -183,6 +183,23 @@ impl std::fmt::Display for Escape {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// Only these, all of which must run: ids, names, or the beginning of either
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instances: Vec<String>,
+    /// Look again every S seconds, until Ctrl-C
+    #[arg(
+        long,
+        value_name = "S",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    pub(crate) watch: Option<u32>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) which: Instances,

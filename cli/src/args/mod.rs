@@ -96,6 +96,9 @@ pub(crate) enum Command {
     Console(instance::Console),
     /// What a guest printed on its console
     Log(instance::Log),
+    /// What running instances take: processor time, memory, reads and writes
+    #[command(after_help = examples::STATS)]
+    Stats(instance::Stats),
     /// Shut guests down; their disks stay
     Stop(instance::Stop),
     /// Start stopped instances again

@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use crate::output;
 use kiln_control::{Cloud, InstanceId, InstanceState};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ pub(crate) fn run(context: &Context, log: &Log) -> Result<u8, Failure> {
         }
     }
     if log.follow {
-        follow(&cloud, &instance, folder.join("console.log"))?;
+        follow(&cloud, &instance, &folder)?;
     }
     Ok(0)
 }
 
 fn copy(path: &Path) -> Result<(), Failure> {
-    let Some(mut file) = open(path)? else {
+    let Some(file) = open(path)? else {
         return Ok(());
     };
-    rest(&mut file, path)
+    rest(&file, path, 0, &mut |bytes| output::bytes(bytes)).map(drop)
 }
 
 fn open(path: &Path) -> Result<Option<File>, Failure> {
@@ -42,44 +42,36 @@ fn open(path: &Path) -> Result<Option<File>, Failure> {
     }
 }
 
-/// Prints from where the file stands to its end, piece by piece.
-fn rest(file: &mut File, path: &Path) -> Result<(), Failure> {
+/// Prints from `at` to the file's end, piece by piece; where that was.
+fn rest(
+    file: &File,
+    path: &Path,
+    mut at: u64,
+    print: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
     let mut piece = vec![0; 64 * 1024];
     loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(n) => output::bytes(piece.get(..n).unwrap_or(&[]))?,
+        match file.read_at(&mut piece, at) {
+            Ok(0) => return Ok(at),
+            Ok(n) => {
+                print(piece.get(..n).unwrap_or(&[]))?;
+                at = at.saturating_add(u64::try_from(n).unwrap_or(0));
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(Failure::new(format!("cannot read {}: {error}", path.display()))),
         }
     }
 }
 
-/// Prints what is added, also across a rotation, until the instance has ended.
-fn follow(cloud: &Cloud, instance: &InstanceId, path: PathBuf) -> Result<(), Failure> {
-    let mut current: Option<File> = None;
+/// Prints what is added until the instance has ended.
+fn follow(cloud: &Cloud, instance: &InstanceId, folder: &Path) -> Result<(), Failure> {
+    let mut log = Followed::new(folder);
     let mut rounds = 0_u32;
     loop {
         // Asked before reading: what was printed until then is printed below.
         let over = rounds.is_multiple_of(5) && has_ended(cloud, instance)?;
         rounds = rounds.wrapping_add(1);
-        if let Some(file) = &mut current {
-            rest(file, &path)?;
-            if is_another(file, &path) {
-                current = None;
-            } else if file
-                .metadata()
-                .is_ok_and(|is| file.stream_position().is_ok_and(|at| is.len() < at))
-            {
-                let _ = file.seek(SeekFrom::Start(0));
-            }
-        }
-        if current.is_none() {
-            current = open(&path)?;
-            if let Some(file) = &mut current {
-                rest(file, &path)?;
-            }
-        }
+        log.more(&mut |bytes| output::bytes(bytes))?;
         if over {
             return Ok(());
         }
@@ -87,11 +79,38 @@ fn follow(cloud: &Cloud, instance: &InstanceId, path: PathBuf) -> Result<(), Fai
     }
 }
 
-/// Was the file under this name replaced?
-fn is_another(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(ours), Ok(named)) => (ours.dev(), ours.ino()) != (named.dev(), named.ino()),
-        _ => false,
+/// A log, and how much of it was printed. When it is full its content is moved to the former log, and it begins
+/// anew; the file stays the same.
+struct Followed {
+    current: PathBuf,
+    former: PathBuf,
+    /// Bytes of the current log that were printed.
+    at: u64,
+}
+
+impl Followed {
+    fn new(folder: &Path) -> Self {
+        Self {
+            current: folder.join("console.log"),
+            former: folder.join("console.log.1"),
+            at: 0,
+        }
+    }
+
+    /// Prints what was added, first the end of what was moved meanwhile.
+    fn more(&mut self, print: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let Some(file) = open(&self.current)? else {
+            return Ok(());
+        };
+        let length = file.metadata().map_or(0, |is| is.len());
+        if length < self.at {
+            if let Some(former) = open(&self.former)? {
+                rest(&former, &self.former, self.at, print)?;
+            }
+            self.at = 0;
+        }
+        self.at = rest(&file, &self.current, self.at, print)?;
+        Ok(())
     }
 }
 
@@ -100,4 +119,33 @@ fn has_ended(cloud: &Cloud, instance: &InstanceId) -> Result<bool, Failure> {
         at_present(cloud, instance)?.map(|found| found.state.name),
         None | Some(InstanceState::Stopped | InstanceState::Terminated)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_followed_log_is_whole_across_a_rotation() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("room");
+        let mut log = Followed::new(folder.path());
+        let mut seen = String::new();
+        let mut more = |seen: &mut String| {
+            let mut print = |bytes: &[u8]| {
+                seen.push_str(&String::from_utf8_lossy(bytes));
+                Ok(())
+            };
+            log.more(&mut print).expect("it can be read");
+        };
+        more(&mut seen);
+        write("console.log", "one\ntwo\n");
+        more(&mut seen);
+        more(&mut seen);
+        // As the machine does it: content moved, file emptied, gone on.
+        write("console.log.1", "one\ntwo\nthree\n");
+        write("console.log", "four\n");
+        more(&mut seen);
+        assert_eq!(seen, "one\ntwo\nthree\nfour\n");
+    }
 }

@@ -11,6 +11,7 @@ mod instance;
 mod log;
 mod machine;
 mod run;
+mod stats;
 mod storage;
 mod upkeep;
 mod waiting;
@@ -71,6 +72,7 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         Command::Exec(exec) => agent::exec(context, exec),
         Command::Console(at) => console::run(context, &at),
         Command::Log(log) => log::run(context, &log),
+        Command::Stats(stats) => stats::run(context, &stats),
         Command::Stop(stop) => instance::stop(context, stop),
         Command::Start(which) => instance::start(context, &which),
         Command::Reboot(reboot) => instance::reboot(context, &reboot),

@@ -1,8 +1,10 @@
 //! Instances: images that run.
 
 mod document;
+mod statistics;
 
 pub use document::*;
+pub use statistics::*;
 
 use crate::catalog::instances::{self, InstanceRow};
 use crate::catalog::{tags, volumes};

@@ -141,6 +141,7 @@ impl Machines for StandIns {
                 .map(|(id, path)| DiskStatus {
                     id: id.clone(),
                     top: top(path),
+                    traffic: kiln_vmm::client::DiskTraffic::default(),
                 })
                 .collect(),
             freezing: false,

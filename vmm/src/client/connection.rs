@@ -5,10 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Pid;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::ClientError;
+use super::{ClientError, ProcessUsage};
 use crate::control::lines::{LineError, Lines};
 use crate::control::wire::{
     AttachArgs, AttachReply, FreezeArgs, FreezeReply, FreezeRequest, Quiesce, Reply, Request, ResizeArgs,
@@ -39,6 +40,8 @@ pub struct ConsoleStream {
 pub struct Vmm {
     lines: Lines,
     dir: PathBuf,
+    /// The VMM, which lives as long as the connection.
+    process: Pid,
     next_id: u64,
 }
 
@@ -67,6 +70,7 @@ impl Vmm {
         Ok(Self {
             lines: Lines::new(stream),
             dir: dir.to_owned(),
+            process: peer.pid,
             next_id: 1,
         })
     }
@@ -77,6 +81,17 @@ impl Vmm {
     /// Any of the connection; the same for every verb below.
     pub fn status(&mut self) -> Result<Status, ClientError> {
         self.ask("status", Value::Null, &[], PATIENCE)
+    }
+
+    /// How the machine is, and what its process has taken of the host.
+    ///
+    /// # Errors
+    /// As [`Self::status`], or `/proc` cannot be read.
+    pub fn usage(&mut self) -> Result<(Status, ProcessUsage), ClientError> {
+        let usage = ProcessUsage::of(self.process).map_err(|error| self.protocol("status", &error));
+        // It has answered after that: it was its id, and no other process's.
+        let status = self.status()?;
+        Ok((status, usage?))
     }
 
     /// Holds the vCPUs and devices.

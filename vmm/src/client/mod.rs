@@ -18,6 +18,7 @@
 
 mod connection;
 mod force;
+mod process;
 mod spawn;
 
 use std::path::{Path, PathBuf};
@@ -32,8 +33,10 @@ use crate::instance_dir::{DirError, InstanceDir};
 pub use crate::parent::ready::BootInfo;
 pub use crate::saved::SavedFiles;
 pub use crate::terminal::TerminalSize;
+pub use crate::virtio::block::DiskTraffic;
 pub use connection::{ConsoleStream, Vmm};
 pub use force::kill_by_force;
+pub use process::ProcessUsage;
 pub use spawn::{START_PATIENCE, Started, spawn, spawn_within};
 
 /// Why a machine could not be started, asked or waited for.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kiln_imagefmt::chain::{Chain, Prepared, Sealing};
 
 use super::{ControlError, ControlledDisk, ErrorKind, FileId, Seal, Swap};
-use crate::virtio::block::BlockGate;
+use crate::virtio::block::{BlockGate, DiskTraffic};
 
 /// A block device's disk.
 pub struct ChainDisk {
@@ -59,6 +59,10 @@ impl ControlledDisk for ChainDisk {
             id,
             top: Arc::clone(&self.top),
         }))
+    }
+
+    fn traffic(&self) -> DiskTraffic {
+        self.gate.traffic()
     }
 
     fn close_gate(&self) {

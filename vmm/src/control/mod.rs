@@ -43,6 +43,7 @@ use serde_json::Value;
 
 use crate::saved::SavedFiles;
 use crate::terminal::{Attached, Terminals};
+use crate::virtio::block::DiskTraffic;
 pub use chain_disk::ChainDisk;
 pub use mux_agent::MuxAgent;
 pub use server::{Orders, Server};
@@ -128,6 +129,11 @@ pub trait ControlledDisk: Send + Sync {
     /// # Errors
     /// The disk takes no overlay (raw, read-only), or this one does not fit.
     fn prepare(&self, overlay: File, path: Option<&str>) -> Result<Box<dyn Swap>, ControlError>;
+
+    /// What the guest has read and written.
+    fn traffic(&self) -> DiskTraffic {
+        DiskTraffic::default()
+    }
 
     /// Takes no more requests; those under way go on.
     fn close_gate(&self);

@@ -11,6 +11,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::virtio::block::DiskTraffic;
+
 /// The version that this build speaks; a request with another one is refused by name.
 pub const VERSION: u32 = 1;
 /// The longest line of either side. It stops a client that never ends its line from growing us.
@@ -132,6 +134,9 @@ pub struct DiskStatus {
     /// The file that takes its writes now: after a crash of the caller it tells whether a
     /// `disks.freeze` swapped.
     pub top: Option<FileId>,
+    /// What the guest has read and written since the machine was started.
+    #[serde(default)]
+    pub traffic: DiskTraffic,
 }
 
 /// A file's identity on this host, as `stat` shows it.

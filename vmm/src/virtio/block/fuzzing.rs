@@ -4,6 +4,7 @@ use kiln_imagefmt::Disk;
 
 use super::config::FLUSH;
 use super::request::{Serial, Target};
+use super::traffic::Traffic;
 use crate::virtio::VirtQueue;
 
 /// Serves all requests that `queue` has now, as the threads of a started device do.
@@ -12,6 +13,7 @@ pub fn serve_all(disk: &dyn Disk, queue: &mut VirtQueue, features: u64) {
     let target = Target {
         disk,
         memory: &memory,
+        traffic: &Traffic::default(),
         serial: &Serial::of_volume("vol-0123456789abcdef0"),
         read_only: disk.is_read_only(),
         write_through: features & FLUSH == 0,

@@ -3,6 +3,7 @@
 use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::traffic::{DiskTraffic, Traffic};
 use crate::virtio::{Guarded, Stop};
 
 /// How often a thread before a closed gate looks whether it shall stop.
@@ -16,6 +17,8 @@ const LOOK_FOR_STOP: Duration = Duration::from_millis(20);
 pub struct BlockGate {
     state: Guarded<State>,
     changed: Condvar,
+    /// What has passed.
+    pub(super) traffic: Traffic,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +66,11 @@ impl BlockGate {
         state.closed = state.closed.saturating_sub(1);
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// What has passed the gate so far.
+    pub fn traffic(&self) -> DiskTraffic {
+        self.traffic.total()
     }
 
     /// Waits until the gate is open and passes it; `None` if `stop` is set first, so that a device can

@@ -13,6 +13,7 @@ mod gate;
 mod request;
 mod spec;
 mod task;
+mod traffic;
 
 #[cfg(fuzzing)]
 mod fuzzing;
@@ -29,6 +30,7 @@ pub use fuzzing::serve_all;
 pub use gate::BlockGate;
 pub use request::Serial;
 pub use spec::{Backing, BlockSpec, DiskFormat, OpenError};
+pub use traffic::DiskTraffic;
 
 use self::config::{Config, FLUSH, READ_ONLY};
 use self::task::{BlockTask, Intake};

@@ -7,6 +7,7 @@ use kiln_imagefmt::{Disk, DiskError, Segment, Unmap};
 
 use super::config::{MAX_SEGMENT_SECTORS, MAX_SEGMENTS, SECTOR};
 
+use super::traffic::Traffic;
 use crate::virtio::{Chain, GuestMemory, QueueError, Slice};
 
 /// Bytes of `struct virtio_blk_req` before the data: type, reserved, sector.
@@ -83,6 +84,7 @@ pub(super) struct Target<'a> {
     pub(super) disk: &'a dyn Disk,
     pub(super) memory: &'a GuestMemory,
     pub(super) serial: &'a Serial,
+    pub(super) traffic: &'a Traffic,
     pub(super) read_only: bool,
     /// The driver knows no flush: a write is durable before it is completed (5.2.6.2).
     pub(super) write_through: bool,
@@ -137,6 +139,7 @@ impl Target<'_> {
                 let offset = self.place(sector, room)?;
                 let slices = chain.writable(self.memory, 0, room)?;
                 self.disk.read(offset, &segments(&slices))?;
+                self.traffic.read(room);
                 Ok(room)
             }
             1 => {
@@ -147,10 +150,12 @@ impl Target<'_> {
                 if self.write_through {
                     self.disk.flush()?;
                 }
+                self.traffic.written(payload);
                 Ok(0)
             }
             4 => {
                 self.disk.flush()?;
+                self.traffic.flushed();
                 Ok(0)
             }
             8 => {
@@ -169,6 +174,7 @@ impl Target<'_> {
                 if self.write_through {
                     self.disk.flush()?;
                 }
+                self.traffic.discarded();
                 Ok(0)
             }
             _ => Err(Failure::Unsupported),

@@ -113,6 +113,7 @@ impl Task for BlockTask {
                 disk: self.disk.as_ref(),
                 memory: &self.memory,
                 serial: &self.serial,
+                traffic: &self.gate.traffic,
                 read_only: self.read_only,
                 write_through: self.write_through,
             };
