@@ -2,16 +2,54 @@
 //!
 //! The regions are private anonymous mappings without reserve, so that memory which the guest never
 //! touches costs nothing, and they ask for huge pages, since under nested paging each page fault of
-//! the second level costs an exit.
+//! the second level costs an exit. Pages from the host's pool of huge pages ([`HugePages`]) are
+//! reserved as a whole when the machine is made.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vm_memory::{
-    GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _, GuestRegionCollection,
+    Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _,
+    GuestRegionCollection, GuestRegionMmap, MmapRegion,
 };
 
 /// The memory of the guest as every part of the machine sees it. Cloning it is cheap and shares the
 /// same bytes.
 pub type GuestMemory = GuestMemoryMmap<()>;
+
+/// The pages that guest memory is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum HugePages {
+    /// Small ones only.
+    Off,
+    /// Huge ones where the host's kernel finds them, small ones elsewhere.
+    #[default]
+    Transparent,
+    /// Pages of 2 MiB from the host's pool.
+    #[serde(rename = "2M")]
+    #[value(name = "2M")]
+    Of2MiB,
+    /// Pages of 1 GiB from the host's pool.
+    #[serde(rename = "1G")]
+    #[value(name = "1G")]
+    Of1GiB,
+}
+
+impl HugePages {
+    /// The size of a page from the pool, in bytes, and what `mmap` calls it.
+    fn pool(self) -> Option<(u64, libc::c_int)> {
+        match self {
+            Self::Off | Self::Transparent => None,
+            Self::Of2MiB => Some((2 << 20, libc::MAP_HUGE_2MB)),
+            Self::Of1GiB => Some((1 << 30, libc::MAP_HUGE_1GB)),
+        }
+    }
+
+    /// What all memory must be a multiple of, in bytes.
+    pub fn unit(self) -> u64 {
+        self.pool().map_or(4096, |(size, _)| size)
+    }
+}
 
 /// Guest memory could not be had.
 #[derive(Debug, Error)]
@@ -24,14 +62,43 @@ pub enum MemoryError {
         /// What the mapping said.
         source: vm_memory::mmap::FromRangesError,
     },
+    /// The host's pool has not enough huge pages.
+    #[error(
+        "guest memory of {bytes} bytes cannot be had in huge pages: {source}; {count} pages of {kib} KiB must be free: \
+         see /sys/kernel/mm/hugepages/hugepages-{kib}kB/free_hugepages, and write to nr_hugepages beside it (as root) \
+         to reserve more"
+    )]
+    Pool {
+        /// The sum of all regions.
+        bytes: u64,
+        /// How many pages that is.
+        count: u64,
+        /// The size of one.
+        kib: u64,
+        /// What the host said.
+        source: std::io::Error,
+    },
     /// The memory could not be emptied for a reset.
     #[error("guest memory cannot be emptied: {0}")]
     Discard(#[source] std::io::Error),
 }
 
-/// Maps the RAM `ranges` (guest address, length in bytes), which must be sorted and apart.
+/// Maps the RAM `ranges` (guest address, length in bytes), which must be sorted and apart, in ordinary pages.
 pub fn map(ranges: &[(u64, u64)]) -> Result<GuestMemory, MemoryError> {
+    map_in(HugePages::Transparent, ranges)
+}
+
+/// The same in `pages`, of which each length must be a multiple.
+pub fn map_in(pages: HugePages, ranges: &[(u64, u64)]) -> Result<GuestMemory, MemoryError> {
     let bytes = ranges.iter().map(|range| range.1).sum();
+    if let Some((size, flag)) = pages.pool() {
+        return map_from_pool(ranges, flag).map_err(|source| MemoryError::Pool {
+            bytes,
+            count: bytes.div_ceil(size),
+            kib: size >> 10,
+            source,
+        });
+    }
     let ranges: Vec<_> = ranges
         .iter()
         .map(|&(start, len)| (GuestAddress(start), len as usize))
@@ -39,18 +106,59 @@ pub fn map(ranges: &[(u64, u64)]) -> Result<GuestMemory, MemoryError> {
     let memory =
         GuestRegionCollection::from_ranges(&ranges).map_err(|source| MemoryError::Map { bytes, source })?;
     for region in memory.iter() {
+        let advice = match pages {
+            HugePages::Off => libc::MADV_NOHUGEPAGE,
+            _ => libc::MADV_HUGEPAGE,
+        };
         // A refusal (a kernel without transparent huge pages) costs speed, nothing else.
-        let _ = advise(region.as_ptr(), region.len() as usize, libc::MADV_HUGEPAGE);
+        let _ = advise(region.as_ptr(), region.len() as usize, advice);
         let _ = advise(region.as_ptr(), region.len() as usize, libc::MADV_DONTDUMP);
     }
     Ok(memory)
+}
+
+/// The same in pages of the host's pool, all of which are reserved now: what is mapped here is there.
+fn map_from_pool(ranges: &[(u64, u64)], flag: libc::c_int) -> std::io::Result<GuestMemory> {
+    let mut regions = Vec::new();
+    for &(start, len) in ranges {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | flag;
+        let mapping = MmapRegion::build(None, len as usize, libc::PROT_READ | libc::PROT_WRITE, flags);
+        let mapping = mapping.map_err(|error| match error {
+            vm_memory::mmap::MmapRegionError::Mmap(source) => source,
+            other => std::io::Error::other(other),
+        })?;
+        // Memory of a guest is in no core dump, as elsewhere.
+        let _ = advise(mapping.as_ptr(), mapping.size(), libc::MADV_DONTDUMP);
+        let region = GuestRegionMmap::new(mapping, GuestAddress(start))
+            .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        regions.push(region);
+    }
+    GuestRegionCollection::from_regions(regions).map_err(std::io::Error::other)
 }
 
 /// Gives every page back to the host: the guest reads zeroes afterwards, as after a power-on. No
 /// vCPU and no device may be running.
 pub fn discard_all(memory: &GuestMemory) -> Result<(), MemoryError> {
     for region in memory.iter() {
-        advise(region.as_ptr(), region.len() as usize, libc::MADV_DONTNEED).map_err(MemoryError::Discard)?;
+        let discarded = advise(region.as_ptr(), region.len() as usize, libc::MADV_DONTNEED);
+        // Kernels before 5.18 give no page back to the pool: then it is emptied by hand.
+        match discarded {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => zero(memory, region)?,
+            discarded => discarded.map_err(MemoryError::Discard)?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes zeroes over a whole region.
+fn zero(memory: &GuestMemory, region: &GuestRegionMmap) -> Result<(), MemoryError> {
+    let zeroes = vec![0; 1 << 20];
+    for offset in (0..region.len()).step_by(zeroes.len()) {
+        let left = usize::try_from(region.len() - offset).unwrap_or(usize::MAX);
+        let piece = zeroes.get(..left).unwrap_or(&zeroes);
+        memory
+            .write_slice(piece, GuestAddress(region.start_addr().0 + offset))
+            .map_err(|error| MemoryError::Discard(std::io::Error::other(error)))?;
     }
     Ok(())
 }
@@ -68,8 +176,6 @@ fn advise(start: *mut u8, len: usize, advice: i32) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use vm_memory::Bytes;
-
     use super::*;
 
     #[test]
@@ -89,5 +195,41 @@ mod tests {
     fn memory_that_no_host_has_is_refused_with_its_size() {
         let refusal = map(&[(0, 1 << 62)]).expect_err("no address space is that large");
         assert!(refusal.to_string().contains("4611686018427387904"), "{refusal}");
+    }
+
+    /// The free pages of 2 MiB of the host's pool.
+    fn free_pages() -> u64 {
+        let name = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+        let text = std::fs::read_to_string(name).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    #[test]
+    fn more_huge_pages_than_are_free_are_refused_with_the_remedy() {
+        let wanted = (free_pages() + 1) << 21;
+        let refusal = map_in(HugePages::Of2MiB, &[(0, wanted)]).expect_err("one too many");
+        let text = refusal.to_string();
+        assert!(
+            text.contains("hugepages-2048kB/free_hugepages") && text.contains("nr_hugepages"),
+            "{text}"
+        );
+        let refusal = map_in(HugePages::Of1GiB, &[(0, 1 << 46)]).expect_err("no host has them");
+        assert!(
+            refusal.to_string().contains("65536 pages of 1048576 KiB"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn memory_is_emptied_by_hand_where_the_host_cannot() {
+        let memory = map_in(HugePages::Off, &[(0, 0x30_1000)]).expect("small mappings are granted");
+        for at in [0, 0x10_0000, 0x30_0ffc] {
+            memory.write_obj(7u32, GuestAddress(at)).expect("inside");
+        }
+        let region = memory.iter().next().expect("it has one");
+        zero(&memory, region).expect("it is writable");
+        for at in [0, 0x10_0000, 0x30_0ffc] {
+            assert_eq!(memory.read_obj::<u32>(GuestAddress(at)).expect("inside"), 0);
+        }
     }
 }

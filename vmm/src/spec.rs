@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
 use crate::virtio::block::BlockSpec;
 use crate::virtio::console::ConsoleSpec;
@@ -38,6 +39,9 @@ pub struct MachineSpec {
     pub cpus: u8,
     /// Guest memory in bytes, a multiple of 4096 from [`MIN_MEMORY`] to [`MAX_MEMORY`].
     pub memory: u64,
+    /// The pages that the memory is made of; from the host's pool, it must be a multiple of their size.
+    #[serde(default)]
+    pub huge_pages: HugePages,
     /// Where kernel, initrd and command line come from.
     pub boot: Boot,
     /// Its devices. The first [`Device::Block`] is the disk that it boots from.
@@ -128,6 +132,14 @@ pub enum SpecError {
         min = MIN_MEMORY >> 20, max = MAX_MEMORY >> 40
     )]
     Memory(u64),
+    /// Memory that is no whole number of huge pages.
+    #[error("{memory} bytes of memory are no whole number of huge pages of {unit} bytes")]
+    Pages {
+        /// The memory.
+        memory: u64,
+        /// The size of a page.
+        unit: u64,
+    },
     /// A command line with a byte 0 in it.
     #[error("the kernel's command line contains a byte 0")]
     CommandLine,
@@ -155,6 +167,13 @@ impl MachineSpec {
         }
         if !(MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(4096) {
             return Err(SpecError::Memory(self.memory));
+        }
+        let unit = self.huge_pages.unit();
+        if !self.memory.is_multiple_of(unit) {
+            return Err(SpecError::Pages {
+                memory: self.memory,
+                unit,
+            });
         }
         match &self.boot {
             Boot::Kernel { cmdline: line, .. } | Boot::PvGrub { append: Some(line) }
@@ -185,6 +204,7 @@ mod tests {
             name: "i-0".into(),
             cpus: 1,
             memory: 64 << 20,
+            huge_pages: HugePages::default(),
             boot: Boot::Kernel {
                 kernel: "vmlinuz".into(),
                 initrd: None,
@@ -235,6 +255,12 @@ mod tests {
                 Err(SpecError::Memory(_))
             ));
         }
+        let uneven = MachineSpec {
+            memory: 65 << 20,
+            huge_pages: HugePages::Of2MiB,
+            ..spec()
+        };
+        assert!(matches!(uneven.check(), Err(SpecError::Pages { .. })));
         let boot = Boot::PvGrub {
             append: Some("a\0b".into()),
         };

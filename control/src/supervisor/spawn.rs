@@ -42,6 +42,7 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
         name: row.id.to_string(),
         cpus: row.vcpus,
         memory: row.memory.0,
+        huge_pages: kiln_vmm::memory::HugePages::default(),
         boot: match &row.boot {
             InstanceBoot::Disk { append } => Boot::PvGrub {
                 append: append.clone(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser};
 
+use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
 use crate::spec::{Boot, Device, MachineSpec, OnReset};
 use crate::virtio::block::{BlockSpec, DiskFormat};
@@ -23,7 +24,7 @@ use crate::virtio::rng::RngSpec;
 #[command(group(ArgGroup::new("source").required(true).multiple(true).args(["spec", "kernel", "disks"])))]
 pub struct Args {
     /// Read the whole machine from a JSON file instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "memory", "cpus", "disks", "no_reboot", "restore"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "memory", "huge_pages", "cpus", "disks", "no_reboot", "restore"])]
     pub spec: Option<PathBuf>,
 
     /// With --spec: tell on this descriptor, in one line of JSON, how the start went; then go into the
@@ -46,6 +47,18 @@ pub struct Args {
     /// Memory in MiB, or with a unit: 512M, 4G.
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
     pub memory: u64,
+
+    /// The pages that the memory is made of: small ones, huge ones where the kernel finds them, or huge ones that
+    /// were set aside on the host (see its nr_hugepages).
+    #[arg(
+        long,
+        value_enum,
+        value_name = "off|transparent|2M|1G",
+        hide_possible_values = true,
+        default_value_t,
+        ignore_case = true
+    )]
+    pub huge_pages: HugePages,
 
     /// Number of virtual CPUs.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
@@ -175,6 +188,7 @@ impl Args {
             name: "by-hand".into(),
             cpus: self.cpus,
             memory: self.memory,
+            huge_pages: self.huge_pages,
             boot,
             devices: disks.chain([Device::Rng(RngSpec::default())]).collect(),
             on_reset: if self.no_reboot {
@@ -217,6 +231,8 @@ mod tests {
             "a b",
             "--memory",
             "2G",
+            "--huge-pages",
+            "2m",
             "--cpus",
             "4",
         ];
@@ -229,8 +245,8 @@ mod tests {
             .expect("it is good usage")
             .machine();
         assert_eq!(
-            (spec.cpus, spec.memory, spec.on_reset),
-            (4, 2 << 30, OnReset::Exit)
+            (spec.cpus, spec.memory, spec.huge_pages, spec.on_reset),
+            (4, 2 << 30, HugePages::Of2MiB, OnReset::Exit)
         );
         let boot = Boot::Kernel {
             kernel: "k".into(),
@@ -309,6 +325,7 @@ mod tests {
             &["--memory", "1G"],
             &["--kernel", "k", "--cpus", "0"],
             &["--kernel", "k", "--cpus", "255"],
+            &["--kernel", "k", "--huge-pages", "3M"],
             &["--disk", "format=raw"],
             &["--disk", "path=x,format=vmdk"],
             &["--disk", "path=x,colour=red"],

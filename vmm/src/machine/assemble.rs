@@ -69,7 +69,7 @@ impl Machine {
         } = host;
         kick::install()?;
         let map = MemoryMap::new(spec.memory);
-        let memory = memory::map(&map.ram())?;
+        let memory = memory::map_in(spec.huge_pages, &map.ram())?;
         let vm = Vm::new(&hypervisor, &memory)?;
 
         let mut crew = Crew::default();

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::MachineError;
 use super::exits::Place;
-use super::vcpus::{Brake, Order, Orders, Outside, VcpuEvent};
+use super::vcpus::{Brake, Order, Orders, Outside, State, VcpuEvent};
 use crate::arch::x86_64::registers::Entry;
 use crate::kvm::kick::Kicker;
 use crate::kvm::vcpu::{Exit, Vcpu};
@@ -61,6 +61,11 @@ impl Thread {
                     vcpu.complete();
                     self.wait(vcpu);
                 }
+                // It may start the others: not before they are made anew, which would undo that.
+                Order::Run if self.index == 0 && self.restarts == state.restarts && state.is_beginning() => {
+                    let waits = |state: &mut State| state.is_beginning();
+                    drop(self.orders.changed.wait_while(state, waits));
+                }
                 Order::Run if self.restarts == state.restarts => self.seen = epoch,
                 Order::Run => {
                     self.restarts = state.restarts;
@@ -70,6 +75,9 @@ impl Thread {
                         (self.outside.events)(VcpuEvent::Failed(why.to_string()));
                         Brake(Arc::clone(&self.orders)).pull();
                     }
+                    let mut state = self.orders.lock();
+                    state.unbegun = state.unbegun.saturating_sub(1);
+                    self.orders.changed.notify_all();
                 }
             }
         }

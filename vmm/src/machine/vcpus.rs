@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) restarts: u64,
     /// Where the first vCPU enters the guest after a restart.
     pub(super) entry: Option<Entry>,
+    /// How many threads have still to make their vCPU anew since the last restart.
+    pub(super) unbegun: usize,
     pub(super) kickers: Vec<Kicker>,
     /// What held threads are to do one after the other, and whose turn it is.
     pub(super) errand: Option<Errand>,
@@ -115,6 +117,7 @@ impl Default for Crew {
             held: 0,
             restarts: 0,
             entry: None,
+            unbegun: 0,
             kickers: Vec::new(),
             errand: None,
             turn: 0,
@@ -226,6 +229,7 @@ impl Crew {
     pub fn restart_at(&self, entry: Entry) {
         let mut state = self.orders.lock();
         state.restarts += 1;
+        state.unbegun = self.threads.len();
         state.entry = Some(entry);
     }
 
@@ -248,6 +252,11 @@ impl Drop for Crew {
 }
 
 impl State {
+    /// Whether vCPUs that are to run are still to be made anew.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.order == Order::Run && self.unbegun > 0
+    }
+
     fn kick_all(&self) {
         for kicker in &self.kickers {
             kicker.kick();

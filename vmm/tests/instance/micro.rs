@@ -188,6 +188,7 @@ pub(crate) fn prepare(folder: &Path, program: &Program, devices: Vec<Device>) {
         name: "i-0123456789abcdef0".to_owned(),
         cpus: 1,
         memory: 32 << 20,
+        huge_pages: kiln_vmm::memory::HugePages::default(),
         boot: Boot::Kernel {
             kernel: "kernel".into(),
             initrd: None,

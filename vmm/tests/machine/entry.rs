@@ -94,8 +94,9 @@ fn a_64_bit_kernel_finds_long_mode_and_its_zero_page() {
 }
 
 #[test]
-fn memory_above_4_gib_is_there() {
-    // The entry's tables end at 4 GiB; so a page there is mapped first, by a table of level 2 at 0xf000.
+fn memory_above_4_gib_is_there_to_its_last_word() {
+    // Of 6 GiB 2 lie below the hole, the rest from 4 GiB to 8. The entry's tables end at 4 GiB; so the last large
+    // page is mapped first, by a table of level 2 at 0xf000.
     let write = |address: u32, value: u32| {
         // mov dword [address], value
         [
@@ -106,17 +107,17 @@ fn memory_above_4_gib_is_there() {
         .concat()
     };
     let code = Code::default()
-        .bytes(&write(0xa020, 0xf003))
-        .bytes(&write(0xf100, 0x0400_0083))
-        .bytes(&write(0xf104, 1))
-        // mov rdi, 0x104000000; mov dword [rdi], 0x12345678; mov eax, [rdi]
-        .bytes(&[0x48, 0xbf, 0x00, 0x00, 0x00, 0x04, 0x01, 0x00, 0x00, 0x00])
+        .bytes(&write(0xa038, 0xf003))
+        .bytes(&write(0xfff8, 0xffe0_0083))
+        .bytes(&write(0xfffc, 1))
+        // mov rdi, 0x1fffffffc; mov dword [rdi], 0x12345678; mov eax, [rdi]
+        .bytes(&[0x48, 0xbf, 0xfc, 0xff, 0xff, 0xff, 0x01, 0x00, 0x00, 0x00])
         .bytes(&[0xc7, 0x07, 0x78, 0x56, 0x34, 0x12, 0x8b, 0x07])
         .print_eax()
         .power_off();
     let shape = Shape {
         by: By::Linux64,
-        memory: 5 << 30,
+        memory: 6 << 30,
         ..Shape::default()
     };
     assert_eq!(words(&run(&code, shape).0), [0x1234_5678]);

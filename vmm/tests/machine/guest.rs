@@ -235,6 +235,7 @@ fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machi
         name: "micro".into(),
         cpus: shape.cpus,
         memory: shape.memory,
+        huge_pages: kiln_vmm::memory::HugePages::default(),
         boot: Boot::Kernel {
             kernel: "kernel".into(),
             initrd: None,
