@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::arch::x86_64::smbios::Identity;
 use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
 use crate::virtio::block::BlockSpec;
@@ -35,6 +36,9 @@ const MAX_SPEC: u64 = 4 << 20;
 pub struct MachineSpec {
     /// What messages call the machine: the instance's id, or any word.
     pub name: String,
+    /// Which machine it is, as its SMBIOS tables tell the guest.
+    #[serde(default)]
+    pub identity: Identity,
     /// Number of vCPUs, 1 to [`MAX_CPUS`].
     pub cpus: u8,
     /// Guest memory in bytes, a multiple of 4096 from [`MIN_MEMORY`] to [`MAX_MEMORY`].
@@ -202,6 +206,7 @@ mod tests {
     fn spec() -> MachineSpec {
         MachineSpec {
             name: "i-0".into(),
+            identity: Identity::default(),
             cpus: 1,
             memory: 64 << 20,
             huge_pages: HugePages::default(),

@@ -3,7 +3,8 @@
 use crate::catalog::instances::{InstanceBoot, InstanceRow};
 use crate::catalog::volumes::VolumeRow;
 use crate::store::Layers;
-use crate::{Error, Result};
+use crate::{Error, InstanceId, Result};
+use kiln_vmm::arch::x86_64::smbios::Identity;
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use kiln_vmm::virtio::console::{ConsoleSpec, PortRole, PortSpec};
@@ -12,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use uuid::Uuid;
 
 /// The name under which the guest's agent finds its port.
 const AGENT_PORT: &str = "org.kiln.agent.0";
@@ -40,6 +42,7 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
     devices.push(Device::Console(ConsoleSpec { ports }));
     MachineSpec {
         name: row.id.to_string(),
+        identity: identity(row),
         cpus: row.vcpus,
         memory: row.memory.0,
         huge_pages: kiln_vmm::memory::HugePages::default(),
@@ -58,6 +61,24 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
         restore: None,
         directory: Some(dir.to_owned()),
     }
+}
+
+/// What the guest finds in its SMBIOS tables: which instance it is. The serial number is not the UUID once more, as
+/// EC2's is: by that programs would take the host for EC2, and wait for services that are not there.
+fn identity(row: &InstanceRow) -> Identity {
+    Identity {
+        uuid: uuid(&row.id),
+        serial: row.id.to_string(),
+        product: row.instance_type.clone(),
+    }
+}
+
+/// A UUID that begins as EC2's do, and is the instance's own and the same at every start: of its id's digits.
+fn uuid(id: &InstanceId) -> Uuid {
+    let digits = id.as_str().trim_start_matches("i-");
+    let text: String = "ec2".chars().chain(digits.chars().cycle()).take(32).collect();
+    // An id has 17 hexadecimal digits.
+    Uuid::try_parse(&text).unwrap_or_default()
 }
 
 /// Writes the specification: whole, or not at all.
@@ -79,4 +100,15 @@ pub(crate) fn write_spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], lay
     file.sync_all().map_err(writing)?;
     std::fs::rename(&new, &path).map_err(writing)?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(writing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instances_uuid_begins_as_ec2s_and_is_made_of_its_id() {
+        let id = InstanceId::parse("i-0123456789abcdef0").unwrap();
+        assert_eq!(uuid(&id).to_string(), "ec201234-5678-9abc-def0-0123456789ab");
+    }
 }

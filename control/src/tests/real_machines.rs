@@ -20,6 +20,12 @@ pub(super) fn kiln_vmm() -> PathBuf {
         }
         let own = std::env::current_exe().unwrap();
         let target = own.parent().and_then(|deps| deps.parent()).unwrap().to_owned();
+        // A folder of the target's between the profile's and cargo's own, if a target was named.
+        let levels = if std::env::var_os("CARGO_BUILD_TARGET").is_some() {
+            2
+        } else {
+            1
+        };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
             .args([
@@ -31,7 +37,7 @@ pub(super) fn kiln_vmm() -> PathBuf {
                 "kiln-vmm",
                 "--target-dir",
             ])
-            .arg(target.parent().unwrap())
+            .arg(target.ancestors().nth(levels).unwrap())
             .status()
             .unwrap();
         assert!(status.success(), "kiln-vmm does not build");

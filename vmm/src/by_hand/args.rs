@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser};
 
+use crate::arch::x86_64::smbios::Identity;
 use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
 use crate::spec::{Boot, Device, MachineSpec, OnReset};
@@ -186,6 +187,7 @@ impl Args {
         });
         MachineSpec {
             name: "by-hand".into(),
+            identity: Identity::default(),
             cpus: self.cpus,
             memory: self.memory,
             huge_pages: self.huge_pages,

@@ -15,6 +15,7 @@ use crate::arch::x86_64::acpi;
 use crate::arch::x86_64::cpuid::Template;
 use crate::arch::x86_64::layout::{BARS, BARS_LEN, ECAM, ECAM_LEN};
 use crate::arch::x86_64::memory_map::MemoryMap;
+use crate::arch::x86_64::smbios;
 use crate::boot::source::BootSource;
 use crate::bus::Bus;
 use crate::kvm::vcpu_state::VcpuState;
@@ -37,6 +38,7 @@ pub struct Machine {
     pub(super) generation_at: u64,
     /// Whether the guest has a past that others may have, too, and has not been told so.
     pub(super) is_copy: bool,
+    pub(super) smbios: Vec<u8>,
     pub(super) boot: BootSource,
     pub(super) saved: Option<Saved>,
     pub(super) shape: Shape,
@@ -121,6 +123,11 @@ impl Machine {
             }),
             generation_at: 0,
             is_copy: false,
+            smbios: smbios::bytes(&smbios::Description {
+                identity: &spec.identity,
+                cpus: spec.cpus,
+                ram: &map.ram(),
+            }),
             memory,
             map,
             boot,

@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::remote::Event;
 use super::{Machine, MachineError};
 use crate::arch::x86_64::acpi;
-use crate::arch::x86_64::layout::ACPI;
+use crate::arch::x86_64::layout::{ACPI, SMBIOS};
 use crate::boot::kernel::{self, KernelSet, Platform};
 use crate::boot::pvgrub::Found;
 use crate::control::{ControlError, ErrorKind};
@@ -78,6 +78,7 @@ impl Machine {
         self.memory
             .write_slice(&tables.bytes, GuestAddress(tables.base))?;
         self.generation_at = tables.address_of(acpi::generation::ID).unwrap_or(ACPI);
+        self.memory.write_slice(&self.smbios, GuestAddress(SMBIOS))?;
         let rsdp = tables.address_of(acpi::RSDP).unwrap_or(ACPI);
         let set = KernelSet {
             kernel: &files.kernel,

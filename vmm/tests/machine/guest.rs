@@ -233,6 +233,7 @@ fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machi
     let disks = extra.disks.iter().map(open).collect();
     let spec = MachineSpec {
         name: "micro".into(),
+        identity: kiln_vmm::arch::x86_64::smbios::Identity::default(),
         cpus: shape.cpus,
         memory: shape.memory,
         huge_pages: kiln_vmm::memory::HugePages::default(),

@@ -11,6 +11,8 @@ pub const VIDEO: u64 = 0xa_0000;
 /// Where the ACPI tables are placed for a kernel that is entered directly: the upper BIOS area, in
 /// which a kernel looks for the RSDP if it was not told.
 pub const ACPI: u64 = 0xe_0000;
+/// Where the SMBIOS tables are placed, behind them: where a kernel looks for their entry point.
+pub const SMBIOS: u64 = 0xf_0000;
 /// 1 MiB: extended memory begins.
 pub const EXTENDED: u64 = 0x10_0000;
 /// RAM below 4 GiB ends here at the latest.
