@@ -58,3 +58,10 @@ fn linux_brings_up_eight_vcpus() {
     assert_eq!(ended, Some(Some(0)), "it counts, then powers off: {console}");
     assert!(console.lines().any(|line| line.trim() == "8"), "{console}");
 }
+
+#[test]
+fn linux_has_a_request_queue_for_each_vcpu() {
+    let store = Home::new();
+    let guest = store.launch("tiny", &["--type", "t3.micro"]);
+    assert_eq!(guest.says("nproc; ls /sys/block/vda/mq | wc -l"), "2\n2");
+}

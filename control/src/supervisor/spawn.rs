@@ -26,6 +26,7 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
             path: layers.path(&disk.layer),
             format: DiskFormat::Qcow2,
             read_only: false,
+            queues: None,
             serial: Some(disk.id.serial()),
         })
     };

@@ -9,7 +9,7 @@ use crate::arch::x86_64::smbios::Identity;
 use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
 use crate::spec::{Boot, Device, MachineSpec, OnReset};
-use crate::virtio::block::{BlockSpec, DiskFormat};
+use crate::virtio::block::{BlockSpec, DiskFormat, MAX_QUEUES};
 use crate::virtio::rng::RngSpec;
 
 /// Run a virtual machine on KVM: one process, one guest.
@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
     pub cpus: u8,
 
-    /// A disk: path=FILE[,format=raw|qcow2][,readonly][,serial=TEXT]; may be given several times. The
+    /// A disk: path=FILE[,format=raw|qcow2][,readonly][,serial=TEXT][,queues=N]; may be given several times. The
     /// format is never guessed: it is raw unless you say otherwise. A comma in a name is written twice.
     #[allow(
         rustdoc::broken_intra_doc_links,
@@ -103,12 +103,14 @@ pub struct DiskArg {
     path: PathBuf,
     format: DiskFormat,
     read_only: bool,
+    queues: Option<u16>,
     serial: Option<String>,
 }
 
 impl DiskArg {
     fn parse(text: &str) -> Result<Self, String> {
-        let (mut path, mut format, mut read_only, mut serial) = (None, DiskFormat::Raw, false, None);
+        let (mut path, mut format, mut read_only) = (None, DiskFormat::Raw, false);
+        let (mut queues, mut serial) = (None, None);
         for part in split(text) {
             match part.split_once('=') {
                 Some(("path", value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
@@ -117,11 +119,15 @@ impl DiskArg {
                 Some(("format", other)) => {
                     return Err(format!("`{other}` is no format of a disk: raw or qcow2"));
                 }
+                Some(("queues", value)) => match value.parse() {
+                    Ok(number @ 1..=MAX_QUEUES) => queues = Some(number),
+                    _ => return Err(format!("`{value}` is no number of queues: 1 to {MAX_QUEUES}")),
+                },
                 Some(("serial", value)) => serial = Some(value.to_owned()),
                 None if part == "readonly" => read_only = true,
                 _ => {
                     return Err(format!(
-                        "`{part}` is no part of a disk: path=, format=, serial=, readonly"
+                        "`{part}` is no part of a disk: path=, format=, serial=, queues=, readonly"
                     ));
                 }
             }
@@ -131,6 +137,7 @@ impl DiskArg {
             path,
             format,
             read_only,
+            queues,
             serial,
         })
     }
@@ -182,6 +189,7 @@ impl Args {
                 path: disk.path,
                 format: disk.format,
                 read_only: disk.read_only,
+                queues: disk.queues,
                 serial: disk.serial,
             })
         });
@@ -240,7 +248,7 @@ mod tests {
         ];
         let disk = [
             "--disk",
-            "path=d.qcow2,format=qcow2,readonly,serial=x",
+            "path=d.qcow2,format=qcow2,readonly,serial=x,queues=3",
             "--no-reboot",
         ];
         let spec = parse(&[&words[..], &disk].concat())
@@ -260,8 +268,8 @@ mod tests {
             panic!("{:?}", spec.devices);
         };
         assert_eq!(
-            (disk.format, disk.read_only, disk.serial.as_deref()),
-            (DiskFormat::Qcow2, true, Some("x"))
+            (disk.format, disk.read_only, disk.queues, disk.serial.as_deref()),
+            (DiskFormat::Qcow2, true, Some(3), Some("x"))
         );
     }
 
@@ -331,6 +339,7 @@ mod tests {
             &["--disk", "format=raw"],
             &["--disk", "path=x,format=vmdk"],
             &["--disk", "path=x,colour=red"],
+            &["--disk", "path=x,queues=17"],
             &["--spec", "f", "--kernel", "k"],
             &["--kernel", "k", "--ready-fd", "3"],
         ] {

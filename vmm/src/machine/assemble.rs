@@ -95,7 +95,7 @@ impl Machine {
             doorbells: Arc::new(vm.clone()),
         };
         let backings = disks.iter().map(|disk| disk.backing.disk()).collect();
-        let mut plugs = Plugs::new(&pci, wiring, disks);
+        let mut plugs = Plugs::new(&pci, spec.cpus, wiring, disks);
         for (slot, device) in slots::assign(&spec.devices)? {
             plugs.plug(slot, device, ports.as_mut())?;
         }

@@ -17,6 +17,7 @@ use crate::virtio::{DeviceError, ThreadSetup, VirtioDevice};
 /// What devices are made of, and what was made.
 pub(super) struct Plugs<'a> {
     pci: &'a PciBus,
+    cpus: u8,
     wiring: Wiring,
     /// The open disks that no device has taken yet.
     backings: vec::IntoIter<OpenDisk>,
@@ -28,9 +29,11 @@ pub(super) struct Plugs<'a> {
 }
 
 impl<'a> Plugs<'a> {
-    pub(super) fn new(pci: &'a PciBus, wiring: Wiring, backings: Vec<OpenDisk>) -> Self {
+    /// For a machine of `cpus` vCPUs.
+    pub(super) fn new(pci: &'a PciBus, cpus: u8, wiring: Wiring, backings: Vec<OpenDisk>) -> Self {
         Self {
             pci,
+            cpus,
             wiring,
             backings: backings.into_iter(),
             setup: Arc::new(DeviceThreads),
@@ -52,7 +55,13 @@ impl<'a> Plugs<'a> {
                     .backings
                     .next()
                     .ok_or_else(|| MachineError::DiskNotOpen(spec.id.clone()))?;
-                let block = Block::new(&spec.id, open.backing.disk(), spec.serial(), &self.setup)?;
+                let block = Block::new(
+                    &spec.id,
+                    open.backing.disk(),
+                    spec.serial(),
+                    spec.queues(self.cpus),
+                    &self.setup,
+                )?;
                 let chain = open.backing.chain().cloned();
                 let disk = ChainDisk::new(spec.id.clone(), block.gate(), chain, open.top);
                 self.disks.push(Arc::new(disk));

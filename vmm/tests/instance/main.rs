@@ -36,6 +36,7 @@ fn devices(folder: &Path) -> Vec<Device> {
             path: "base.qcow2".into(),
             format: DiskFormat::Qcow2,
             read_only: false,
+            queues: None,
             serial: None,
         }),
         Device::Rng(RngSpec::default()),

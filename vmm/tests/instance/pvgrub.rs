@@ -37,6 +37,7 @@ fn machine() -> TempDir {
         path: "disk.raw".into(),
         format: DiskFormat::Raw,
         read_only: false,
+        queues: None,
         serial: None,
     });
     prepare(

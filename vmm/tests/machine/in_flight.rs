@@ -21,6 +21,7 @@ fn raw(path: &Path) -> BlockSpec {
         path: path.to_owned(),
         format: DiskFormat::Raw,
         read_only: false,
+        queues: None,
         serial: None,
     }
 }

@@ -12,6 +12,8 @@ const BLK_SIZE: u64 = 1 << 6;
 pub(super) const FLUSH: u64 = 1 << 9;
 /// The topology is valid.
 const TOPOLOGY: u64 = 1 << 10;
+/// `num_queues` is valid.
+pub(super) const SEVERAL_QUEUES: u64 = 1 << 12;
 /// Discard requests.
 const DISCARD: u64 = 1 << 13;
 /// Write-zeroes requests.
@@ -37,14 +39,16 @@ pub(super) struct Config {
     sectors: u64,
     read_only: bool,
     queue_size: u16,
+    queues: u16,
 }
 
 impl Config {
-    pub(super) fn of(disk: &dyn Disk, queue_size: u16) -> Self {
+    pub(super) fn of(disk: &dyn Disk, queue_size: u16, queues: u16) -> Self {
         Self {
             sectors: disk.size() / SECTOR,
             read_only: disk.is_read_only(),
             queue_size,
+            queues,
         }
     }
 
@@ -58,7 +62,8 @@ impl Config {
         } else {
             DISCARD | WRITE_ZEROES
         };
-        SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | access
+        let several = if self.queues > 1 { SEVERAL_QUEUES } else { 0 };
+        several | SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | access
     }
 
     pub(super) fn bytes(self) -> [u8; LEN] {
@@ -75,7 +80,7 @@ impl Config {
         put(28, &CLUSTER_SECTORS.to_le_bytes());
         // Write-back, and not to be changed.
         put(32, &[1]);
-        put(34, &1_u16.to_le_bytes());
+        put(34, &self.queues.to_le_bytes());
         if !self.read_only {
             put(36, &MAX_SEGMENT_SECTORS.to_le_bytes());
             put(40, &MAX_SEGMENTS.to_le_bytes());

@@ -1,12 +1,14 @@
 //! Block device (5.2) over a [`Disk`].
 //!
 //! ```text
-//!  request queue ──► Intake (one thread at a time) ──► Request ──► Disk ──► status, used ring
+//!  request queues ──► Intake (one thread at a time) ──► Request ──► Disk ──► status, used ring
 //!                        ▲  BlockGate: closed = no request is taken, none in flight
 //! ```
 //!
-//! A few threads a device serve its one queue: whichever is free waits for the next request, takes it
-//! and lets the next thread wait, so requests overlap on the disk and are completed out of order.
+//! A few threads a device serve all its queues: whichever is free waits for the next request, takes it
+//! and lets the next thread wait, so requests overlap on the disk and are completed out of order,
+//! whichever queue they came by. Several queues are for the guest's sake: its vCPUs put requests in
+//! without waiting for each other, and each is interrupted for its own.
 
 mod config;
 mod gate;
@@ -42,8 +44,12 @@ use super::{
 
 /// Entries of the request queue.
 const QUEUE_SIZE: u16 = 256;
+/// Most request queues: what a thread that waits looks at.
+pub const MAX_QUEUES: u16 = 16;
 /// Threads of a device: enough that a slow request does not hold up the others.
 const THREADS: usize = 4;
+/// Most of them, where several vCPUs have a queue each.
+const MOST_THREADS: usize = 8;
 
 /// State of the device: which disk it has. Its data are not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +81,7 @@ pub struct Block {
     gate: Arc<BlockGate>,
     serial: Serial,
     config: Config,
+    queue_sizes: Vec<u16>,
     workers: Vec<Worker<BlockTask>>,
     intake: Option<Arc<Intake>>,
 }
@@ -88,7 +95,8 @@ impl std::fmt::Debug for Block {
 }
 
 impl Block {
-    /// Makes the device and its threads. `name` tells the threads of several disks apart.
+    /// Makes the device with 1 to [`MAX_QUEUES`] `queues`, and its threads. `name` tells the threads of
+    /// several disks apart.
     ///
     /// # Errors
     /// The host gives no threads.
@@ -96,22 +104,26 @@ impl Block {
         name: &str,
         disk: Arc<dyn Disk>,
         serial: Serial,
+        queues: u16,
         setup: &Arc<dyn ThreadSetup>,
     ) -> Result<Self, DeviceError> {
         let worker = |n| Worker::spawn(format!("{name}-io{n}"), ThreadKind::Block, Arc::clone(setup));
-        let workers = (0..THREADS)
+        let queues = queues.clamp(1, MAX_QUEUES);
+        let threads = (2 * usize::from(queues)).clamp(THREADS, MOST_THREADS);
+        let workers = (0..threads)
             .map(worker)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| DeviceError::Host {
                 what: "thread of a block device",
                 source,
             })?;
-        let config = Config::of(disk.as_ref(), QUEUE_SIZE);
+        let config = Config::of(disk.as_ref(), QUEUE_SIZE, queues);
         Ok(Self {
             disk,
             gate: Arc::default(),
             serial,
             config,
+            queue_sizes: vec![QUEUE_SIZE; queues.into()],
             workers,
             intake: None,
         })
@@ -148,7 +160,7 @@ impl VirtioDevice for Block {
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &[QUEUE_SIZE]
+        &self.queue_sizes
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
@@ -164,13 +176,11 @@ impl VirtioDevice for Block {
             begin,
             ..
         } = activation;
-        let queue = queues
-            .into_iter()
-            .next()
-            .flatten()
-            .ok_or(DeviceError::QueueMissing(0))?;
-        let kick = kicks.into_iter().next().ok_or(DeviceError::QueueMissing(0))?;
-        let intake = Arc::new(Intake::new(queue, kick));
+        // A driver that knows of no others uses the first (5.2.5).
+        if queues.first().is_none_or(Option::is_none) {
+            return Err(DeviceError::QueueMissing(0));
+        }
+        let intake = Arc::new(Intake::new(queues, kicks));
         for worker in &mut self.workers {
             let task = BlockTask {
                 intake: Arc::clone(&intake),
@@ -211,7 +221,8 @@ impl VirtioDevice for Block {
     }
 
     fn queues(&self) -> Vec<Option<QueueState>> {
-        self.intake.iter().map(|intake| Some(intake.state())).collect()
+        let states = |intake: &Arc<Intake>| intake.states(self.queue_sizes.len());
+        self.intake.as_ref().map(states).unwrap_or_default()
     }
 
     fn state(&self) -> DeviceState {

@@ -23,6 +23,9 @@ pub struct BlockSpec {
     /// The guest may only read.
     #[serde(default)]
     pub read_only: bool,
+    /// How many request queues it has, at most [`super::MAX_QUEUES`]; by default one for each vCPU, and 8 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
     /// What the guest sees as serial; by default the id without its dash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
@@ -88,7 +91,16 @@ impl Backing {
     }
 }
 
+/// Queues of a device where nothing else is said: more than this many vCPUs share them.
+const DEFAULT_QUEUES: u16 = 8;
+
 impl BlockSpec {
+    /// How many queues the device has in a machine of `cpus` vCPUs.
+    pub fn queues(&self, cpus: u8) -> u16 {
+        let each = u16::from(cpus).min(DEFAULT_QUEUES);
+        self.queues.unwrap_or(each).clamp(1, super::MAX_QUEUES)
+    }
+
     /// What the guest sees as serial.
     pub fn serial(&self) -> Serial {
         Serial::of_volume(self.serial.as_deref().unwrap_or(&self.id))

@@ -1,3 +1,4 @@
+mod queues;
 mod traffic;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -118,9 +119,13 @@ impl Disk for MemoryDisk {
 }
 
 fn device(disk: &Arc<MemoryDisk>, name: &str) -> Block {
+    device_with(1, disk, name)
+}
+
+fn device_with(queues: u16, disk: &Arc<MemoryDisk>, name: &str) -> Block {
     let setup: Arc<dyn ThreadSetup> = Arc::new(());
     let serial = Serial::of_volume("vol-0123456789abcdef0");
-    Block::new(name, Arc::clone(disk) as _, serial, &setup).expect("device")
+    Block::new(name, Arc::clone(disk) as _, serial, queues, &setup).expect("device")
 }
 
 fn guest(disk: &Arc<MemoryDisk>) -> Guest<Block> {
