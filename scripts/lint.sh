@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The checks that need no guest: format, clippy, docs, licences and sources of dependencies, advisories, shell scripts.
+# The checks that need no guest: format, clippy, docs, licences and sources of dependencies, advisories, shell scripts,
+# the README's workflow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +9,7 @@ cargo fmt --manifest-path fuzz/Cargo.toml --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+scripts/workflow.sh
 if ! command -v cargo-deny >/dev/null; then
     echo "missing: cargo-deny" >&2
     echo "   what to do: cargo install --locked cargo-deny (about 6 minutes)" >&2

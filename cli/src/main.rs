@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         Err(error) => return explain(&error, &argv),
     };
     trace(cli.global.verbose);
-    let context = commands::Context::new(&cli.global);
+    let context = commands::Context::new(&cli.global, &cli.command);
     match commands::run(&context, cli.command, argv) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {

@@ -137,6 +137,22 @@ fn what_is_named_wrongly_is_told_with_what_there_is() {
 }
 
 #[test]
+fn hints_are_not_mixed_into_another_commands_errors() {
+    let kiln = Kiln::new();
+    // A store of the software machine's: worth a hint, to who works here by wish.
+    std::fs::create_dir_all(kiln.home.path().join("store/machine")).expect("a folder");
+    std::fs::write(kiln.home.path().join("store/machine/data.ext4"), "").expect("a file");
+    let listed = kiln.run(&["list"]);
+    assert!(listed.err.starts_with("hint: "), "{listed:?}");
+    let executed = kiln.run(&["exec", "nothing", "--", "true"]);
+    assert_eq!(executed.status, 125, "{executed:?}");
+    assert!(
+        executed.err.starts_with("error: ") && executed.err.lines().count() == 1,
+        "{executed:?}"
+    );
+}
+
+#[test]
 fn an_export_replaces_a_file_only_when_it_is_complete() {
     let kiln = Kiln::new();
     let path = |name: &str| kiln.home.path().join(name);

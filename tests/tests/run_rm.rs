@@ -24,7 +24,7 @@ fn the_status_and_the_output_are_the_commands() {
         "echo out; echo err >&2; exit 3",
     ]);
     assert_eq!((run.status, run.text().as_str()), (3, "out"));
-    assert!(run.stderr.contains("err"));
+    assert_eq!(run.stderr, "err\n", "nothing but the command's own");
     nothing_is_left(&home);
 }
 

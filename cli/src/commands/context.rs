@@ -9,6 +9,7 @@ use crate::progress::{Visible, Waiting};
 use crate::software_machine::{self, Lease, forward};
 use kiln_control::{Cloud, DataMap, Options, Region, Reply};
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,22 +23,35 @@ pub(crate) struct Context {
     region: Option<String>,
     account: Option<String>,
     quiet: bool,
+    hints: Hints,
+}
+
+/// Whether hints are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hints {
+    Shown,
+    /// What goes to stderr is another command's, for a program to read.
+    Hidden,
 }
 
 impl Context {
-    pub(crate) fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: &Global, command: &Command) -> Self {
+        let is_anothers = command.hands_on_a_status() && !std::io::stderr().is_terminal();
         Self {
             home: crate::home::store(global.home.as_deref()),
             format: global.format(),
             region: global.region.clone(),
             account: global.account.clone().or_else(|| set("KILN_ACCOUNT")),
             quiet: global.quiet,
+            hints: if is_anothers { Hints::Hidden } else { Hints::Shown },
         }
     }
 
-    /// Something worth knowing, on stderr.
+    /// Something worth knowing, on stderr, unless that is another command's and no person reads it.
     pub(crate) fn hint(&self, text: &str) {
-        self.note("hint", text);
+        if self.hints == Hints::Shown {
+            self.note("hint", text);
+        }
     }
 
     /// Something that should not be so, on stderr.

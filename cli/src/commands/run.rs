@@ -64,7 +64,7 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         }
     } else if done.is_err() && interrupt.came().is_some() {
         let names = names.join(" ");
-        context.hint(&format!("{names} goes on: kiln terminate {names} ends it"));
+        context.warn(&format!("{names} goes on: kiln terminate {names} ends it"));
     }
     done
 }
