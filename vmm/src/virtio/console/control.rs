@@ -45,9 +45,10 @@ impl Message {
         bytes.extend(self.value.to_le_bytes());
         let port = usize::try_from(self.port).ok().and_then(|index| ports.get(index));
         if self.event == RESIZE {
-            // Rows first: so every driver reads it, though the specification has them the other way round.
+            // Columns first (5.3.6.2). Linux read them the other way round until it was mended, in its stable
+            // releases, too: a kernel from before takes one for the other.
             let size = port.and_then(|port| port.input().size());
-            for count in size.map_or([0; 2], |size| [size.rows, size.cols]) {
+            for count in size.map_or([0; 2], |size| [size.cols, size.rows]) {
                 bytes.extend(count.to_le_bytes());
             }
         }

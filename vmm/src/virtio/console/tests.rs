@@ -128,7 +128,7 @@ fn ports_are_added_named_and_opened_as_the_guest_gets_ready() {
 }
 
 #[test]
-fn a_new_size_is_told_to_the_guest_rows_first() {
+fn a_new_size_is_told_to_the_guest_columns_first() {
     let Sides {
         mut guest,
         terminal,
@@ -140,12 +140,12 @@ fn a_new_size_is_told_to_the_guest_rows_first() {
     agent.1.resize(size(1, 2));
     say(&mut guest, 0, 3, 1);
     assert_eq!(hear(&mut guest), (0, 4, 1, String::new()));
-    assert_eq!(hear(&mut guest), (0, 5, 0, "\u{18}\0P\0".into()));
+    assert_eq!(hear(&mut guest), (0, 5, 0, "P\0\u{18}\0".into()));
     assert_eq!(hear(&mut guest), (0, 6, 1, String::new()));
-    terminal.1.resize(size(50, 100));
-    assert_eq!(hear(&mut guest), (0, 5, 0, "2\0d\0".into()));
+    terminal.1.resize(size(60, 100));
+    assert_eq!(hear(&mut guest), (0, 5, 0, "d\0<\0".into()));
     // The same again is no news.
-    terminal.1.resize(size(50, 100));
+    terminal.1.resize(size(60, 100));
     say(&mut guest, 1, 3, 1);
     assert_eq!(hear(&mut guest), (1, 7, 1, "org.kiln.agent.0".into()));
 }
