@@ -76,7 +76,8 @@ impl Interpreter<'_> {
                 self.environment.parameters.drain(..count);
                 0
             }
-            "increment" => self.increment(first)?,
+            "increment" => self.count(first, 1)?,
+            "decrement" => self.count(first, -1)?,
             "[" | "test" => self.test(name, arguments)?,
             "load_env" => self.load_env(arguments)?,
             "save_env" => self.save_env(arguments)?,
@@ -112,12 +113,12 @@ impl Interpreter<'_> {
         }
     }
 
-    fn increment(&mut self, name: Option<&str>) -> Result<u32, Exhausted> {
+    /// Adds to a variable's number.
+    fn count(&mut self, name: Option<&str>, by: i64) -> Result<u32, Exhausted> {
         let Some(name) = name else { return Ok(1) };
-        let number: u64 = self.environment.get(name).parse().unwrap_or(0);
-        self.environment
-            .set(name, &number.saturating_add(1).to_string())?;
-        Ok(0)
+        let number: i64 = self.environment.get(name).parse().unwrap_or(0);
+        let counted = number.saturating_add(by).to_string();
+        self.environment.set(name, &counted).map(|()| 0)
     }
 
     fn test(&mut self, name: &str, arguments: &[String]) -> Result<u32, Exhausted> {

@@ -368,3 +368,29 @@ fn the_menus_of_arch_and_alpine_are_understood() {
         Some(DevicePath::parse("(hd0)/boot/vmlinuz-lts"))
     );
 }
+
+#[test]
+fn fedora_falls_back_once_its_boot_counter_has_run_out() {
+    let text = r#"
+load_env
+if [ -n "${boot_counter}" -a "${boot_success}" = "0" ]; then
+  if [ "${boot_counter}" = "0" -o "${boot_counter}" = "-1" ]; then
+    set default=1
+    set boot_counter=-1
+  else
+    decrement boot_counter
+  fi
+  save_env boot_counter
+fi
+menuentry New { linux /new }
+menuentry Old { linux /old }
+"#;
+    for (counter, title, next) in [("1", "New", "0"), ("0", "Old", "-1"), ("-1", "Old", "-1")] {
+        let env = block(&format!("boot_success=0\nboot_counter={counter}\n"));
+        let menu = run(text, &[("/boot/grub/grubenv", &env)]);
+        assert_eq!(default(&menu).0, title);
+        assert_eq!(saved(&menu, "0"), [pair("boot_counter", next)]);
+    }
+    let env = block("boot_success=1\nboot_counter=1\n");
+    assert_eq!(saved(&run(text, &[("/boot/grub/grubenv", &env)]), "0"), []);
+}
