@@ -4,7 +4,7 @@ mod distributions;
 mod mkconfig;
 
 use super::super::device::DevicePath;
-use super::super::menu::{Menu, Obstacle};
+use super::super::menu::{Change, Menu, Obstacle};
 use super::super::tests::fixtures::{File, ROOT_UUID, unpartitioned};
 use super::super::volumes::Volumes;
 
@@ -84,6 +84,82 @@ menuentry from --source 'linux /source'
     assert_eq!(menu.entries[0].kernel, Some(DevicePath::parse("(hd0)/1245/two")));
     assert_eq!(menu.entries[0].arguments, "11 12 extra");
     assert_eq!(menu.entries[1].kernel, Some(DevicePath::parse("(hd0)/source")));
+}
+
+/// `$word` is in the menu's only title where its condition holds.
+fn holds(condition: &str, files: &[File<'_>]) -> bool {
+    let menu = run(
+        &format!("if {condition}; then word=yes; fi\nmenuentry \"$word\" {{ linux /k }}\n"),
+        files,
+    );
+    menu.entries[0].title == "yes"
+}
+
+#[test]
+fn conditions_ask_the_disk() {
+    let files: &[File<'_>] = &[("/boot/file", b"x"), ("/boot/empty", b""), ("/boot/grub/x", b"")];
+    for (condition, wanted) in [
+        ("[ -f /boot/file ]", true),
+        ("[ -f (hd0)/boot/file ]", true),
+        ("[ -f /boot ]", false),
+        ("[ -d /boot ]", true),
+        ("[ -d /boot/file ]", false),
+        ("[ -e /boot ]", true),
+        ("[ -e /none ]", false),
+        ("[ -s $prefix/../file ]", true),
+        ("[ -s /boot/empty ]", false),
+        ("[ -f (hd1)/boot/file ]", false),
+        ("[ a = a", false),
+        ("test a = a", true),
+        ("keystatus --shift", false),
+        ("loadfont unicode", false),
+        ("insmod all_video", true),
+        ("false", false),
+        ("search --file --set=root /boot/none", false),
+        ("search --file --set=root /boot/file", true),
+        ("source /boot/none", false),
+        ("configfile /boot/none", false),
+        ("configfile /boot/empty", true),
+        ("load_env -f /boot/file", false),
+        ("menuentry without_a_body", false),
+    ] {
+        assert_eq!(holds(condition, files), wanted, "{condition}");
+    }
+}
+
+#[test]
+fn an_environment_block_is_read_in_part_and_written_elsewhere() {
+    let block = b"# GRUB Environment Block\none=1\ntwo=2\n####";
+    let text = "load_env --file /other --skip-sig two\nunset three\nthree=3; unset three\n\
+        menuentry \"$one$two$three\" { save_env -f /other one two; linux /k }\n";
+    let menu = run(text, &[("/other", block)]);
+    assert_eq!(menu.entries[0].title, "2");
+    let save = &menu.entries[0].saves[0];
+    assert_eq!(save.file, DevicePath::parse("(hd0)/other"));
+    let wanted = vec![("one".to_owned(), None), ("two".to_owned(), Some("2".to_owned()))];
+    assert_eq!(save.change, Change::Environment(wanted));
+}
+
+#[test]
+fn a_folder_of_loader_entries_may_be_named() {
+    let entry = b"title x\nlinux /k\n";
+    let files: &[File<'_>] = &[("/custom/loader/entries/x.conf", entry), ("/custom/k", b"")];
+    let menu = run(
+        "default_kernelopts=quiet\nblsdir=/custom/loader/entries\nblscfg\n",
+        files,
+    );
+    assert_eq!(menu.entries[0].kernel, Some(DevicePath::parse("(hd0)/custom/k")));
+    assert_eq!(menu.entries[0].arguments, "quiet");
+    assert!(run("blscfg\n", files).entries.is_empty());
+}
+
+#[test]
+fn what_is_not_there_is_noted() {
+    let menu = run("configfile /boot/none\nfi\nmenuentry a { linux /k }\n", &[]);
+    assert_eq!(
+        menu.notes,
+        ["line 2 is not understood", "/boot/none cannot be read"]
+    );
 }
 
 #[test]

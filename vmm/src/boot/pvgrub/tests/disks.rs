@@ -108,6 +108,31 @@ fn an_efi_system_partition_and_an_extended_boot_partition_are_one_menu() {
 }
 
 #[test]
+fn a_bls_entry_may_name_a_unified_image_and_give_it_another_command_line() {
+    let kernel = kernel();
+    let unified = image(&[(".cmdline", b"own"), (".linux", &kernel), (".initrd", b"12345")]);
+    let files: &[File<'_>] = &[
+        (
+            "/loader/entries/a.conf",
+            b"efi /u.efi\ninitrd /more\noptions given console=hvc0\n",
+        ),
+        ("/u.efi", &unified),
+        ("/more", b"67"),
+    ];
+    let chosen = choose(&unpartitioned(files), None).unwrap();
+    assert_eq!(chosen.cmdline, "given console=hvc0");
+    assert_eq!(chosen.initrd, b"12345\0\0\x0067");
+    assert_eq!(chosen.found.initrd, ["(hd0)/u.efi#.initrd", "(hd0)/more"]);
+    let shell = image(&[(".text", b"code")]);
+    let files = &[files[0], ("/u.efi", &shell)];
+    let error = choose(&unpartitioned(files), None).unwrap_err().to_string();
+    assert!(
+        error.ends_with("its kernel (hd0)/u.efi is no kernel, but a program for EFI or DOS"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_menu_whose_entries_boot_no_linux_is_passed_over_for_one_whose_do() {
     let kernel = kernel();
     let files: &[File<'_>] = &[

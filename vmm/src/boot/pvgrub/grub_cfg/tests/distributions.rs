@@ -1,7 +1,6 @@
 //! Menus in the shapes that distributions' tools give them.
 
 use super::super::super::grubenv;
-use super::super::super::menu::Change;
 use super::*;
 
 /// What grub-mkconfig's `00_header` writes: the default, and the functions that entries call.
