@@ -76,7 +76,7 @@ impl Machine {
             vec![Port::new(spec, input, Arc::new(Backend))],
             Arc::clone(&setup),
         );
-        let block = Block::new("disk", Ram::new(vec![0; 1 << 20]), Serial::default(), &setup);
+        let block = Block::new("disk", Ram::new(vec![0; 1 << 20]), Serial::default(), 2, &setup);
         let devices: [Box<dyn VirtioDevice>; 3] = [
             Box::new(block.expect("threads can be had")),
             Box::new(Rng::new(&RngSpec::default(), setup).expect("a thread can be had")),
