@@ -13,7 +13,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt
 BIN := target/$(TARGET)/release
 PROGRAMS := kiln kiln-vmm kiln-agent
 
-.PHONY: help build quickstart test bench lint fuzz verify install purge
+.PHONY: help build quickstart test bench lint fuzz torture verify install purge
 
 help: ## this page
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -45,6 +45,9 @@ lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts, the README's workflow
 
 fuzz: ## fuzz each parser of untrusted bytes for SECONDS=60 (and 10 minutes of building the first time)
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
+
+torture: ## kill commands and cut the power at every step on disk (about 30 minutes; needs qemu-img)
+	@scripts/torture.sh
 
 verify: ## each promise of SPECIFICATION.md with its command, run: met or not
 	$(call with,"guest-images tests")

@@ -12,3 +12,4 @@ mod oracle;
 mod power_cut;
 pub(crate) mod simulated;
 mod threads;
+mod torture;

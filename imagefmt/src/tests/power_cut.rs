@@ -15,21 +15,26 @@ pub(crate) struct Machine {
     pub(crate) files: usize,
     pub(crate) disk: Option<Chain>,
     pub(crate) model: Model,
-    size: u64,
+    pub(crate) size: u64,
     /// What each frozen layer must read, if that was acknowledged as durable.
-    frozen: Vec<Option<Vec<u8>>>,
+    pub(crate) frozen: Vec<Option<Vec<u8>>>,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
+        Self::of(SIZE)
+    }
+
+    /// A machine with a disk of so many bytes.
+    pub(crate) fn of(size: u64) -> Self {
         let world = World::default();
-        format(&world.file(), None, SIZE).unwrap();
+        format(&world.file(), None, size).unwrap();
         let mut machine = Self {
             world,
             files: 1,
             disk: None,
-            model: Model::new(SIZE),
-            size: SIZE,
+            model: Model::new(size),
+            size,
             frozen: Vec::new(),
         };
         machine.open();

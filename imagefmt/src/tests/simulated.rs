@@ -19,15 +19,23 @@ impl Dice {
     }
 }
 
+/// What changes a file.
 #[derive(Debug, Clone)]
-enum Change {
+pub(crate) enum Change {
     Write(u64, Vec<u8>),
     SetLen(u64),
     Punch(u64, u64),
 }
 
+/// What a recording has of the file of this number.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Change(usize, Change),
+    Sync(usize),
+}
+
 impl Change {
-    fn apply(&self, file: &mut Vec<u8>) {
+    pub(crate) fn apply(&self, file: &mut Vec<u8>) {
         match self {
             Self::Write(at, bytes) => {
                 let end = *at as usize + bytes.len();
@@ -90,6 +98,7 @@ struct State {
     changes: u64,
     fail_at: Option<(u64, Failure)>,
     dead: bool,
+    tape: Option<Vec<Event>>,
 }
 
 /// A host with some files.
@@ -105,6 +114,28 @@ struct SimulatedFile {
 }
 
 impl World {
+    /// A host with these files, all of them durable.
+    pub(crate) fn of(files: Vec<Vec<u8>>) -> Self {
+        let world = Self::default();
+        let durable = |bytes: Vec<u8>| Contents {
+            durable: bytes.clone(),
+            now: bytes,
+            pending: Vec::new(),
+        };
+        world.state.lock().unwrap().files = files.into_iter().map(durable).collect();
+        world
+    }
+
+    /// From now on every change and every sync is recorded, in their order.
+    pub(crate) fn record(&self) {
+        self.state.lock().unwrap().tape = Some(Vec::new());
+    }
+
+    /// What was recorded so far.
+    pub(crate) fn tape(&self) -> Vec<Event> {
+        self.state.lock().unwrap().tape.clone().unwrap_or_default()
+    }
+
     /// A new, empty file; messages call it `/simulated/<nth>`.
     pub(crate) fn file(&self) -> Host {
         let mut state = self.state.lock().unwrap();
@@ -127,6 +158,11 @@ impl World {
 
     pub(crate) fn name(nth: usize) -> String {
         nth.to_string()
+    }
+
+    /// How many files there are.
+    pub(crate) fn files(&self) -> usize {
+        self.state.lock().unwrap().files.len()
     }
 
     /// Removes the newest file.
@@ -197,6 +233,9 @@ impl SimulatedFile {
             }
             return Err(error);
         }
+        if let Some(tape) = &mut state.tape {
+            tape.push(Event::Change(self.nth, change.clone()));
+        }
         let file = &mut state.files[self.nth];
         change.apply(&mut file.now);
         file.pending.push(change);
@@ -240,6 +279,9 @@ impl Storage for SimulatedFile {
         let mut state = self.world.state.lock().unwrap();
         let outcome = fails(&mut state);
         let forgetful = matches!(state.fail_at, Some((_, Failure::Forgetful)));
+        if let (Some(tape), Ok(())) = (&mut state.tape, &outcome) {
+            tape.push(Event::Sync(self.nth));
+        }
         let file = &mut state.files[self.nth];
         if outcome.is_ok() {
             for change in std::mem::take(&mut file.pending) {
