@@ -21,6 +21,8 @@ use crate::memory::GuestMemory;
 
 /// Bytes of a page, the least that is left out.
 const PAGE: usize = 4096;
+/// An empty page.
+static EMPTY: [u8; PAGE] = [0; PAGE];
 /// Bytes that are moved at once.
 const CHUNK: usize = 1 << 20;
 
@@ -186,7 +188,8 @@ fn runs<'a>(chunk: &'a [u8], offset: u64, sum: &mut Sum) -> Vec<(u64, &'a [u8])>
     let mut at = 0usize;
     for page in chunk.chunks(PAGE) {
         let next = at.saturating_add(page.len());
-        if page.iter().any(|byte| *byte != 0) {
+        // As a whole: byte by byte takes many times as long.
+        if EMPTY.get(..page.len()) != Some(page) {
             sum.add(offset.saturating_add(at as u64), page);
             start.get_or_insert(at);
         } else if let Some(start) = start.take() {
