@@ -36,7 +36,7 @@ test: ## every test, those with real guests too (about 40 minutes the first time
 	$(call with,"guest-images tests")
 	@scripts/test.sh $(BIN)
 
-bench: ## figures, as tables and as JSON in target/bench (ONLY="disk launch": some of them)
+bench: ## figures, as tables and as JSON in target/bench (ONLY="disk save": some of them)
 	$(call with,"guest-images tests")
 	@scripts/bench.sh $(BIN) $(ONLY)
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Measures Kiln and its peers side by side: tables here, the same as JSON in target/bench.
 #
-# usage: bench.sh BIN [WHAT...]          BIN: the folder of the built programs; WHAT: start, disk, boot, launch (all of them)
+# usage: bench.sh BIN [WHAT...]    BIN: the folder of the built programs; WHAT: start, disk, boot, launch, save (all of them)
 #
 # The status is 1 if a ratio is beyond its bound.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 BIN=$(realpath "$1") OUT=$PWD/target/bench status=0
 shift
-[ $# -gt 0 ] || set -- start disk boot launch
+[ $# -gt 0 ] || set -- start disk boot launch save
 cargo build --quiet --locked --release -p kiln-tests --bin bench || exit 1
 mkdir -p "$OUT"
 for what in "$@"; do

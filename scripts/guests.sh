@@ -24,7 +24,7 @@ lanes() {
 
 # What takes longest comes first, so that no lane is left with it at the end.
 in_order() {
-    local first=(freeze bake images debian launch journal) file
+    local first=(freeze save bake images debian launch journal) file
     for file in "${first[@]}"; do [[ " $* " != *" $file "* ]] || echo "$file"; done
     for file in "$@"; do [[ " ${first[*]} " == *" $file "* ]] || echo "$file"; done
 }

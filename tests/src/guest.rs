@@ -26,6 +26,11 @@ impl<'h> Guest<'h> {
         &self.id
     }
 
+    /// The store that it belongs to.
+    pub fn home(&self) -> &Home {
+        self.home
+    }
+
     /// Runs a shell command in the guest.
     #[track_caller]
     pub fn exec(&self, script: &str) -> Outcome {

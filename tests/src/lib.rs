@@ -16,6 +16,7 @@ pub mod guest;
 pub mod home;
 pub mod outcome;
 pub mod program;
+pub mod saved;
 pub mod seed;
 
 pub use guest::Guest;

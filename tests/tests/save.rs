@@ -1,0 +1,105 @@
+//! A Debian under load is saved, ended, and goes on in a fresh machine, again and again.
+
+use kiln_tests::Home;
+use kiln_tests::saved::{self, Saved, vmm};
+use serde_json::Value;
+
+/// What keeps the guest busy: a counter that goes to the disk each time, and 32 MiB of noise in memory that
+/// are checked over and over.
+const LOAD: &str = "dd if=/dev/urandom of=/dev/shm/noise bs=1M count=32 2>/dev/null; \
+    sha256sum /dev/shm/noise >/dev/shm/sum; \
+    setsid sh -c 'n=0; while true; do n=$((n + 1)); echo $n >/root/new; mv /root/new /root/count; sync; done' \
+        </dev/null >/dev/null 2>&1 & \
+    setsid sh -c 'while sha256sum --quiet -c /dev/shm/sum; do echo >>/dev/shm/checks; done; touch /dev/shm/bad' \
+        </dev/null >/dev/null 2>&1 & \
+    while [ ! -s /root/count ] || [ ! -s /dev/shm/checks ]; do sleep 0.1; done";
+
+/// Registers that are clocks: Hyper-V's count of time and of a vCPU's run time, which KVM keeps for every guest.
+const CLOCKS: [&[u64]; 2] = [&[0x20, 0, 0, 0x40], &[0x10, 0, 0, 0x40]];
+/// SYSENTER's stack and entry: on AMD's processors KVM keeps their lower halves only.
+const SYSENTER: [&[u64]; 2] = [&[0x75, 1, 0, 0], &[0x76, 1, 0, 0]];
+
+/// What must be as it was: all but clocks.
+fn lasting(state: &Value) -> Value {
+    let mut lasting = state.clone();
+    for vcpu in lasting["vcpus"].as_array_mut().expect("vCPUs") {
+        vcpu["tsc"].take();
+        // What the timer has left; and the priority, which KVM works out anew from others.
+        for byte in (0x390..0x394).chain(0xa0..0xa4) {
+            vcpu["state"]["lapic"][byte].take();
+        }
+        for msr in vcpu["state"]["msrs"].as_array_mut().expect("registers") {
+            let msr = msr.as_array_mut().expect("bytes: index, reserved, value");
+            let index: Vec<u64> = msr[..4].iter().filter_map(Value::as_u64).collect();
+            if CLOCKS.contains(&&*index) {
+                msr.truncate(8);
+            } else if SYSENTER.contains(&&*index) {
+                msr.truncate(12);
+            }
+        }
+    }
+    let parts = ["shape", "vcpus", "pci", "functions", "memory"];
+    parts.iter().map(|part| lasting[part].take()).collect()
+}
+
+/// Where two documents differ, in a line each.
+fn differences(place: &str, a: &Value, b: &Value) -> Vec<String> {
+    match (a, b) {
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            let inner = left.iter().zip(right).enumerate();
+            inner
+                .flat_map(|(n, (a, b))| differences(&format!("{place}/{n}"), a, b))
+                .collect()
+        }
+        (Value::Object(left), Value::Object(right)) if left.len() == right.len() => {
+            let none = Value::Null;
+            let inner = left
+                .iter()
+                .map(|(name, a)| (name, a, right.get(name).unwrap_or(&none)));
+            inner
+                .flat_map(|(name, a, b)| differences(&format!("{place}/{name}"), a, b))
+                .collect()
+        }
+        _ if a == b => Vec::new(),
+        _ => vec![format!("{place}: {a} became {b}")],
+    }
+}
+
+#[test]
+fn a_debian_under_load_is_saved_and_restored_twenty_times() {
+    let home = Home::new();
+    let guest = home.launch("debian-12-pv", &["--type", "t3.nano"]);
+    guest.exec(LOAD).succeeds();
+    let count = || -> u64 { guest.says("cat /root/count").parse().expect("a number") };
+    let (mut stalls, mut starts, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for round in 0..20 {
+        let before = count();
+        let boot = guest.says("cat /proc/sys/kernel/random/boot_id");
+        vmm(&guest).pause().expect("it is held");
+        let saved = Saved::of(&guest);
+        starts.push(saved.replace(&guest));
+        let again = Saved::of(&guest);
+        let differences = differences("", &lasting(&saved.state()), &lasting(&again.state()));
+        assert!(differences.is_empty(), "round {round}: {differences:#?}");
+        vmm(&guest).resume().expect("it goes on");
+        assert_eq!(guest.says("cat /proc/sys/kernel/random/boot_id"), boot);
+        let check = "a=$(cat /root/count); for i in $(seq 100); do [ $(cat /root/count) -gt $a ] && exit 0; sleep 0.1; done; exit 1";
+        guest.exec(check).succeeds();
+        assert!(count() >= before, "round {round}");
+        stalls.push(saved.report.stall_us);
+        bytes = saved.report.memory_bytes + saved.report.state_bytes;
+    }
+    assert_eq!(guest.says("ls /dev/shm/bad 2>/dev/null || echo sound"), "sound");
+    let kernel = guest.says(&format!("dmesg | grep -E '{}' || echo quiet", saved::COMPLAINTS));
+    assert_eq!(kernel, "quiet");
+    home.is_whole();
+    stalls.sort_unstable();
+    starts.sort_unstable();
+    println!(
+        "figure: a Debian of 512 MiB under load, 20 times: held for {} ms to be saved, {} ms from start to restored \
+         (medians), {} MiB",
+        stalls[10] / 1000,
+        starts[10].as_millis(),
+        bytes >> 20
+    );
+}
