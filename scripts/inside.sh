@@ -12,6 +12,7 @@ environment=(
     "HOME=$HOME" "PATH=$BIN:$PATH" "TERM=${TERM:-dumb}" "CARGO_MANIFEST_DIR=${CARGO_MANIFEST_DIR:-$PWD}"
     "KILN_TEST_SEED=$WORK/store" "KILN_TEST_BIN=$BIN" "KILN_TEST_MORTAL=${MORTAL:-}" "KILN_TEST_DISK=${DISK:-}"
     "KILN_VMM=${KILN_VMM:-$BIN/kiln-vmm}" "TMPDIR=$WORK/store/tmp" KILN_ACCEL=kvm KILN_AGENT_TIMEOUT=300 RUST_BACKTRACE=1
+    ${KILN_TEST_ROUNDS:+"KILN_TEST_ROUNDS=$KILN_TEST_ROUNDS"}
 )
 mkdir -p "$WORK/store/tmp"
 if "$scripts/has-kvm.sh"; then
