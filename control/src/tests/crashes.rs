@@ -98,7 +98,7 @@ const SCENARIOS: &[(&str, &[&str])] = &[
 ];
 
 /// What the killed command finds: a running instance, a stopped one, an image.
-fn prepare(home: &Home) -> (Cloud, InstanceId, InstanceId) {
+pub(super) fn prepare(home: &Home) -> (Cloud, InstanceId, InstanceId) {
     let cloud = home.cloud();
     import(&cloud, "base");
     let mut request = RunInstances::of("base");
@@ -136,7 +136,7 @@ fn stop(name: &str, waiting: Waiting) -> StopInstances {
 }
 
 /// Does what a scenario is about; `Err` if Kiln says no.
-fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
+pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
     let bake = |name: &str, reboot| CreateImage {
         instance: name.to_owned(),
         ..super::bake(&any(), "new", reboot)
@@ -172,6 +172,14 @@ fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
         "stop" => drop(cloud.stop_instances(stop("runs", Waiting::UntilDone))?),
         "stop --no-wait" => drop(cloud.stop_instances(stop("runs", Waiting::No))?),
         "terminate" => drop(cloud.terminate_instances(&["runs".to_owned()])?),
+        "deregister" => {
+            let request = DeregisterImage {
+                image: "base".to_owned(),
+                snapshots: OnDeregister::DeleteSnapshots,
+            };
+            cloud.deregister_image(request)?;
+        }
+        "collect" => drop(cloud.collect()?),
         other => panic!("{other}"),
     }
     Ok(())
@@ -247,7 +255,7 @@ fn hazard_a_command_killed_at_any_step_leaves_before_or_after_and_nothing_over()
 }
 
 /// An image is there with all it should hold, and can be launched, or it is not there.
-fn assert_images_are_whole(cloud: &Cloud, context: &str) {
+pub(super) fn assert_images_are_whole(cloud: &Cloud, context: &str) {
     for image in cloud.describe_images(DescribeImages::default()).unwrap().images {
         assert_eq!(image.state.as_str(), "available", "{context}");
         assert_eq!(content(cloud, &image.image_id, 0, 4), b"from", "{context}");
@@ -269,7 +277,7 @@ fn assert_images_are_whole(cloud: &Cloud, context: &str) {
 }
 
 /// Of a launch, all instances run or none does; of a session, none.
-fn assert_guests_are_as_launched(cloud: &Cloud, scenario: &str, context: &str) {
+pub(super) fn assert_guests_are_as_launched(cloud: &Cloud, scenario: &str, context: &str) {
     let all = cloud.describe_instances(DescribeInstances::default()).unwrap();
     for reservation in all.reservations {
         let states: BTreeSet<&str> = reservation

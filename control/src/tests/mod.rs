@@ -12,6 +12,8 @@ mod names;
 mod real_machines;
 mod stand_in;
 mod states;
+#[cfg(target_arch = "x86_64")]
+mod torture;
 mod volumes;
 
 use crate::cloud::Options;

@@ -59,7 +59,14 @@ fn read(dir: &Path) -> Result<Running> {
 }
 
 fn write(dir: &Path, running: &Running) {
-    std::fs::write(file(dir), serde_json::to_vec(running).unwrap()).unwrap();
+    whole(&file(dir), &serde_json::to_vec(running).unwrap());
+}
+
+/// Writes a file, whole or not at all: a machine does not die with the command.
+fn whole(path: &Path, text: &[u8]) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
 }
 
 impl StandIns {
@@ -71,7 +78,7 @@ impl StandIns {
     /// The machine is gone, for a reason.
     pub(super) fn end(&self, dir: &Path, reason: ExitReason) {
         let record = ExitRecord::now(reason, "as the test would have it", 0);
-        std::fs::write(dir.join("exit.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+        whole(&dir.join("exit.json"), &serde_json::to_vec(&record).unwrap());
         std::fs::remove_file(file(dir)).unwrap();
     }
 

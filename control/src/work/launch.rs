@@ -92,7 +92,8 @@ pub(crate) fn attach_volumes(db: &Connection, instance: &InstanceId) -> Result<(
     Ok(())
 }
 
-/// Makes an instance's folder, with a copy of the kernel that was given.
+/// Makes an instance's folder, with a copy of the kernel that was given. Both are durable, with their names, when this
+/// returns: the instance can be started again after a power cut.
 pub(crate) fn make_folder(cloud: &Cloud, instance: &InstanceId, kernel: Option<&KernelFiles>) -> Result<()> {
     let dir = cloud.instance_directory(instance);
     crate::cloud::make_private_folder(&dir)?;
@@ -102,7 +103,15 @@ pub(crate) fn make_folder(cloud: &Cloud, instance: &InstanceId, kernel: Option<&
             copy(initrd, &dir.join("initrd"))?;
         }
     }
-    Ok(())
+    let folders = [Some(dir.as_path()), dir.parent()];
+    folders.into_iter().flatten().try_for_each(sync_folder)
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|error| Error::internal(format!("sync the folder {}", folder.display()), error))
 }
 
 /// Copies a file that is open, from its beginning, wherever its cursor is.
@@ -166,11 +175,11 @@ pub(crate) fn undo(cloud: &Cloud, db: &Connection, row: &InstanceRow, reason: &S
     Ok(())
 }
 
-/// Removes an instance's folder.
+/// Removes an instance's folder, durably.
 pub(crate) fn remove_folder(cloud: &Cloud, instance: &InstanceId) -> Result<()> {
     let dir = cloud.instance_directory(instance);
     match std::fs::remove_dir_all(&dir) {
-        Ok(()) => Ok(()),
+        Ok(()) => dir.parent().map_or(Ok(()), sync_folder),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::internal(format!("remove {}", dir.display()), error)),
     }
