@@ -153,10 +153,11 @@ fn allocated(path: &Path) -> u64 {
         .unwrap_or(0)
 }
 
-/// Removes a file and says how much of the disk it had.
+/// Removes a file, durably, and says how much of the disk it had.
 pub(crate) fn remove(path: &Path) -> Result<u64> {
     let allocated = allocated(path);
-    match std::fs::remove_file(path) {
+    let folder = path.parent().unwrap_or(path);
+    match std::fs::remove_file(path).and_then(|()| File::open(folder)?.sync_all()) {
         Ok(()) => Ok(allocated),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(Error::caused(
