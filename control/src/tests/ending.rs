@@ -124,6 +124,10 @@ fn a_reboot_is_a_reset_that_the_agent_makes_or_the_deadline() {
     home.guests(Guests::MindTheButton);
     cloud.reboot_instances(&[id.to_string()], SOON).unwrap();
     assert!(home.asked().ends_with(&["button", "spawn"]));
+    home.guests(Guests::ObeySilently);
+    let reply = cloud.reboot_instances(&[id.to_string()], SOON).unwrap();
+    assert_eq!(home.asked(), ["agent"], "it has begun anew: not once more");
+    assert_eq!(reply.warnings, Vec::<String>::new());
     home.guests(Guests::Ignore);
     let reply = cloud.reboot_instances(&[id.to_string()], SOON).unwrap();
     assert!(reply.warnings[0].contains("by force"), "{:?}", reply.warnings);

@@ -25,6 +25,8 @@ pub(super) enum Guests {
     MindTheButton,
     /// They have no agent and ignore the power button.
     Ignore,
+    /// They have an agent, which does what it is asked, and whose answer does not come.
+    ObeySilently,
     /// They do not start.
     DoNotStart,
     /// Their disks cannot be frozen.
@@ -156,7 +158,8 @@ impl Machines for StandIns {
     }
 
     fn ask_agent(&self, dir: &Path, farewell: Farewell) -> Heard {
-        if matches!(self.ask("agent"), Guests::Ignore | Guests::MindTheButton) {
+        let guests = self.ask("agent");
+        if matches!(guests, Guests::Ignore | Guests::MindTheButton) {
             return Heard::No;
         }
         match farewell {
@@ -166,6 +169,9 @@ impl Machines for StandIns {
                 running.resets += 1;
                 write(dir, &running);
             }
+        }
+        if guests == Guests::ObeySilently {
+            return Heard::No;
         }
         Heard::Yes
     }

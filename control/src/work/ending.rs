@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How often a guest without an answering agent is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Ends a guest and waits until its machine is gone. The answer is what to tell people if it did not end by itself
 /// though it was asked to.
@@ -75,13 +75,19 @@ pub(crate) fn ask(cloud: &Cloud, dir: &Path) -> Heard {
     if cloud.machines.ask_agent(dir, Farewell::PowerOff) == Heard::Yes {
         return Heard::Yes;
     }
-    if let Err(error) = cloud.machines.press_power_button(dir) {
-        tracing::debug!(dir = %dir.display(), %error, "the power button cannot be pressed");
-    }
+    press(cloud, dir);
     Heard::No
 }
 
-fn gone_already(cloud: &Cloud, dir: &Path, instance: &InstanceId) -> Result<Option<String>> {
+/// Presses the power button, which nobody may mind.
+pub(super) fn press(cloud: &Cloud, dir: &Path) {
+    if let Err(error) = cloud.machines.press_power_button(dir) {
+        tracing::debug!(dir = %dir.display(), %error, "the power button cannot be pressed");
+    }
+}
+
+/// What to tell people of a machine that is gone.
+pub(super) fn gone_already(cloud: &Cloud, dir: &Path, instance: &InstanceId) -> Result<Option<String>> {
     let record = cloud.machines.wait_exit(dir, Duration::ZERO)?;
     Ok(record.and_then(|record| judge(instance, &record)))
 }

@@ -1,8 +1,9 @@
 //! RebootInstances: the guest begins anew.
 //!
 //! With an agent the guest restarts itself, and the machine counts a reset. Without one the power button is pressed
-//! and the machine started again. At the deadline the machine is reset, with a warning. The instance stays `running`
-//! all the while; cut short, it is what its machine is.
+//! and the machine started again; where there is one that does not answer, half-way to the deadline. At the deadline
+//! the machine is reset, with a warning. The instance stays `running` all the while; cut short, it is what its machine
+//! is.
 
 use super::stop::at_once;
 use super::{Work, ending, launch, start};
@@ -61,19 +62,23 @@ impl Cloud {
             self.machines.reset(&dir)?;
             return Ok(None);
         };
-        let before = self.machines.status(&dir)?.resets;
-        if self.machines.ask_agent(&dir, Farewell::Reboot) == Heard::No {
-            let warning = ending::end(self, id, ending)?;
-            launch::spawn(self, id)?;
-            return Ok(warning);
-        }
-        let deadline = Instant::now() + timeout;
-        while Instant::now() < deadline {
-            std::thread::sleep(LOOK_AGAIN);
+        let before = self.machines.status(&dir)?;
+        let (began, before, has_agent) = (Instant::now(), before.resets, before.agent);
+        let mut heard = self.machines.ask_agent(&dir, Farewell::Reboot);
+        let (mut asked, mut pressed) = (Instant::now(), false);
+        while began.elapsed() < timeout {
+            // An agent that did not answer may have done what it was asked all the same: it is not to be done twice.
+            let late = began.elapsed() * 2 >= timeout;
+            if heard == Heard::No && !pressed && (late || !has_agent) {
+                ending::press(self, &dir);
+                pressed = true;
+            }
+            std::thread::sleep(LOOK_AGAIN.min(timeout));
             if !self.machines.is_running(&dir)? {
-                // It powered off instead.
+                // It powered off: by the button, or of its own.
+                let warning = ending::gone_already(self, &dir, id)?;
                 launch::spawn(self, id)?;
-                return Ok(None);
+                return Ok(warning);
             }
             if self
                 .machines
@@ -81,6 +86,10 @@ impl Cloud {
                 .is_ok_and(|status| status.resets > before)
             {
                 return Ok(None);
+            }
+            if heard == Heard::No && asked.elapsed() >= ending::ASK_AGAIN {
+                heard = self.machines.ask_agent(&dir, Farewell::Reboot);
+                asked = Instant::now();
             }
         }
         self.machines
