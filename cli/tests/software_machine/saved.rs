@@ -49,25 +49,28 @@ fn now() -> u64 {
 #[ignore = "boots a machine: make test runs it"]
 fn a_saved_machine_is_everybodys_beginning_with_the_present_time_and_its_own_random_numbers() {
     let (folder, saved) = cache();
-    let mut uuids = Vec::new();
+    let (mut uuids, mut boots) = (Vec::new(), Vec::new());
     for n in 0..3 {
         let home = home(folder.path());
         home.inside("ls /kiln /host >/dev/null && [ ! -e /kiln/mark ] && touch /kiln/mark && echo own")
             .says("own");
-        let there: Ended = home.inside("date +%s; cat /proc/sys/kernel/random/uuid; dmesg");
+        let there: Ended = home.inside("date +%s; cd /proc/sys/kernel/random; cat uuid boot_id; dmesg");
         let mut lines = there.out.lines();
         let date: u64 = lines.next().and_then(|line| line.parse().ok()).expect("a date");
         assert!(date.abs_diff(now()) <= 20, "{date} there, {} here", now());
         uuids.push(lines.next().expect("a UUID").to_owned());
+        boots.push(lines.next().expect("a boot's id").to_owned());
         assert!(
             lines.any(|line| line.contains("reseeded due to virtual machine fork")),
             "machine {n} was booted, not loaded: {there:?}"
         );
         only(&saved);
     }
-    uuids.sort();
-    uuids.dedup();
-    assert_eq!(uuids.len(), 3, "they share random numbers: {uuids:?}");
+    for (what, mut ids) in [("random numbers", uuids), ("the id of a boot", boots)] {
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 3, "they share {what}: {ids:?}");
+    }
 }
 
 #[test]

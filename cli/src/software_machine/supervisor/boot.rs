@@ -132,7 +132,9 @@ impl Boot<'_> {
         self.write_initramfs(programs, cache)?;
         self.say("booting for the first time");
         let machine = self.start(Memory::Saving(new.place().ram()))?;
-        let Some(mut machine) = self.wait_for_agent(machine, BOOT_LIMIT)? else {
+        // Not by a hello: that reads the boot's id, which would then be the same in every machine.
+        let answers = |layout: &Layout| agent::run(layout, &["true"], Duration::from_secs(1)).map(drop);
+        let Some(mut machine) = self.wait_until(machine, BOOT_LIMIT, answers)? else {
             return Ok(false);
         };
         self.say("saving it for later starts");
@@ -200,7 +202,18 @@ impl Boot<'_> {
     }
 
     /// The machine once its agent answers; none if its end was asked for meanwhile.
-    fn wait_for_agent(&self, mut machine: Machine, at_most: Duration) -> Result<Option<Machine>, Error> {
+    fn wait_for_agent(&self, machine: Machine, at_most: Duration) -> Result<Option<Machine>, Error> {
+        self.wait_until(machine, at_most, |layout| {
+            agent::hello(layout, Duration::from_secs(1))
+        })
+    }
+
+    fn wait_until(
+        &self,
+        mut machine: Machine,
+        at_most: Duration,
+        answers: impl Fn(&Layout) -> Result<(), Error>,
+    ) -> Result<Option<Machine>, Error> {
         let began = Instant::now();
         loop {
             if let Ok(Some(status)) = machine.qemu.try_wait() {
@@ -212,7 +225,7 @@ impl Boot<'_> {
             if !self.shared.may_restart() {
                 return Ok(None);
             }
-            if agent::hello(self.layout, Duration::from_secs(1)).is_ok() {
+            if answers(self.layout).is_ok() {
                 return Ok(Some(machine));
             }
             if began.elapsed() > at_most {
