@@ -135,6 +135,11 @@ mod tests {
                 &["novalue", "KEY=VALUE", "kiln image import --help"],
             ),
             (&["kiln", "run", "x", "--kernel", "k"], &["--cmdline"]),
+            (&["kiln", "run", "x", "--cmdline", "c"], &["--kernel"]),
+            (
+                &["kiln", "run", "x", "--cmdline", "c", "--cmdline-append", "d"],
+                &["--cmdline-append"],
+            ),
             (
                 &["kiln", "image", "create", "i"],
                 &["--name", "kiln image create --help"],

@@ -46,8 +46,19 @@ impl UserFile {
         self.typed.extension().map(|e| e.to_string_lossy().to_lowercase())
     }
 
+    fn must_have_a_name(&self) -> Result<(), Failure> {
+        if self.typed.as_os_str().is_empty() {
+            return Err(Failure::coded(
+                "InvalidParameterValue",
+                "an empty name names no file",
+            ));
+        }
+        Ok(())
+    }
+
     /// Opens it for reading. Only regular files: a FIFO would wait for its writer for ever.
     pub(crate) fn open(&self) -> Result<File, Failure> {
+        self.must_have_a_name()?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file =
             rustix::fs::open(&self.place, flags, Mode::empty()).map_err(|e| self.cannot("open", e.into()))?;
@@ -64,6 +75,7 @@ impl UserFile {
     /// A new file that takes this one's place once it is complete ([`NewFile::complete`]). What is there and no
     /// regular file is left alone.
     pub(crate) fn create(&self) -> Result<NewFile<'_>, Failure> {
+        self.must_have_a_name()?;
         match rustix::fs::stat(&self.place) {
             Ok(is) => self.must_be_regular(&is)?,
             Err(rustix::io::Errno::NOENT) => {}
@@ -184,6 +196,7 @@ mod tests {
             (folder.path(), "directory"),
             (&fifo, "FIFO"),
             (Path::new("/nonexistent"), "there is no file"),
+            (Path::new(""), "an empty name"),
         ] {
             let failure = UserFile::from(path.as_os_str().to_owned())
                 .open()

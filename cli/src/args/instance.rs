@@ -47,7 +47,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TEXT", requires = "kernel")]
     pub(crate) cmdline: Option<String>,
     /// Words added to the command line that the disk's menu names
-    #[arg(long, value_name = "TEXT", conflicts_with = "kernel")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["kernel", "initrd", "cmdline"])]
     pub(crate) cmdline_append: Option<String>,
     /// Terminate the instance when this command ends, however it ends
     #[arg(long)]

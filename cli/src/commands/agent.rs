@@ -122,9 +122,14 @@ fn must_run(cloud: &Cloud, instance: &InstanceId) -> Result<(), Failure> {
     Err(Failure::coded(
         Code::IncorrectInstanceState.as_str(),
         format!(
-            "the instance {} is {}{why}: kiln start starts it",
+            "the instance {} is {}{why}{}",
             instance.as_str(),
-            found.state.name
+            found.state.name,
+            match found.state.name {
+                InstanceState::Stopped => ": kiln start starts it",
+                InstanceState::Stopping => ": once it is stopped, kiln start starts it",
+                _ => "",
+            }
         ),
     ))
 }

@@ -22,6 +22,10 @@ pub(crate) struct Settings {
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// Kernel, programs and a small guest.
+const LEAST_MEMORY: u64 = 512 * MIB;
+/// A journal and a few images.
+const LEAST_DISK: u64 = 4 * GIB;
 
 impl Settings {
     /// The settings stored at `path`; the defaults where nothing is.
@@ -44,6 +48,36 @@ impl Settings {
         std::fs::write(path, text).map_err(|e| Error::io("write", path, &e))
     }
 
+    /// Whether this host can carry it.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let most = host_memory();
+        match self.memory.map(Size::bytes) {
+            Some(memory) if memory < LEAST_MEMORY || memory > most => {
+                return Err(Error::new(format!(
+                    "a machine of {} of memory cannot be: 512 MiB at least, and this host has {}",
+                    Size::from_bytes(memory),
+                    Size::from_bytes(most / MIB * MIB)
+                )));
+            }
+            _ => {}
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        match self.cpus {
+            Some(cpus) if cpus as usize > processors => Err(Error::new(format!(
+                "a machine of {cpus} processors would crawl: this host has {processors}"
+            ))),
+            _ => Ok(()),
+        }?;
+        match self.disk.map(Size::bytes) {
+            Some(disk) if disk < LEAST_DISK => Err(Error::new(format!(
+                "a disk of {} is too small for a store: {} at least",
+                Size::from_bytes(disk),
+                Size::from_bytes(LEAST_DISK)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// These settings, with everything that `over` sets taken from there.
     pub(crate) fn overlaid(self, over: Settings) -> Settings {
         Settings {
@@ -57,7 +91,7 @@ impl Settings {
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory
             .map_or_else(|| default_memory(host_memory()), Size::bytes)
-            .max(512 * MIB)
+            .max(LEAST_MEMORY)
     }
 
     /// Processors: one. More are faster, and under load each is one more chance for QEMU to hang a guest
@@ -89,6 +123,28 @@ mod tests {
     fn a_machine_gets_half_of_the_host_and_at_most_six_gibibytes() {
         assert_eq!(default_memory(4 * GIB), 2 * GIB);
         assert_eq!(default_memory(64 * GIB), 6 * GIB);
+    }
+
+    #[test]
+    fn a_machine_that_this_host_cannot_carry_is_refused_before_anything_is_kept() {
+        let memory = |bytes| Settings {
+            memory: Some(Size::from_bytes(bytes)),
+            ..Settings::default()
+        };
+        let cpus = |n| Settings {
+            cpus: Some(n),
+            ..Settings::default()
+        };
+        let disk = |bytes| Settings {
+            disk: Some(Size::from_bytes(bytes)),
+            ..Settings::default()
+        };
+        for refused in [memory(MIB), memory(1 << 50), cpus(100_000), disk(1024)] {
+            assert!(refused.check().is_err(), "{refused:?}");
+        }
+        for fine in [Settings::default(), memory(GIB), cpus(1), disk(8 * GIB)] {
+            assert!(fine.check().is_ok(), "{fine:?}");
+        }
     }
 
     #[test]

@@ -190,6 +190,7 @@ fn wait_for_the_end(layout: &Layout) {
 
 /// Stores what the user chose. It holds from the machine's next start on.
 pub(crate) fn settle(home: &Path, chosen: Settings) -> Result<Settings, Error> {
+    chosen.check()?;
     let layout = Layout::of(home);
     layout.make_folder()?;
     let settings = Settings::read(&layout.settings())?.overlaid(chosen);
