@@ -1,6 +1,6 @@
 //! A guest of a few instructions, for what can be seen on any `/dev/kvm`.
 
-/// Where the program lies, and is entered in 32-bit protected mode with flat segments (PVH).
+/// Where the guest's program lies, and is entered in 32-bit protected mode with flat segments (PVH).
 const ENTRY: u32 = 0x10_0000;
 
 /// The guest's program, in machine code of 32-bit protected mode.
@@ -9,8 +9,11 @@ pub struct Program(Vec<u8>);
 
 impl Program {
     /// Prints `text` on ttyS0.
-    pub fn print(self, text: &str) -> Self {
-        text.bytes().fold(self, |program, byte| program.out(0x3f8, byte))
+    pub fn print(mut self, text: &str) -> Self {
+        for byte in text.bytes() {
+            self = self.out(0x3f8, byte);
+        }
+        self
     }
 
     /// Writes `byte` to `port`.
@@ -22,10 +25,60 @@ impl Program {
         self
     }
 
+    /// Powers off: the sleep enable bit of PM1's control register.
+    pub fn power_off(mut self) -> Self {
+        // mov ax, 0x2000; mov dx, 0x604; out dx, ax
+        self.0
+            .extend([0x66, 0xb8, 0x00, 0x20, 0x66, 0xba, 0x04, 0x06, 0x66, 0xef]);
+        self.halt()
+    }
+
+    /// Resets by 0xcf9.
+    pub fn reset(self) -> Self {
+        self.out(0xcf9, 0x06).halt()
+    }
+
     /// Does nothing for ever.
     pub fn halt(mut self) -> Self {
         // hlt; jmp to it
         self.0.extend([0xf4, 0xeb, 0xfd]);
+        self
+    }
+
+    /// Prints for ever what is typed at ttyS0.
+    pub fn echo(mut self) -> Self {
+        // mov dx, 0x3fd; in al, dx; test al, 1; jz to the start
+        self.0
+            .extend([0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]);
+        // mov dx, 0x3f8; in al, dx; out dx, al; jmp to the start
+        self.0.extend([0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xef]);
+        self
+    }
+
+    /// Prints on ttyS0 without end, a page of its memory at a time.
+    pub fn flood(mut self) -> Self {
+        // mov dx, 0x3f8; mov esi, 0x100000; mov ecx, 0x1000; rep outsb; jmp to the second
+        self.0.extend([0x66, 0xba, 0xf8, 0x03, 0xbe]);
+        self.0.extend(ENTRY.to_le_bytes());
+        self.0
+            .extend([0xb9, 0x00, 0x10, 0x00, 0x00, 0xf3, 0x6e, 0xeb, 0xf2]);
+        self
+    }
+
+    /// Waits until the power button is pressed.
+    pub fn wait_for_the_button(mut self) -> Self {
+        // mov dx, 0x600 (PM1's status); in ax, dx; test ah, 1 (the button's bit); jz to the `in`
+        self.0
+            .extend([0x66, 0xba, 0x00, 0x06, 0x66, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xf9]);
+        self
+    }
+
+    /// Waits about as long as `rounds` times 2^16 turns of a loop take.
+    pub fn wait(mut self, rounds: u32) -> Self {
+        // mov ecx, rounds << 16; dec ecx; jnz to it
+        self.0.push(0xb9);
+        self.0.extend((rounds << 16).to_le_bytes());
+        self.0.extend([0xff, 0xc9, 0x75, 0xfc]);
         self
     }
 

@@ -8,20 +8,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use kiln_control::{Bytes, Cloud, ImportImage, InstanceId, KernelFiles, Options, RunInstances};
+use kiln_tests::Program;
 
 /// Long enough for a busy host.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
-
-/// Where the guest's program lies, and is entered in 32-bit protected mode with flat segments (PVH).
-const ENTRY: u32 = 0x10_0000;
-
-/// Prints on ttyS0 what is typed there, for ever.
-const ECHO: [u8; 17] = [
-    0x66, 0xba, 0xfd, 0x03, // mov dx, 0x3fd
-    0xec, 0xa8, 0x01, 0x74, 0xf7, // in al, dx; test al, 1; jz to the start
-    0x66, 0xba, 0xf8, 0x03, // mov dx, 0x3f8
-    0xec, 0xee, 0xeb, 0xef, // in al, dx; out dx, al; jmp to the start
-];
 
 /// The store, and its instance.
 pub(crate) struct Micro {
@@ -50,7 +40,7 @@ impl Micro {
         };
         cloud.import_image(import).expect("an image");
         let mut kernel = tempfile::tempfile().expect("a file");
-        kernel.write_all(&elf(&ECHO)).expect("room");
+        kernel.write_all(&Program::default().echo().elf()).expect("room");
         let mut request = RunInstances::of("micro");
         request.instance_type = Some("t3.nano".to_owned());
         request.kernel = Some(KernelFiles {
@@ -119,35 +109,4 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// An ELF file with the PVH note, as a kernel has it.
-fn elf(code: &[u8]) -> Vec<u8> {
-    let mut note = Vec::new();
-    for word in [4_u32, 4, 18] {
-        note.extend(word.to_le_bytes());
-    }
-    note.extend(b"Xen\0");
-    note.extend(ENTRY.to_le_bytes());
-    let headers = 64 + 2 * 56;
-    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
-    for word in [u64::from(ENTRY), 64, 0] {
-        file.extend(word.to_le_bytes());
-    }
-    for half in [0_u16, 0, 64, 56, 2, 64, 0, 0] {
-        file.extend(half.to_le_bytes());
-    }
-    let mut segment = |kind: u32, flags: u32, offset: usize, address: u64, length: usize| {
-        file.extend(kind.to_le_bytes());
-        file.extend(flags.to_le_bytes());
-        for word in [offset as u64, address, address, length as u64, length as u64, 4] {
-            file.extend(word.to_le_bytes());
-        }
-    };
-    segment(1, 5, headers + note.len(), ENTRY.into(), code.len());
-    segment(4, 4, headers, 0, note.len());
-    file.extend(note);
-    file.extend(code);
-    file
 }
