@@ -1,5 +1,6 @@
 //! Signals that ask this program to end, for commands that have something to clean up first.
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +13,6 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// Catches hang-up, interrupt and terminate from now on, for the rest of this process' life.
     pub(crate) fn catch() -> std::io::Result<Self> {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         let interrupt = Self::default();
         for signal in [SIGHUP, SIGINT, SIGTERM] {
             let number = usize::try_from(signal).unwrap_or(0);
@@ -28,6 +28,20 @@ impl Interrupt {
             signal => u8::try_from(signal).ok(),
         }
     }
+}
+
+/// Has this program do something at the first such signal, before it ends of it as it would have.
+pub(crate) fn at_a_signal(last: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            last();
+            if signal_hook::low_level::emulate_default_handler(signal).is_err() {
+                std::process::exit(128 + signal);
+            }
+        }
+    });
+    Ok(())
 }
 
 #[cfg(test)]

@@ -73,10 +73,10 @@ impl UserFile {
     }
 
     /// A new file that takes this one's place once it is complete ([`NewFile::complete`]). What is there and no
-    /// regular file is left alone.
+    /// regular file is left alone, symbolic links too.
     pub(crate) fn create(&self) -> Result<NewFile<'_>, Failure> {
         self.must_have_a_name()?;
-        match rustix::fs::stat(&self.place) {
+        match rustix::fs::lstat(&self.place) {
             Ok(is) => self.must_be_regular(&is)?,
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(self.cannot("create", error.into())),
@@ -104,10 +104,18 @@ impl UserFile {
         }
     }
 
+    fn is_address(&self) -> bool {
+        self.typed
+            .to_str()
+            .and_then(|typed| typed.split_once(":/"))
+            .is_some_and(|(scheme, _)| ["http", "https", "s3", "ftp"].contains(&scheme))
+    }
+
     fn must_be_regular(&self, is: &rustix::fs::Stat) -> Result<(), Failure> {
         let kind = match FileType::from_raw_mode(is.st_mode) {
             FileType::RegularFile => return Ok(()),
             FileType::Directory => "a directory",
+            FileType::Symlink => "a symbolic link",
             FileType::Fifo => "a FIFO",
             FileType::Socket => "a socket",
             FileType::BlockDevice | FileType::CharacterDevice => "a device",
@@ -122,6 +130,9 @@ impl UserFile {
     fn cannot(&self, verb: &str, error: std::io::Error) -> Failure {
         let name = self.name();
         let message = match (error.kind(), verb) {
+            (std::io::ErrorKind::NotFound, "open") if self.is_address() => {
+                format!("{name} is an address: download it first, then name the file")
+            }
             (std::io::ErrorKind::NotFound, "create") => format!("there is no folder for {name}"),
             (std::io::ErrorKind::NotFound, _) => format!("there is no file {name}"),
             (std::io::ErrorKind::PermissionDenied, _) => {
@@ -146,6 +157,16 @@ impl NewFile<'_> {
     /// The file, to be written.
     pub(crate) fn file(&self) -> std::io::Result<File> {
         self.file.try_clone()
+    }
+
+    /// Removes it if this program is told to end meanwhile.
+    pub(crate) fn remove_at_a_signal(&self) -> Result<(), Failure> {
+        let place = self.place.clone();
+        crate::interrupt::at_a_signal(move || {
+            // Nobody is left to be told.
+            let _ = std::fs::remove_file(&place);
+        })
+        .map_err(|e| Failure::new(format!("cannot catch signals: {e}")))
     }
 
     /// Puts it in its place.
@@ -196,6 +217,7 @@ mod tests {
             (folder.path(), "directory"),
             (&fifo, "FIFO"),
             (Path::new("/nonexistent"), "there is no file"),
+            (Path::new("https://example.org/a.raw"), "download it first"),
             (Path::new(""), "an empty name"),
         ] {
             let failure = UserFile::from(path.as_os_str().to_owned())
@@ -224,9 +246,14 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).expect("read"), content);
             assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
         }
-        let folder = UserFile::from(folder.path().as_os_str().to_owned());
-        let failure = folder.create().expect_err("refused");
-        assert!(failure.message.contains("is a directory"), "{failure:?}");
+        let link = folder.path().join("link.raw");
+        std::os::unix::fs::symlink(&path, &link).expect("a link");
+        for (path, kind) in [(folder.path(), "is a directory"), (&link, "is a symbolic link")] {
+            let failure = UserFile::from(path.as_os_str().to_owned())
+                .create()
+                .expect_err("refused");
+            assert!(failure.message.contains(kind), "{failure:?}");
+        }
     }
 
     #[test]

@@ -178,6 +178,79 @@ fn an_export_replaces_a_file_only_when_it_is_complete() {
 }
 
 /// Imports an ext4 disk of these files as the image `name`.
+/// Starts a command and interrupts it, as Ctrl-C does, once a file whose path has `part` in it is being written.
+fn interrupted(kiln: &Kiln, arguments: &[&str], part: &str) -> Output {
+    let child = kiln
+        .command(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let began = std::time::Instant::now();
+    while !files(kiln.home.path())
+        .iter()
+        .any(|(path, length)| path.contains(part) && *length > 1 << 20)
+    {
+        assert!(began.elapsed().as_secs() < 30, "nothing was written");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it runs yet");
+    child.wait_with_output().expect("it ends")
+}
+
+/// All files below a folder, and how long they are.
+fn files(folder: &std::path::Path) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(is) if is.is_dir() => found.extend(files(&entry.path())),
+            Ok(is) => found.push((entry.path().display().to_string(), is.len())),
+            // Gone meanwhile.
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn a_copy_that_is_interrupted_says_what_becomes_of_it_and_leaves_nothing() {
+    use std::os::unix::process::ExitStatusExt;
+    let kiln = Kiln::new();
+    let disk = kiln.home.path().join("disk.raw");
+    std::fs::write(&disk, vec![0xa5; 256 << 20]).expect("written");
+    let count = || {
+        files(kiln.home.path())
+            .iter()
+            .filter(|(path, _)| path.ends_with(".qcow2"))
+            .count()
+    };
+
+    let cut = interrupted(
+        &kiln,
+        &["image", "import", "disk.raw", "--name", "disk"],
+        ".qcow2",
+    );
+    assert_eq!(cut.status.signal(), Some(2), "{cut:?}");
+    let said = String::from_utf8_lossy(&cut.stderr).into_owned();
+    assert!(
+        said.contains("interrupted: the next command removes what was copied"),
+        "{said}"
+    );
+    assert_eq!(kiln.run(&["-q", "image", "list"]).out, "");
+    assert_eq!(count(), 0);
+
+    kiln.run(&["image", "import", "disk.raw", "--name", "disk"]);
+    assert_eq!(count(), 1);
+    let cut = interrupted(&kiln, &["image", "export", "disk", "out.raw"], "/.out.raw.");
+    assert_eq!(cut.status.signal(), Some(2), "{cut:?}");
+    let left: Vec<_> = files(kiln.home.path())
+        .into_iter()
+        .filter(|(path, _)| path.contains("out.raw"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 fn import(kiln: &Kiln, name: &str, files: &[(&str, &[u8])]) {
     let (tree, disk) = (
         kiln.home.path().join(name),

@@ -7,6 +7,7 @@ use crate::store::Layers;
 use crate::supervisor::Machines;
 use crate::supervisor::vmm::Vmms;
 use crate::{Code, Error, InstanceId, InstanceState, Result};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -176,11 +177,18 @@ pub(crate) fn make_private_folder(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path);
-    made.map_err(|error| {
-        Error::caused(
+    made.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Error::new(
+            Code::Unavailable,
+            format!(
+                "{} cannot be made: a file is in its place or above it",
+                path.display()
+            ),
+        ),
+        _ => Error::caused(
             Code::Unavailable,
             format!("make the folder {}", path.display()),
             error,
-        )
+        ),
     })
 }

@@ -26,7 +26,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) count: u32,
     /// The instance's name (its Name tag)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
     /// Put tags on the instance
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]

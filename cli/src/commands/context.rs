@@ -67,6 +67,17 @@ impl Context {
         }
     }
 
+    /// Says what becomes of something, should this command be told to end before it is done.
+    pub(crate) fn say_when_cut_short(&self, what: &'static str) -> Result<(), Failure> {
+        let format = self.format;
+        crate::interrupt::at_a_signal(move || {
+            if format != Format::Json {
+                eprintln!("\nwarning: interrupted: {what}");
+            }
+        })
+        .map_err(|e| Failure::new(format!("cannot catch signals: {e}")))
+    }
+
     /// Whether progress is shown.
     pub(crate) fn progress(&self) -> Visible {
         Visible::on_a_terminal(!self.quiet && self.format != Format::Json)

@@ -28,6 +28,7 @@ pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
 pub(super) fn import(context: &Context, import: Import) -> Result<u8, Failure> {
     let source = import.file.open()?;
     let cloud = context.cloud()?;
+    context.say_when_cut_short("the next command removes what was copied")?;
     let copying = Copying::begin(context.progress(), "importing");
     let reply = cloud.import_image(ImportImage {
         source,
@@ -73,6 +74,7 @@ fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
     let target = new
         .file()
         .map_err(|e| Failure::new(format!("cannot write {}: {e}", export.file.name())))?;
+    new.remove_at_a_signal()?;
     let copying = Copying::begin(context.progress(), "exporting");
     let reply = cloud.export_image(ExportImage {
         image: export.image.clone(),
@@ -95,6 +97,7 @@ fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
 
 fn create(context: &Context, create: Create) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
+    context.say_when_cut_short("the next command undoes what is half done")?;
     let waiting = Waiting::begin(
         context.progress(),
         format!("making an image of {}", create.instance),

@@ -99,8 +99,9 @@ fn fields(instance: &Instance) -> Table {
     field(
         "type",
         format!(
-            "{}, {} processors",
-            instance.instance_type, instance.cpu_options.core_count
+            "{}, {}",
+            instance.instance_type,
+            output::count(instance.cpu_options.core_count, "processor")
         ),
     );
     field("image", instance.image_id.clone());

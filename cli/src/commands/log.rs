@@ -4,7 +4,7 @@ use super::{Context, instance::at_present};
 use crate::args::instance::Log;
 use crate::failure::Failure;
 use crate::output;
-use kiln_control::{Cloud, InstanceId, InstanceState};
+use kiln_control::{Cloud, Code, InstanceId, InstanceState};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -15,6 +15,17 @@ pub(crate) fn run(context: &Context, log: &Log) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
     let instance = cloud.resolve_instance(&log.instance)?;
     let folder = cloud.instance_directory(&instance);
+    let is_terminated =
+        at_present(&cloud, &instance)?.is_some_and(|found| found.state.name == InstanceState::Terminated);
+    if is_terminated {
+        return Err(Failure::coded(
+            Code::IncorrectInstanceState.as_str(),
+            format!(
+                "the instance {} was terminated, and its log with it",
+                instance.as_str()
+            ),
+        ));
+    }
     // The older half first: the log is rotated once it is full.
     for name in ["console.log.1", "console.log"] {
         if !log.follow || name != "console.log" {

@@ -53,17 +53,17 @@ fn status(context: &Context) -> Result<u8, Failure> {
         (Format::Id, Some(status)) => output::line(&status.state)?,
         (Format::Table, Some(status)) => {
             output::line(&format!(
-                "{} for {} s: {} processors, {} of memory, {} commands",
+                "{} for {} s: {}, {} of memory, {}",
                 status.state,
                 status.uptime_seconds,
-                status.cpus,
+                output::count(status.cpus, "processor"),
                 Size::from_bytes(status.memory),
-                status.commands
+                output::count(status.commands, "command")
             ))?;
             if let Some(reason) = status.last_failure {
                 println!(
-                    "started again {} times, the last time because {reason}",
-                    status.restarts
+                    "started again {}, the last time because {reason}",
+                    output::count(status.restarts, "time")
                 );
             }
         }

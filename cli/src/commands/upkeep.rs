@@ -28,8 +28,8 @@ pub(crate) fn check(context: &Context) -> Result<u8, Failure> {
             output::bytes(table.to_string().as_bytes())?;
             let verdict = if found.has_errors() { "damaged" } else { "whole" };
             output::line(&format!(
-                "the store is {verdict}: {} layers checked",
-                found.layers
+                "the store is {verdict}: {} checked",
+                output::count(found.layers, "layer")
             ))?;
         }
     }
@@ -46,8 +46,8 @@ pub(crate) fn collect(context: &Context) -> Result<u8, Failure> {
             }
         }
         Format::Table => output::line(&format!(
-            "{} layers that nothing named are gone: {} are free again",
-            collected.layers.len(),
+            "{} that nothing named gone: {} free again",
+            output::count(collected.layers.len(), "layer"),
             Bytes(collected.bytes)
         ))?,
     }

@@ -55,6 +55,14 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     write(&format!("{text}\n"))
 }
 
+/// A number of things, in words: `1 processor`, `2 processors`.
+pub(crate) fn count(number: impl std::fmt::Display, thing: &str) -> String {
+    match number.to_string().as_str() {
+        "1" => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
+    }
+}
+
 fn lines(ids: Vec<String>) -> String {
     ids.into_iter().map(|id| id + "\n").collect()
 }
@@ -71,5 +79,17 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
             Err(Failure::new(format!("cannot write the result: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_no_several_things() {
+        assert_eq!(count(1, "processor"), "1 processor");
+        assert_eq!(count(0_usize, "command"), "0 commands");
+        assert_eq!(count(21, "layer"), "21 layers");
     }
 }

@@ -60,6 +60,7 @@ pub(crate) enum Reply {
 
 /// A running machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(crate) struct Status {
     /// `starting` or `running`.
     pub(crate) state: String,
