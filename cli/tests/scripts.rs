@@ -26,6 +26,9 @@ impl Clone {
         for name in ["purge.sh", "packages.sh"] {
             fs::copy(scripts.join(name), clone.path("scripts").join(name)).expect("a script");
         }
+        let table = "guest-images/src/host/packages.tsv";
+        fs::create_dir_all(clone.path("guest-images/src/host")).expect("a folder");
+        fs::copy(scripts.join("..").join(table), clone.path(table)).expect("a table");
         clone
     }
 
@@ -111,20 +114,12 @@ impl Lacking {
     fn new(program: &str) -> Lacking {
         let clone = Clone::new();
         fs::create_dir(clone.path("bin")).expect("a folder");
-        let there = [
-            "bash",
-            "dirname",
-            "apt-get",
-            "mmdebstrap",
-            "gpgv",
-            "mke2fs",
-            "newuidmap",
-        ];
+        let links = ["bash", "dirname", "grep", "awk"];
+        let there = ["apt-get", "mmdebstrap", "gpgv", "mke2fs", "newuidmap"];
         for name in there.into_iter().filter(|name| *name != program) {
             clone.program(name, "exit 0");
         }
-        for name in ["bash", "dirname"] {
-            fs::remove_file(clone.path("bin").join(name)).expect("a file");
+        for name in links {
             symlink(Path::new("/usr/bin").join(name), clone.path("bin").join(name)).expect("a link");
         }
         clone.program("id", "echo 1000");
@@ -190,6 +185,30 @@ fn without_root_or_a_terminal_the_one_command_is_printed_and_nothing_is_installe
         refused.said
     );
     assert_eq!(host.ran(), "");
+}
+
+#[test]
+fn other_distributions_are_told_their_own_names_of_packages() {
+    let host = Lacking::new("gpgv");
+    for (id, says) in [
+        (
+            "ID=fedora",
+            "dnf install --setopt=install_weak_deps=False gnupg2\n",
+        ),
+        ("ID=manjaro\nID_LIKE=arch", "pacman -S --needed gnupg\n"),
+        (
+            "ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"",
+            "zypper install --no-recommends gpg2\n",
+        ),
+        ("ID=void", "with this host's package manager: install gpgv\n"),
+    ] {
+        let os_release = host.clone.path("os-release");
+        fs::write(&os_release, id).expect("a file");
+        let told = ended(host.command().env("OS_RELEASE", &os_release), "y\n");
+        assert_eq!(told.status, Some(1));
+        assert!(told.said.ends_with(says), "{id}: {}", told.said);
+        assert_eq!(host.ran(), "");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@
 mod builder;
 pub mod cpio;
 mod error;
+pub mod host;
 pub mod packages;
 mod recipe;
 

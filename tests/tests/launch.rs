@@ -28,8 +28,10 @@ fn an_instance_runs_a_command_and_is_terminated() {
 
     home.kiln(&["terminate", "first"]).succeeds();
     assert_eq!(guest.state(), "terminated");
-    home.kiln(&["log", guest.id()])
-        .fails(1, &["IncorrectInstanceState", "was terminated, and its log with it"]);
+    home.kiln(&["log", guest.id()]).fails(
+        1,
+        &["IncorrectInstanceState", "was terminated, and its log with it"],
+    );
     assert!(guest.processes().is_empty(), "no VMM is left");
     assert_eq!(
         home.kiln(&["-q", "volume", "list"]).succeeds().text(),

@@ -4,6 +4,7 @@ use super::image::Programs;
 use super::layout::Layout;
 use super::program;
 use super::qemu::Qemu;
+use kiln_guest_images::host::to_install;
 use std::path::Path;
 
 /// Something that has to be done first.
@@ -17,24 +18,21 @@ pub(crate) struct Lacks {
 
 /// Can the machine be started? If so, with which QEMU.
 pub(crate) fn readiness() -> Result<String, Lacks> {
-    let lacks = |what: String, fix: &str| Lacks {
-        what,
-        fix: fix.to_owned(),
-    };
+    let lacks = |what: String, fix: String| Lacks { what, fix };
     let qemu = Qemu::find(&crate::home::cache());
     if qemu.is_none() && program("apt-get").is_err() {
         return Err(lacks(
             "there is no qemu-system-x86_64 for the software machine".to_owned(),
-            "install QEMU 10.2 or later for x86 with this system's package manager",
+            format!("{} (QEMU 10.2 or later)", to_install(&["qemu-system-x86_64"])),
         ));
     }
     if program("mke2fs").is_err() {
         return Err(lacks(
             "there is no mke2fs to make the software machine's disk".to_owned(),
-            "sudo apt-get install --no-remove e2fsprogs",
+            to_install(&["mke2fs"]),
         ));
     }
-    Programs::find().map_err(|e| lacks(e.to_string(), "build with `make build`"))?;
+    Programs::find().map_err(|e| lacks(e.to_string(), "build with `make build`".to_owned()))?;
     match qemu {
         Some(qemu) if qemu.is_sound() || program("apt-get").is_err() => {
             let version = qemu.version().unwrap_or("of an unknown version");

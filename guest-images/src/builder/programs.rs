@@ -1,6 +1,7 @@
 //! The programs that a build runs: whether they are there, and how they are run.
 
 use crate::BuildError;
+use crate::host;
 use crate::recipe::Kind;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -11,49 +12,28 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 /// Lines of a failed program's output that its error repeats.
 const LAST: usize = 4;
 
-/// Program and the Debian package that has it.
-const NEEDED: [(&str, &str); 6] = [
-    ("apt-get", "apt"),
-    ("dpkg-deb", "dpkg"),
-    ("mke2fs", "e2fsprogs"),
-    ("debugfs", "e2fsprogs"),
-    ("dumpe2fs", "e2fsprogs"),
-    ("tar", "tar"),
-];
-const BOOTSTRAP: [(&str, &str); 2] = [("mmdebstrap", "mmdebstrap"), ("gpgv", "gpgv")];
-const USER: [(&str, &str); 1] = [("newuidmap", "uidmap")];
+const NEEDED: [&str; 6] = ["apt-get", "dpkg-deb", "mke2fs", "debugfs", "dumpe2fs", "tar"];
+const BOOTSTRAP: [&str; 2] = ["mmdebstrap", "gpgv"];
+/// Of a bootstrap by who is not root.
+const USER: [&str; 1] = ["newuidmap"];
 
 /// What this host lacks to build an image of this kind, if anything, as the error to show: it
 /// names the one command that helps.
 pub fn missing_programs(kind: Kind) -> Option<BuildError> {
-    let is_root = rustix::process::geteuid().is_root();
     let mut needed = NEEDED.to_vec();
     if kind == Kind::Bootstrap {
         needed.extend(BOOTSTRAP);
-        if !is_root {
+        if !rustix::process::geteuid().is_root() {
             needed.extend(USER);
         }
     }
-    let missing: Vec<_> = needed
-        .into_iter()
-        .filter(|(program, _)| !is_there(program))
-        .collect();
-    if missing.is_empty() {
+    needed.retain(|program| !is_there(program));
+    if needed.is_empty() {
         return None;
     }
-    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-    packages.dedup();
-    let sudo = if is_root { "" } else { "sudo " };
     Some(BuildError::Missing {
-        programs: missing
-            .iter()
-            .map(|(program, _)| *program)
-            .collect::<Vec<_>>()
-            .join(", "),
-        command: format!(
-            "{sudo}apt-get install --no-install-recommends --no-remove {}",
-            packages.join(" ")
-        ),
+        programs: needed.join(", "),
+        command: host::to_install(&needed),
     })
 }
 
