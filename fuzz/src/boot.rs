@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use kiln_vmm::arch::x86_64::memory_map::MemoryMap;
-use kiln_vmm::boot::kernel::{KernelSet, Platform, load};
+use kiln_vmm::arch::native::MemoryMap;
+use kiln_vmm::arch::native::kernel::load;
+use kiln_vmm::boot::kernel::{KernelSet, Platform};
 use kiln_vmm::boot::payload;
 use kiln_vmm::memory::{self, GuestMemory};
 
@@ -25,6 +26,6 @@ pub fn kernel(input: &[u8]) -> bool {
         initrd: &[0x30; 5000],
         cmdline: "root=/dev/vda console=ttyS0",
     };
-    let rsdp = 0xe_0000;
-    load(&set, &Platform { memory, map, rsdp }).is_ok()
+    let tables = 0xe_0000;
+    load(&set, &Platform { memory, map, tables }).is_ok()
 }

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::io;
 use std::sync::Arc;
 
-use kiln_vmm::legacy::board::{Board, BoardState};
+use kiln_vmm::arch::native::{Board, BoardState};
 use kiln_vmm::machine::state::MachineState;
 use kiln_vmm::pci::{Doorbells, MsiMessage, MsiRouter, MsiVector, PciBus, PciBusState, Slot};
 use kiln_vmm::saved::state_file;

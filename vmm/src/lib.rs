@@ -18,7 +18,7 @@
 //! * `machine::Machine` is that machine put together; `run` returns when the guest has ended.
 //! * [`bus::BusDevice`] is what answers at a port or an address.
 //! * [`saved`] is a machine on disk, to go on from.
-//! * `kvm` is the only caller of KVM's ioctls.
+//! * `kvm`, and `arch` for what is not the same on every architecture, are the only callers of KVM's ioctls.
 
 pub mod arch;
 pub mod boot;
@@ -39,6 +39,7 @@ pub mod parent;
 pub mod pci;
 pub mod sandbox;
 pub mod saved;
+pub mod smbios;
 pub mod spec;
 pub mod terminal;
 pub mod virtio;

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::arch::x86_64::smbios::Identity;
 use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
+use crate::smbios::Identity;
 use crate::virtio::block::BlockSpec;
 use crate::virtio::console::ConsoleSpec;
 use crate::virtio::rng::RngSpec;

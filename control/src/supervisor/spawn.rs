@@ -4,7 +4,7 @@ use crate::catalog::instances::{InstanceBoot, InstanceRow};
 use crate::catalog::volumes::VolumeRow;
 use crate::store::Layers;
 use crate::{Error, InstanceId, Result};
-use kiln_vmm::arch::x86_64::smbios::Identity;
+use kiln_vmm::smbios::Identity;
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use kiln_vmm::virtio::console::{ConsoleSpec, PortRole, PortSpec};

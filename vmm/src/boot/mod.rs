@@ -3,7 +3,7 @@
 //! * [`pvgrub`] finds kernel, initramfs and command line on the root disk; else they are files of the
 //!   host.
 //! * [`payload`] unpacks the kernel.
-//! * [`kernel`] places all of it in guest memory and says how the first vCPU enters it.
+//! * [`kernel`] is what the architecture then places in guest memory, to be entered by the first vCPU.
 //! * [`source`] keeps what is needed to do the same again when the guest resets.
 
 pub mod kernel;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser};
 
-use crate::arch::x86_64::smbios::Identity;
 use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
+use crate::smbios::Identity;
 use crate::spec::{Boot, Device, MachineSpec, OnReset};
 use crate::virtio::block::{BlockSpec, DiskFormat, MAX_QUEUES};
 use crate::virtio::rng::RngSpec;

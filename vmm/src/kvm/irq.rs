@@ -1,29 +1,25 @@
 //! Interrupts: the table from global interrupt numbers (GSIs) to the pins of the controllers in the
 //! kernel and to messages (MSIs), and the irqfds that raise them.
 //!
-//! GSIs 0 to 23 are the legacy lines, wired to PICs and I/O APIC as on a PC: the timer, line 0, is
-//! pin 2 of the I/O APIC. The others are messages, one each.
+//! The first GSIs are the architecture's lines (`lines` in [`crate::arch`]). The others are messages, one
+//! each.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvm_bindings::{
-    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
-    KVM_IRQCHIP_PIC_SLAVE, KVM_MSI_VALID_DEVID, KvmIrqRouting, kvm_irq_routing_entry,
-    kvm_irq_routing_irqchip, kvm_irq_routing_msi,
+    KVM_IRQ_ROUTING_MSI, KVM_MSI_VALID_DEVID, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_msi,
 };
 use kvm_ioctls::{Cap, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{KvmError, ioctl};
+use crate::arch::native::lines::{self, LINES};
 use crate::pci::{MsiMessage, MsiRouter, MsiVector};
 
-/// Number of legacy interrupt lines: the pins of the I/O APIC.
-pub const LINES: u32 = 24;
-
 /// How many messages a machine can have: KVM's table holds 4096 entries (`KVM_MAX_IRQ_ROUTES`), and
-/// the legacy lines take two each.
+/// the lines take up to two each.
 const MAX_MESSAGES: usize = 4096 - 2 * LINES as usize;
 
 /// The routing table of one machine; clones are the same table.
@@ -102,7 +98,7 @@ impl Table {
 
     /// Hands KVM the whole table.
     fn commit(&self, messages: &BTreeMap<u32, MsiMessage>) -> Result<(), KvmError> {
-        let mut entries = legacy_lines();
+        let mut entries = lines::routes();
         entries.extend(messages.iter().map(|(&gsi, message)| self.entry(gsi, message)));
         let table = KvmIrqRouting::from_entries(&entries).map_err(|_| {
             ioctl("KVM_SET_GSI_ROUTING: table")(vmm_sys_util::errno::Error::new(libc::ENOSPC))
@@ -131,28 +127,6 @@ impl Table {
         entry.u.msi = msi;
         entry
     }
-}
-
-/// The PC's wiring of lines to PIC and I/O APIC pins.
-fn legacy_lines() -> Vec<kvm_irq_routing_entry> {
-    let pin = |gsi, irqchip, pin| {
-        let mut entry = kvm_irq_routing_entry {
-            gsi,
-            type_: KVM_IRQ_ROUTING_IRQCHIP,
-            ..Default::default()
-        };
-        entry.u.irqchip = kvm_irq_routing_irqchip { irqchip, pin };
-        entry
-    };
-    // Line 2 is the cascade between the PICs; on the I/O APIC its pin carries line 0.
-    let master = (0..8)
-        .filter(|&line| line != 2)
-        .map(|line| pin(line, KVM_IRQCHIP_PIC_MASTER, line));
-    let slave = (8..16).map(|line| pin(line, KVM_IRQCHIP_PIC_SLAVE, line - 8));
-    let ioapic = (0..LINES)
-        .filter(|&line| line != 2)
-        .map(|line| pin(line, KVM_IRQCHIP_IOAPIC, if line == 0 { 2 } else { line }));
-    master.chain(slave).chain(ioapic).collect()
 }
 
 /// One message-signalled interrupt. It goes with this value.
@@ -199,30 +173,5 @@ impl Drop for Route {
         let mut messages = self.table.lock();
         messages.remove(&self.gsi);
         let _ = self.table.commit(&messages);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_timer_reaches_pin_2_of_the_io_apic() {
-        let lines = legacy_lines();
-        // SAFETY: every entry made there is of the kind irqchip.
-        let pins = lines
-            .iter()
-            .map(|entry| (entry.gsi, unsafe { entry.u.irqchip }))
-            .collect::<Vec<_>>();
-        let of = |gsi, chip| {
-            let mut found = pins.iter().filter(|pin| pin.0 == gsi && pin.1.irqchip == chip);
-            found.next().map(|pin| pin.1.pin)
-        };
-        assert_eq!(of(0, KVM_IRQCHIP_IOAPIC), Some(2));
-        assert_eq!(of(0, KVM_IRQCHIP_PIC_MASTER), Some(0));
-        assert_eq!(of(2, KVM_IRQCHIP_IOAPIC), None);
-        assert_eq!(of(4, KVM_IRQCHIP_IOAPIC), Some(4));
-        assert_eq!(of(9, KVM_IRQCHIP_PIC_SLAVE), Some(1));
-        assert_eq!(of(23, KVM_IRQCHIP_IOAPIC), Some(23));
     }
 }

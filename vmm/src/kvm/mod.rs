@@ -1,4 +1,5 @@
-//! The only caller of KVM's ioctls (Linux `Documentation/virt/kvm/api.rst`).
+//! KVM (Linux `Documentation/virt/kvm/api.rst`), as far as it is the same on every architecture; the rest,
+//! registers and interrupt controllers, is in [`crate::arch`]. Nobody else calls its ioctls.
 //!
 //! [`Hypervisor`] is `/dev/kvm`, checked for all that a machine needs; [`vm::Vm`] a virtual machine with
 //! its interrupt controllers; [`vcpu::Vcpu`] a vCPU and its exits; [`irq::Router`] the table from
@@ -8,16 +9,16 @@ pub mod irq;
 pub mod kick;
 pub mod memory_slots;
 pub mod probe;
-pub mod saved_vcpu;
 pub mod vcpu;
-pub mod vcpu_state;
 pub mod vm;
 
 use std::path::{Path, PathBuf};
 
-use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, MsrList};
+use kvm_bindings::KVM_API_VERSION;
 use kvm_ioctls::{Cap, Kvm};
 use thiserror::Error;
+
+use crate::arch::native;
 
 /// KVM refused.
 #[derive(Debug, Error)]
@@ -65,20 +66,13 @@ pub(crate) fn ioctl(call: &'static str) -> impl FnOnce(vmm_sys_util::errno::Erro
     move |source| KvmError::Ioctl { call, source }
 }
 
-/// What every machine needs; all of it is older than Linux 4.20.
-const NEEDED: [Cap; 13] = [
-    Cap::Irqchip,
+/// What every machine needs; all of it, and what its architecture adds, is older than Linux 4.20.
+const NEEDED: &[Cap] = &[
     Cap::Irqfd,
     Cap::Ioeventfd,
     Cap::IoeventfdNoLength,
     Cap::UserMemory,
-    Cap::SetTssAddr,
-    Cap::SetIdentityMapAddr,
-    Cap::Pit2,
-    Cap::PitState2,
-    Cap::ExtCpuid,
     Cap::MpState,
-    Cap::VcpuEvents,
     Cap::ImmediateExit,
 ];
 
@@ -109,29 +103,11 @@ impl Hypervisor {
             version if version == KVM_API_VERSION as i32 => {}
             version => return Err(KvmError::Version(version)),
         }
-        match NEEDED.into_iter().find(|&cap| !kvm.check_extension(cap)) {
-            Some(cap) => Err(KvmError::Lacks(cap)),
+        let mut needed = NEEDED.iter().chain(native::NEEDED);
+        match needed.find(|&&cap| !kvm.check_extension(cap)) {
+            Some(&cap) => Err(KvmError::Lacks(cap)),
             None => Ok(Self { kvm }),
         }
-    }
-
-    /// The CPUID leaves that KVM can show a guest on this host.
-    pub fn supported_cpuid(&self) -> Result<CpuId, KvmError> {
-        self.kvm
-            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(ioctl("KVM_GET_SUPPORTED_CPUID"))
-    }
-
-    /// Whether the local APIC's timer has the TSC deadline mode, which KVM does not tell in CPUID.
-    pub fn has_tsc_deadline_timer(&self) -> bool {
-        self.kvm.check_extension(Cap::TscDeadlineTimer)
-    }
-
-    /// The registers that saving and resetting a vCPU must cover.
-    pub(crate) fn msr_indices(&self) -> Result<MsrList, KvmError> {
-        self.kvm
-            .get_msr_index_list()
-            .map_err(ioctl("KVM_GET_MSR_INDEX_LIST"))
     }
 
     pub(crate) fn kvm(&self) -> &Kvm {

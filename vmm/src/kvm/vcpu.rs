@@ -5,6 +5,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::kick::Running;
 use super::{KvmError, ioctl};
+use crate::arch::native;
 
 /// Why the guest was left.
 #[derive(Debug)]
@@ -102,8 +103,7 @@ impl Vcpu {
     /// Tells the guest, as far as it listens, that the vCPU was held: its watchdog then does not take
     /// that for a hang.
     pub fn excuse(&self) {
-        // KVM refuses where the guest uses no clock of KVM's: then there is nobody to tell.
-        let _ = self.fd.kvmclock_ctrl();
+        native::vcpu::excuse(&self.fd);
     }
 
     /// Runs the guest until something must be done for it.
@@ -171,12 +171,9 @@ impl Vcpu {
 
     /// Adds to `why` where the vCPU stood.
     fn describe(&self, why: String) -> String {
-        match (self.fd.get_regs(), self.fd.get_sregs()) {
-            (Ok(regs), Ok(sregs)) => format!(
-                "{why}; rip {:#x}, rsp {:#x}, cr0 {:#x}, cr3 {:#x}, cr4 {:#x}, efer {:#x}",
-                regs.rip, regs.rsp, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer
-            ),
-            _ => why,
+        match native::vcpu::place(&self.fd) {
+            Some(place) => format!("{why}; {place}"),
+            None => why,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The devices of a PC that are older than PCI, each at its fixed ports.
+//! The devices of a PC that are older than PCI, each at its fixed ports. Where these are, and which
+//! interrupt each has, is the board's to say (`Board` in [`crate::arch`]).
 
-pub mod board;
 pub mod generation;
 pub mod i8042;
 pub mod power_management;
@@ -55,6 +55,9 @@ impl Unfit {
 /// Where devices send what the guest asks. It does not wait; the guest runs no further than the
 /// access that asked.
 pub type PowerSink = Arc<dyn Fn(PowerEvent) + Send + Sync>;
+
+/// What presses the machine's power button.
+pub type PowerButton = Arc<dyn Fn() + Send + Sync>;
 
 /// A level-triggered interrupt line.
 pub type Line = Arc<dyn Fn(Level) + Send + Sync>;

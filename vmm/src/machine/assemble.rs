@@ -1,30 +1,24 @@
-//! Putting the machine together, in order: memory, KVM, legacy devices, PCI and its devices, vCPUs.
+//! Putting the machine together, in order: memory, KVM, devices at fixed places, PCI and its devices,
+//! vCPUs.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use kiln_imagefmt::Disk;
 
-use super::clock::ClockThread;
 use super::plug::Plugs;
 use super::remote::{Event, Remote};
 use super::state::Shape;
 use super::vcpus::{Crew, Outside};
 use super::{HostSide, MachineError, Saved, slots};
-use crate::arch::x86_64::acpi;
-use crate::arch::x86_64::cpuid::Template;
-use crate::arch::x86_64::layout::{BARS, BARS_LEN, ECAM, ECAM_LEN};
-use crate::arch::x86_64::memory_map::MemoryMap;
-use crate::arch::x86_64::smbios;
+use crate::arch::native::tables::Description;
+use crate::arch::native::{Board, CpuTemplate, MemoryMap, Tables, VcpuState};
 use crate::boot::source::BootSource;
 use crate::bus::Bus;
-use crate::kvm::vcpu_state::VcpuState;
 use crate::kvm::vm::Vm;
 use crate::kvm::{Hypervisor, kick};
-use crate::legacy::board::Board;
-use crate::legacy::rtc::MemorySizes;
 use crate::memory::{self, GuestMemory};
-use crate::pci::{BarWindow, Ecam, PciBus};
+use crate::pci::PciBus;
 use crate::spec::{MachineSpec, OnReset};
 use crate::virtio::transport::{VirtioPci, Wiring};
 
@@ -33,22 +27,19 @@ pub struct Machine {
     pub(super) on_reset: OnReset,
     pub(super) memory: GuestMemory,
     pub(super) map: MemoryMap,
-    pub(super) acpi: Vec<acpi::blob::Blob>,
+    pub(super) tables: Tables,
     /// Where in guest memory the generation id is, once the tables are placed.
     pub(super) generation_at: u64,
     /// Whether the guest has a past that others may have, too, and has not been told so.
     pub(super) is_copy: bool,
-    pub(super) smbios: Vec<u8>,
     pub(super) boot: BootSource,
     pub(super) saved: Option<Saved>,
     pub(super) shape: Shape,
     pub(super) hypervisor: Arc<Hypervisor>,
-    pub(super) template: Arc<Template>,
+    pub(super) template: Arc<CpuTemplate>,
     pub(super) vm: Vm,
     pub(super) crew: Crew,
     pub(super) board: Board,
-    /// Kept for its end.
-    pub(super) _clock: ClockThread,
     pub(super) pci: Arc<PciBus>,
     pub(super) functions: Vec<Arc<VirtioPci>>,
     /// What is behind the block devices.
@@ -79,15 +70,8 @@ impl Machine {
         let remote = Remote::new(sender, crew.brake());
         let (port_bus, memory_bus) = (Arc::new(Bus::new()), Arc::new(Bus::new()));
         let pci = Arc::new(PciBus::new());
-        let sizes = MemorySizes {
-            low: map.low_end(),
-            high: map.high_len(),
-        };
-        let board = Board::new(&vm, remote.power_sink(), serial, sizes, spec.cpus)?;
-        let clock = ClockThread::start(&board.rtc)?;
-        board.plug(&port_bus, &pci, remote.power_sink())?;
-        memory_bus.insert(ECAM, ECAM_LEN, Arc::new(Ecam::new(Arc::clone(&pci))))?;
-        memory_bus.insert(BARS, BARS_LEN, Arc::new(BarWindow::new(Arc::clone(&pci))))?;
+        let board = Board::new(&vm, remote.power_sink(), serial, &map, spec.cpus)?;
+        board.plug(&port_bus, &memory_bus, &pci, remote.power_sink())?;
 
         let wiring = Wiring {
             memory: memory.clone(),
@@ -107,27 +91,24 @@ impl Machine {
             exits,
             events: remote.vcpu_events(),
         };
-        let template = Template::new(&hypervisor, spec.cpus)?;
+        let template = CpuTemplate::new(&hypervisor, spec.cpus)?;
         for id in 0..spec.cpus {
             let vcpu = vm.create_vcpu(&hypervisor, id)?;
             template.show(&vcpu, id)?;
             let fresh = VcpuState::read(&hypervisor, &vcpu)?;
             crew.start(vcpu, fresh, outside.clone())?;
         }
-        remote.attach(Arc::clone(&board.power_management), disks);
+        remote.attach(board.power_button(), disks);
         Ok(Self {
             on_reset: spec.on_reset,
-            acpi: acpi::tables(&acpi::Description {
+            tables: Tables::new(&Description {
                 cpus: spec.cpus,
+                identity: &spec.identity,
+                ram: &map.ram(),
                 generation: board.generation.id(),
             }),
             generation_at: 0,
             is_copy: false,
-            smbios: smbios::bytes(&smbios::Description {
-                identity: &spec.identity,
-                cpus: spec.cpus,
-                ram: &map.ram(),
-            }),
             memory,
             map,
             boot,
@@ -138,7 +119,6 @@ impl Machine {
             vm,
             crew,
             board,
-            _clock: clock,
             pci,
             functions,
             backings,
@@ -152,7 +132,7 @@ impl Machine {
         Arc::clone(&self.remote)
     }
 
-    /// The legacy devices: the serial port's input is there.
+    /// The devices at fixed places: the serial port's input is there.
     pub fn board(&self) -> &Board {
         &self.board
     }

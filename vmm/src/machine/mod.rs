@@ -17,7 +17,6 @@
 //! [`Machine::run`] reads the kernel, starts the vCPUs and returns when the guest has ended.
 
 pub mod assemble;
-mod clock;
 pub mod exits;
 mod plug;
 pub mod remote;
@@ -34,8 +33,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::arch::native;
 use crate::boot::source::{BootSource, SourceError};
-use crate::bus::BusError;
 use crate::control::FileId;
 use crate::kvm::{Hypervisor, KvmError};
 use crate::legacy::serial::Sink;
@@ -115,9 +114,9 @@ pub enum MachineError {
     /// Memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// Two devices at one place.
+    /// The devices at fixed places cannot be made.
     #[error(transparent)]
-    Bus(#[from] BusError),
+    Board(#[from] native::BoardError),
     /// The PCI bus is full.
     #[error(transparent)]
     Pci(#[from] PciError),
@@ -130,15 +129,15 @@ pub enum MachineError {
     /// The kernel cannot be loaded.
     #[error(transparent)]
     Load(#[from] crate::boot::kernel::LoadError),
-    /// The ACPI tables cannot be placed.
+    /// The tables that tell of the machine cannot be written.
     #[error(transparent)]
-    Acpi(#[from] crate::arch::x86_64::acpi::blob::PlaceError),
+    Tables(#[from] native::TablesError),
     /// Guest memory cannot be written where RAM must be.
     #[error("guest memory cannot be written: {0}")]
     Write(#[from] vm_memory::GuestMemoryError),
     /// The entry's tables cannot be written.
     #[error(transparent)]
-    Entry(#[from] crate::arch::x86_64::registers::EntryError),
+    Entry(#[from] native::EntryError),
     /// What the guest wrote cannot be put on disk.
     #[error("the disks cannot be synced: {0}")]
     Sync(#[from] kiln_imagefmt::DiskError),
@@ -154,7 +153,7 @@ pub enum MachineError {
     /// The saved machine is another one.
     #[error(transparent)]
     Unlike(#[from] state::UnlikeError),
-    /// A saved state that none of the devices at fixed ports can have.
+    /// A saved state that none of the devices at fixed places can have.
     #[error(transparent)]
     Unfit(#[from] crate::legacy::Unfit),
     /// The guest asked for a reset or for its end.

@@ -13,8 +13,7 @@ use crate::control::{
     ChainDisk, ControlError, ControlledDisk, ErrorKind, GuestAgent, MachineControl, MachineStatus, RunState,
     SaveReport,
 };
-use crate::legacy::power_management::PowerManagement;
-use crate::legacy::{PowerEvent, PowerSink, ResetCause};
+use crate::legacy::{PowerButton, PowerEvent, PowerSink, ResetCause};
 use crate::saved::SavedFiles;
 use crate::terminal::Terminals;
 
@@ -55,7 +54,7 @@ pub struct Remote {
 }
 
 struct Parts {
-    button: Arc<PowerManagement>,
+    button: PowerButton,
     disks: Vec<Arc<ChainDisk>>,
 }
 
@@ -75,7 +74,7 @@ impl Remote {
     }
 
     /// Makes known what was assembled after the handle.
-    pub(super) fn attach(&self, button: Arc<PowerManagement>, disks: Vec<Arc<ChainDisk>>) {
+    pub(super) fn attach(&self, button: PowerButton, disks: Vec<Arc<ChainDisk>>) {
         // Called once, by `assemble`; a second call would change nothing.
         let _ = self.parts.set(Parts { button, disks });
     }
@@ -170,7 +169,7 @@ impl MachineControl for Remote {
     fn powerdown(&self) -> Result<(), ControlError> {
         match self.parts.get() {
             Some(parts) => {
-                parts.button.press_power_button();
+                (parts.button)();
                 Ok(())
             }
             None => Err(ControlError::new(

@@ -4,13 +4,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
-use vm_memory::{Bytes, GuestAddress};
-
 use super::remote::Event;
 use super::{Machine, MachineError};
-use crate::arch::x86_64::acpi;
-use crate::arch::x86_64::layout::{ACPI, SMBIOS};
-use crate::boot::kernel::{self, KernelSet, Platform};
+use crate::arch::native::kernel;
+use crate::boot::kernel::{KernelSet, Platform};
 use crate::boot::pvgrub::Found;
 use crate::control::{ControlError, ErrorKind};
 use crate::exit_record::{ExitReason, ExitRecord};
@@ -74,12 +71,8 @@ impl Machine {
     fn boot(&mut self) -> Result<BootReport, MachineError> {
         let files = self.boot.read()?;
         self.is_copy = false;
-        let tables = acpi::blob::place(&self.acpi, ACPI)?;
-        self.memory
-            .write_slice(&tables.bytes, GuestAddress(tables.base))?;
-        self.generation_at = tables.address_of(acpi::generation::ID).unwrap_or(ACPI);
-        self.memory.write_slice(&self.smbios, GuestAddress(SMBIOS))?;
-        let rsdp = tables.address_of(acpi::RSDP).unwrap_or(ACPI);
+        let tables = self.tables.write(&self.memory)?;
+        self.generation_at = tables.generation;
         let set = KernelSet {
             kernel: &files.kernel,
             initrd: &files.initrd,
@@ -88,7 +81,7 @@ impl Machine {
         let platform = Platform {
             memory: &self.memory,
             map: &self.map,
-            rsdp,
+            tables: tables.root,
         };
         let loaded = kernel::load(&set, &platform)?;
         loaded.entry.write_tables(&self.memory)?;

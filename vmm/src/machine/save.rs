@@ -23,8 +23,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::state::{MachineState, UnlikeError};
 use super::{BootReport, Machine, MachineError, wall_clock};
+use crate::arch::native::SavedVcpu;
 use crate::control::{MachineControl, SaveReport};
-use crate::kvm::saved_vcpu::{SavedVcpu, Turn};
 use crate::legacy::generation;
 use crate::saved::{SavedFiles, memory_file, state_file};
 
@@ -65,7 +65,7 @@ impl Machine {
         let (hypervisor, template) = (Arc::clone(&self.hypervisor), Arc::clone(&self.template));
         let vcpus = self.crew.each(move |index, vcpu| {
             let id = u8::try_from(index).unwrap_or(u8::MAX);
-            SavedVcpu::read(&hypervisor, vcpu, template.entries_of(id))
+            SavedVcpu::read(&hypervisor, vcpu, &template, id)
         })?;
         let state = MachineState {
             shape: self.shape.clone(),
@@ -101,14 +101,14 @@ impl Machine {
         state.check(&self.shape)?;
         for (vcpu, saved) in state.vcpus.iter().enumerate() {
             let id = u8::try_from(vcpu).unwrap_or(u8::MAX);
-            if let Some(leaf) = saved.leaf_unlike(&self.template.entries_of(id)) {
-                return Err(UnlikeError::Cpuid { vcpu, leaf }.into());
+            if let Some(what) = saved.unlike(&self.template, id) {
+                return Err(UnlikeError::Cpu { vcpu, what }.into());
             }
         }
         let vcpus = state.vcpus;
         let written = self.crew.each(move |index, vcpu| {
-            let turn = if index == 0 { Turn::First } else { Turn::Later };
-            vcpus.get(index).map_or(Ok(()), |saved| saved.write(vcpu, turn))
+            let id = u8::try_from(index).unwrap_or(u8::MAX);
+            vcpus.get(index).map_or(Ok(()), |saved| saved.write(vcpu, id))
         })?;
         written.into_iter().collect::<Result<(), _>>()?;
         self.vm.restore(&state.vm)?;

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kvm::saved_vcpu::SavedVcpu;
-use crate::kvm::vm::VmState;
-use crate::legacy::board::BoardState;
+use crate::arch::native::{BoardState, ChipsState, SavedVcpu};
 use crate::pci::PciBusState;
 use crate::saved::memory_file::MemorySum;
 use crate::spec::{Device, MachineSpec};
@@ -19,8 +17,8 @@ pub struct MachineState {
     /// Its vCPUs, in their order.
     pub vcpus: Vec<SavedVcpu>,
     /// Interrupt controllers, timer and clock.
-    pub vm: VmState,
-    /// The devices at fixed ports.
+    pub vm: ChipsState,
+    /// The devices at fixed places.
     pub board: BoardState,
     /// The PCI bus.
     pub pci: PciBusState,
@@ -59,14 +57,12 @@ pub enum UnlikeError {
     #[error("the saved state makes no sense: {0}")]
     Incomplete(&'static str),
     /// It ran on other hardware, or was made by another build.
-    #[error(
-        "CPUID leaf {leaf:#x} of vCPU {vcpu} is not what the saved machine saw: it ran on another CPU or kernel"
-    )]
-    Cpuid {
+    #[error("{what} of vCPU {vcpu} is not what the saved machine saw: it ran on another CPU or kernel")]
+    Cpu {
         /// Which vCPU.
         vcpu: usize,
-        /// Which leaf.
-        leaf: u32,
+        /// What it was shown of itself, by its architecture's name.
+        what: String,
     },
 }
 

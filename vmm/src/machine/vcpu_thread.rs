@@ -6,10 +6,9 @@ use std::sync::{Arc, PoisonError};
 use super::MachineError;
 use super::exits::Place;
 use super::vcpus::{Brake, Order, Orders, Outside, State, VcpuEvent};
-use crate::arch::x86_64::registers::Entry;
+use crate::arch::native::{Entry, VcpuState};
 use crate::kvm::kick::Kicker;
 use crate::kvm::vcpu::{Exit, Vcpu};
-use crate::kvm::vcpu_state::VcpuState;
 use crate::sandbox::{self, ThreadKind};
 
 /// One thread.

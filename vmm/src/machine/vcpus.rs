@@ -15,11 +15,10 @@ use std::time::{Duration, Instant};
 use super::MachineError;
 use super::exits::Counting;
 use super::vcpu_thread::Thread;
-use crate::arch::x86_64::registers::Entry;
+use crate::arch::native::{Entry, VcpuState};
 use crate::bus::Bus;
 use crate::kvm::kick::Kicker;
 use crate::kvm::vcpu::Vcpu;
-use crate::kvm::vcpu_state::VcpuState;
 
 /// How long vCPUs may take to be held: the longest that a device keeps one of them.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,6 +7,7 @@ use seccompiler::{
 };
 
 use super::{SandboxError, ThreadKind, syscalls, violation};
+use crate::arch::native;
 
 /// KVM's ioctls are those of type 0xAE (linux/kvm.h, `KVMIO`); the type is bits 8 to 15.
 const KVM_TYPE: u64 = 0xae00;
@@ -50,15 +51,13 @@ pub(super) fn install(kind: ThreadKind) -> Result<(), SandboxError> {
 /// * clone3: its flags lie in memory, where no filter sees them; the C library then uses clone,
 ///   whose flags are checked.
 /// * readlink of `/proc/self/fd`: how a file that came as a descriptor learns its name for messages.
-const ABSENT: [libc::c_long; 3] = [libc::SYS_clone3, libc::SYS_readlinkat, SYS_READLINK];
-
-#[cfg(target_arch = "x86_64")]
-const SYS_READLINK: libc::c_long = libc::SYS_readlink;
-#[cfg(not(target_arch = "x86_64"))]
-const SYS_READLINK: libc::c_long = libc::SYS_readlinkat;
+fn absent() -> impl Iterator<Item = libc::c_long> {
+    let old = native::syscalls::ABSENT.iter().map(|&(call, _)| call);
+    [libc::SYS_clone3, libc::SYS_readlinkat].into_iter().chain(old)
+}
 
 fn without_the_absent() -> Result<BpfProgram, seccompiler::BackendError> {
-    let rules: Rules = ABSENT.into_iter().map(|call| (call, Vec::new())).collect();
+    let rules: Rules = absent().map(|call| (call, Vec::new())).collect();
     let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;
     SeccompFilter::new(rules, SeccompAction::Allow, absent, arch)?.try_into()
@@ -117,7 +116,7 @@ fn add_conditions(kind: ThreadKind, rules: &mut Rules) -> Result<(), seccompiler
     }
     if kind != Parent {
         // Let through to `without_the_absent`, which outweighs this.
-        rules.extend(ABSENT.map(|call| (call, Vec::new())));
+        rules.extend(absent().map(|call| (call, Vec::new())));
     }
     if matches!(kind, Process | Main | Control) {
         allow(

@@ -1,6 +1,7 @@
 //! Which system calls each kind of thread needs, in groups that say what for.
 
 use super::ThreadKind;
+use crate::arch::native::syscalls as old;
 
 /// A group of system calls, each with its name for messages.
 type Group = &'static [(libc::c_long, &'static str)];
@@ -15,7 +16,7 @@ macro_rules! group {
 group! {
     /// Every thread: its memory, its locks, its stop, the clock (read by a system call where the
     /// TSC is not to be trusted), eventfds, and the end.
-    COMMON: SYS_read SYS_write SYS_readv SYS_writev SYS_close SYS_futex SYS_poll SYS_ppoll
+    COMMON: SYS_read SYS_write SYS_readv SYS_writev SYS_close SYS_futex SYS_ppoll
         SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_brk
         SYS_clock_gettime SYS_clock_nanosleep SYS_nanosleep SYS_gettimeofday SYS_sched_yield
         SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall
@@ -51,12 +52,6 @@ group! {
     RECORD: SYS_wait4 SYS_recvfrom SYS_sendto SYS_openat SYS_unlinkat SYS_renameat
 }
 
-/// Calls that only one architecture has.
-#[cfg(target_arch = "x86_64")]
-const OF_THE_ARCHITECTURE: Group = &[(libc::SYS_epoll_wait, "SYS_epoll_wait")];
-#[cfg(not(target_arch = "x86_64"))]
-const OF_THE_ARCHITECTURE: Group = &[];
-
 /// Calls that are allowed with some arguments only; `filter` has the conditions.
 const CONDITIONAL: Group = &[
     (libc::SYS_ioctl, "SYS_ioctl"),
@@ -91,14 +86,14 @@ group! {
 /// The unconditional calls of `kind`.
 pub(super) fn of(kind: ThreadKind) -> Vec<libc::c_long> {
     let groups: &[Group] = match kind {
-        ThreadKind::Process => &[COMMON, FILES, EVENTS, SOCKETS, THREADS, OF_THE_ARCHITECTURE],
-        ThreadKind::Main => &[COMMON, FILES, EVENTS, THREADS, OF_THE_ARCHITECTURE],
-        ThreadKind::Vcpu => &[COMMON, FILES, EVENTS],
-        ThreadKind::Block => &[COMMON, FILES, EVENTS, OF_THE_ARCHITECTURE],
-        ThreadKind::Console => &[COMMON, FILES, EVENTS, SOCKETS, OF_THE_ARCHITECTURE],
-        ThreadKind::Rng => &[COMMON, OF_THE_ARCHITECTURE],
-        ThreadKind::Control => &[COMMON, FILES, EVENTS, SOCKETS, OF_THE_ARCHITECTURE],
-        ThreadKind::Parent => &[COMMON, FILES, RECORD],
+        ThreadKind::Process => &[COMMON, FILES, EVENTS, SOCKETS, THREADS, old::COMMON, old::EVENTS],
+        ThreadKind::Main => &[COMMON, FILES, EVENTS, THREADS, old::COMMON, old::EVENTS],
+        ThreadKind::Vcpu => &[COMMON, FILES, EVENTS, old::COMMON],
+        ThreadKind::Block => &[COMMON, FILES, EVENTS, old::COMMON, old::EVENTS],
+        ThreadKind::Console => &[COMMON, FILES, EVENTS, SOCKETS, old::COMMON, old::EVENTS],
+        ThreadKind::Rng => &[COMMON, old::COMMON, old::EVENTS],
+        ThreadKind::Control => &[COMMON, FILES, EVENTS, SOCKETS, old::COMMON, old::EVENTS],
+        ThreadKind::Parent => &[COMMON, FILES, RECORD, old::COMMON],
     };
     groups
         .iter()
@@ -115,36 +110,17 @@ pub fn name(number: u32) -> Option<&'static str> {
         EVENTS,
         SOCKETS,
         THREADS,
-        OF_THE_ARCHITECTURE,
         CONDITIONAL,
         FORBIDDEN,
+        old::COMMON,
+        old::EVENTS,
+        old::FORBIDDEN,
     ]
     .into_iter()
     .flatten()
-    .chain(OLD)
     .find(|&&(call, _)| call == number)
     .and_then(|&(_, name)| name.strip_prefix("SYS_"))
 }
-
-/// Forbidden ones that newer architectures never had.
-#[cfg(target_arch = "x86_64")]
-const OLD: Group = &[
-    (libc::SYS_open, "SYS_open"),
-    (libc::SYS_stat, "SYS_stat"),
-    (libc::SYS_lstat, "SYS_lstat"),
-    (libc::SYS_access, "SYS_access"),
-    (libc::SYS_unlink, "SYS_unlink"),
-    (libc::SYS_rename, "SYS_rename"),
-    (libc::SYS_fork, "SYS_fork"),
-    (libc::SYS_vfork, "SYS_vfork"),
-    (libc::SYS_dup2, "SYS_dup2"),
-    (libc::SYS_pipe, "SYS_pipe"),
-    (libc::SYS_accept, "SYS_accept"),
-    (libc::SYS_getdents, "SYS_getdents"),
-    (libc::SYS_arch_prctl, "SYS_arch_prctl"),
-];
-#[cfg(not(target_arch = "x86_64"))]
-const OLD: Group = &[];
 
 #[cfg(test)]
 mod tests {
@@ -159,7 +135,7 @@ mod tests {
     #[test]
     fn no_thread_of_a_vmm_may_open_make_or_run_anything() {
         for kind in of_a_vmm() {
-            for &(call, name) in FORBIDDEN.iter().chain(OLD) {
+            for &(call, name) in FORBIDDEN.iter().chain(old::FORBIDDEN) {
                 assert!(!of(kind).contains(&call), "{name} is allowed to {}", kind.name());
             }
         }

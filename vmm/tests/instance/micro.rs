@@ -80,7 +80,7 @@ pub(crate) fn prepare(folder: &Path, program: &Program, devices: Vec<Device>) {
     std::fs::write(folder.join("kernel"), program.elf()).unwrap();
     let spec = MachineSpec {
         name: "i-0123456789abcdef0".to_owned(),
-        identity: kiln_vmm::arch::x86_64::smbios::Identity::default(),
+        identity: kiln_vmm::smbios::Identity::default(),
         cpus: 1,
         memory: 32 << 20,
         huge_pages: kiln_vmm::memory::HugePages::default(),

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use kiln_vmm::arch::native::Board;
 use kiln_vmm::boot::source::BootSource;
 use kiln_vmm::control::MachineControl;
 use kiln_vmm::exit_record::ExitRecord;
 use kiln_vmm::kvm::Hypervisor;
-use kiln_vmm::legacy::board::Board;
 use kiln_vmm::machine::exits::Counting;
 use kiln_vmm::machine::{HostSide, Machine, OpenDisk, Ports, Remote, Saved};
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
@@ -233,7 +233,7 @@ fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machi
     let disks = extra.disks.iter().map(open).collect();
     let spec = MachineSpec {
         name: "micro".into(),
-        identity: kiln_vmm::arch::x86_64::smbios::Identity::default(),
+        identity: kiln_vmm::smbios::Identity::default(),
         cpus: shape.cpus,
         memory: shape.memory,
         huge_pages: kiln_vmm::memory::HugePages::default(),

@@ -3,7 +3,8 @@
 //!
 //! Intel SDM volume 2A, `CPUID`; AMD64 APM volume 3, appendix E; `Documentation/virt/kvm/x86/cpuid.rst`.
 
-use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
+use kvm_ioctls::Cap;
 
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::{Hypervisor, KvmError, ioctl};
@@ -42,12 +43,10 @@ const TOPOLOGY_EXTENSIONS: u32 = 1 << 22;
 impl Template {
     /// What `hypervisor` can show on this host, for a machine with `cpus` vCPUs.
     pub fn new(hypervisor: &Hypervisor, cpus: u8) -> Result<Self, KvmError> {
-        let supported = hypervisor.supported_cpuid()?;
-        Ok(Self::of(
-            supported.as_slice(),
-            cpus,
-            hypervisor.has_tsc_deadline_timer(),
-        ))
+        let supported = supported(hypervisor)?;
+        // KVM does not tell it in CPUID.
+        let deadline_timer = hypervisor.kvm().check_extension(Cap::TscDeadlineTimer);
+        Ok(Self::of(supported.as_slice(), cpus, deadline_timer))
     }
 
     fn of(supported: &[kvm_cpuid_entry2], cpus: u8, deadline_timer: bool) -> Self {
@@ -128,6 +127,14 @@ impl Template {
             .map_err(|_| ioctl("KVM_SET_CPUID2: list")(vmm_sys_util::errno::Error::new(libc::E2BIG)))?;
         vcpu.fd().set_cpuid2(&leaves).map_err(ioctl("KVM_SET_CPUID2"))
     }
+}
+
+/// The leaves that KVM can show a guest on this host.
+pub(super) fn supported(hypervisor: &Hypervisor) -> Result<CpuId, KvmError> {
+    hypervisor
+        .kvm()
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(ioctl("KVM_GET_SUPPORTED_CPUID"))
 }
 
 fn vendor(entries: &[kvm_cpuid_entry2]) -> Vendor {

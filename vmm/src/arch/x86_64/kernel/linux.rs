@@ -59,7 +59,7 @@ pub(super) fn prepare(
         // It lies below 4 GiB, as all low RAM does.
         (params.hdr.ramdisk_image, params.hdr.ramdisk_size) = (initrd.start as u32, initrd.size as u32);
     }
-    params.acpi_rsdp_addr = platform.rsdp;
+    params.acpi_rsdp_addr = platform.tables;
     let ranges = platform.map.entries();
     let mut table = params.e820_table;
     for (place, range) in table.iter_mut().zip(&ranges) {

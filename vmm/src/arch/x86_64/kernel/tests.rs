@@ -5,6 +5,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
 use crate::arch::x86_64::layout::BOOT_PAGE;
+use crate::arch::x86_64::memory_map::MemoryMap;
+use crate::arch::x86_64::registers::Entry;
 
 const MEMORY: u64 = 64 << 20;
 const CODE: &[u8] = b"\xf4code of the kernel";
@@ -48,7 +50,7 @@ fn with_platform<T>(test: impl FnOnce(&Platform<'_>) -> T) -> T {
     test(&Platform {
         memory: &memory,
         map: &map,
-        rsdp: 0xe_0000,
+        tables: 0xe_0000,
     })
 }
 

@@ -1,5 +1,8 @@
 use super::*;
 
+/// Where the tables of a PC lie.
+const AT: u64 = crate::arch::x86_64::layout::SMBIOS;
+
 /// One structure as a kernel reads it: its formatted area, and its texts.
 #[derive(Debug)]
 struct Read {
@@ -33,8 +36,8 @@ fn walk(bytes: &[u8]) -> Vec<Read> {
     let length = u32::from_le_bytes(entry[12..16].try_into().unwrap());
     assert_eq!(length as usize, rest.len());
     let address = u64::from_le_bytes(entry[16..24].try_into().unwrap());
-    assert_eq!(address, SMBIOS + ENTRY_POINT as u64);
-    assert!(SMBIOS.is_multiple_of(16) && address + u64::from(length) <= 0x10_0000);
+    assert_eq!(address, AT + ENTRY_POINT as u64);
+    assert!(AT.is_multiple_of(16) && address + u64::from(length) <= 0x10_0000);
     let (mut at, mut found) = (0, Vec::new());
     loop {
         let area = rest[at..at + usize::from(rest[at + 1])].to_vec();
@@ -64,6 +67,7 @@ fn of(kind: u8, cpus: u8, ram: &[(u64, u64)]) -> Vec<Read> {
         identity: &identity,
         cpus,
         ram,
+        at: AT,
     };
     let mut found = walk(&bytes(&description));
     found.retain(|structure| structure.area[0] == kind);
@@ -148,6 +152,7 @@ fn texts_that_would_garble_the_table_are_cut() {
         identity: &identity,
         cpus: 1,
         ram: &RAM,
+        at: AT,
     };
     let found = walk(&bytes(&description));
     assert_eq!(found[1].text(7), format!("ab{}", "x".repeat(62)));

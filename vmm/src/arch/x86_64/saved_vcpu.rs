@@ -4,9 +4,10 @@
 use kvm_bindings::kvm_cpuid_entry2;
 use serde::{Deserialize, Serialize};
 
-use super::vcpu::Vcpu;
+use super::cpuid::Template;
 use super::vcpu_state::{TSC, VcpuState, read_msrs};
-use super::{Hypervisor, KvmError, ioctl};
+use crate::kvm::vcpu::Vcpu;
+use crate::kvm::{Hypervisor, KvmError, ioctl};
 
 /// The vCPU.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,43 +22,30 @@ pub struct SavedVcpu {
     cpuid: Vec<kvm_cpuid_entry2>,
 }
 
-/// Whether a vCPU is the first of its machine that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// It is.
-    First,
-    /// Another one was before it.
-    Later,
-}
-
 /// Further than a second, in ticks of any CPU's counter.
 const FAR: u64 = 1 << 40;
 
 impl SavedVcpu {
-    /// Reads all of `vcpu`, which is held and was made with the leaves `cpuid`.
+    /// Reads all of `vcpu`, which is held and is number `id` of those that were made by `template`.
     ///
     /// # Errors
     /// KVM refuses.
-    pub fn read(
-        hypervisor: &Hypervisor,
-        vcpu: &Vcpu,
-        cpuid: Vec<kvm_cpuid_entry2>,
-    ) -> Result<Self, KvmError> {
+    pub fn read(hypervisor: &Hypervisor, vcpu: &Vcpu, template: &Template, id: u8) -> Result<Self, KvmError> {
         let tsc = read_msrs(vcpu.fd(), &[TSC])?;
         Ok(Self {
             state: VcpuState::read(hypervisor, vcpu)?,
             tsc: tsc.first().map_or(0, |msr| msr.data),
             tsc_khz: vcpu.fd().get_tsc_khz().ok().filter(|&rate| rate > 0),
-            cpuid,
+            cpuid: template.entries_of(id),
         })
     }
 
-    /// Makes `vcpu` the one that was saved. All of a machine are written one after the other without
-    /// delay: then their time stamp counters are in step.
+    /// Makes `vcpu`, number `id`, the one that was saved. All of a machine are written in their order
+    /// and without delay: then their time stamp counters are in step.
     ///
     /// # Errors
     /// KVM refuses the state, or the rate of the time stamp counter.
-    pub fn write(&self, vcpu: &Vcpu, turn: Turn) -> Result<(), KvmError> {
+    pub fn write(&self, vcpu: &Vcpu, id: u8) -> Result<(), KvmError> {
         let fd = vcpu.fd();
         let rate = fd.get_tsc_khz().ok();
         if let Some(saved) = self.tsc_khz.filter(|saved| Some(*saved) != rate) {
@@ -65,19 +53,19 @@ impl SavedVcpu {
         }
         // A time within a second of the one that was set last means "as the other vCPUs" to KVM. For the
         // first that would be the time since it was made: so its counter is first set to one far away.
-        match turn {
-            Turn::First => self.state.write_at(vcpu, &[self.tsc.wrapping_add(FAR), self.tsc]),
-            Turn::Later => self.state.write_at(vcpu, &[self.tsc]),
+        match id {
+            0 => self.state.write_at(vcpu, &[self.tsc.wrapping_add(FAR), self.tsc]),
+            _ => self.state.write_at(vcpu, &[self.tsc]),
         }
     }
 
-    /// The first leaf in which what CPUID showed differs from `here`.
-    pub fn leaf_unlike(&self, here: &[kvm_cpuid_entry2]) -> Option<u32> {
+    /// What the vCPU was shown of itself that number `id` of those made by `template` is not: the first
+    /// leaf of CPUID.
+    pub fn unlike(&self, template: &Template, id: u8) -> Option<String> {
+        let here = template.entries_of(id);
         let length = here.len().max(self.cpuid.len());
         let index = (0..length).find(|&index| self.cpuid.get(index) != here.get(index))?;
-        self.cpuid
-            .get(index)
-            .or(here.get(index))
-            .map(|entry| entry.function)
+        let leaf = self.cpuid.get(index).or(here.get(index))?.function;
+        Some(format!("CPUID leaf {leaf:#x}"))
     }
 }

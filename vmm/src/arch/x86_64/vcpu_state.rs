@@ -8,8 +8,8 @@ use kvm_bindings::{
 use kvm_ioctls::VcpuFd;
 use serde::{Deserialize, Serialize};
 
-use super::vcpu::Vcpu;
-use super::{Hypervisor, KvmError, ioctl};
+use crate::kvm::vcpu::Vcpu;
+use crate::kvm::{Hypervisor, KvmError, ioctl};
 
 /// All that KVM keeps of a vCPU between two runs, but for its time and what CPUID shows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,7 +36,10 @@ impl VcpuState {
     /// Reads the state of `vcpu`, which must not be running.
     pub fn read(hypervisor: &Hypervisor, vcpu: &Vcpu) -> Result<Self, KvmError> {
         let fd = vcpu.fd();
-        let indices = hypervisor.msr_indices()?;
+        let indices = hypervisor
+            .kvm()
+            .get_msr_index_list()
+            .map_err(ioctl("KVM_GET_MSR_INDEX_LIST"))?;
         let msrs: Vec<_> = indices
             .as_slice()
             .iter()

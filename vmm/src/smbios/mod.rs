@@ -1,7 +1,7 @@
 //! The SMBIOS tables (DMTF DSP0134, version 3.3): who made the machine, which one it is, what is in it.
 //!
-//! A kernel that is entered directly looks for the entry point at every 16 bytes from 0xF0000 to 1 MiB,
-//! and shows what it finds below `/sys/class/dmi/id`.
+//! A PC's kernel that is entered directly looks for the entry point at every 16 bytes from 0xF0000 to
+//! 1 MiB, and shows what it finds below `/sys/class/dmi/id`.
 
 mod structure;
 mod tables;
@@ -9,8 +9,6 @@ mod tables;
 mod tests;
 
 use serde::{Deserialize, Serialize};
-
-use super::layout::SMBIOS;
 
 /// Who made the machine.
 const MANUFACTURER: &str = "Kiln";
@@ -48,6 +46,8 @@ pub struct Description<'a> {
     pub cpus: u8,
     /// Its RAM: address and length of each region, in bytes.
     pub ram: &'a [(u64, u64)],
+    /// Where in guest memory the tables will lie.
+    pub at: u64,
 }
 
 impl Description<'_> {
@@ -56,14 +56,14 @@ impl Description<'_> {
     }
 }
 
-/// The entry point and the tables behind it, to be put at [`SMBIOS`].
+/// The entry point and the tables behind it, to be put where they are told to lie.
 pub fn bytes(description: &Description<'_>) -> Vec<u8> {
     let tables = tables::all(description);
     // A few hundred bytes: they are of bounded number and length.
     let length = u32::try_from(tables.len()).unwrap_or(u32::MAX);
     let mut bytes = b"_SM3_\0\x18\x03\x03\0\x01\0".to_vec();
     bytes.extend(length.to_le_bytes());
-    bytes.extend((SMBIOS + ENTRY_POINT as u64).to_le_bytes());
+    bytes.extend(description.at.saturating_add(ENTRY_POINT as u64).to_le_bytes());
     let sum = bytes.iter().fold(0_u8, |sum, &byte| sum.wrapping_add(byte));
     if let Some(checksum) = bytes.get_mut(5) {
         *checksum = sum.wrapping_neg();

@@ -1,24 +1,28 @@
-//! All of these devices together, at their ports.
+//! The devices of a PC at fixed ports and addresses, together.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use super::generation::Generation;
-use super::i8042::I8042;
-use super::power_management::{self, PowerManagement, PowerManagementState};
-use super::pvpanic::PvPanic;
-use super::reset_control::{ResetControl, ResetControlState};
-use super::rtc::{self, MemorySizes, Rtc, RtcState};
-use super::serial::{self, Serial, SerialState, Sink};
-use super::{PowerSink, Unfit};
-use crate::arch::x86_64::layout::{
-    COM1, COM1_LINE, GENERATION_LINE, I8042_COMMAND, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE, SCI_LINE,
+use super::clock::ClockThread;
+use super::layout::{
+    BARS, BARS_LEN, COM1, COM1_LINE, ECAM, ECAM_LEN, GENERATION_LINE, I8042_COMMAND, PCI_CONFIG, PM, PVPANIC,
+    RTC, RTC_LINE, SCI_LINE,
 };
+use super::memory_map::MemoryMap;
 use crate::bus::{Bus, BusError};
 use crate::kvm::KvmError;
 use crate::kvm::vm::Vm;
-use crate::pci::{CONFIG_PORTS_LEN, ConfigPorts, PciBus};
+use crate::legacy::generation::Generation;
+use crate::legacy::i8042::I8042;
+use crate::legacy::power_management::{self, PowerManagement, PowerManagementState};
+use crate::legacy::pvpanic::PvPanic;
+use crate::legacy::reset_control::{ResetControl, ResetControlState};
+use crate::legacy::rtc::{self, MemorySizes, Rtc, RtcState};
+use crate::legacy::serial::{self, Serial, SerialState, Sink};
+use crate::legacy::{PowerButton, PowerSink, Unfit};
+use crate::pci::{BarWindow, CONFIG_PORTS_LEN, ConfigPorts, Ecam, PciBus};
 
 /// The devices that others need to reach.
 #[derive(Clone)]
@@ -32,6 +36,22 @@ pub struct Board {
     /// The generation id.
     pub generation: Arc<Generation>,
     reset_control: Arc<ResetControl>,
+    /// Kept for its end. None: the clock never interrupts.
+    _clock: Option<Arc<ClockThread>>,
+}
+
+/// The devices cannot be made.
+#[derive(Debug, Error)]
+pub enum BoardError {
+    /// Their interrupts cannot be had.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// Two of them at one place.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The clock's thread could not be started.
+    #[error("no thread for the clock: {0}")]
+    Thread(#[source] std::io::Error),
 }
 
 /// What the devices remember. The keyboard controller and `pvpanic` remember nothing.
@@ -50,20 +70,27 @@ impl Board {
         vm: &Vm,
         power: PowerSink,
         serial: Sink,
-        memory: MemorySizes,
+        map: &MemoryMap,
         cpus: u8,
-    ) -> Result<Self, KvmError> {
+    ) -> Result<Self, BoardError> {
+        let memory = MemorySizes {
+            low: map.low_end(),
+            high: map.high_len(),
+        };
         let system_control = vm.clone();
         let interrupt = Arc::new(move |level| {
             // KVM takes any level on a line that exists; there is nobody to tell otherwise.
             let _ = system_control.set_line(SCI_LINE, level);
         });
+        let rtc = Arc::new(Rtc::new(vm.edge(RTC_LINE)?, memory, cpus));
+        let clock = ClockThread::start(&rtc).map_err(BoardError::Thread)?;
         Ok(Self {
             serial: Arc::new(Serial::new(vm.edge(COM1_LINE)?, serial)),
-            rtc: Arc::new(Rtc::new(vm.edge(RTC_LINE)?, memory, cpus)),
+            rtc,
             power_management: Arc::new(PowerManagement::new(interrupt, Arc::clone(&power))),
             generation: Arc::new(Generation::new(vm.edge(GENERATION_LINE)?).map_err(KvmError::EventFd)?),
             reset_control: Arc::new(ResetControl::new(power)),
+            _clock: Some(Arc::new(clock)),
         })
     }
 
@@ -86,11 +113,19 @@ impl Board {
             power_management: Arc::new(PowerManagement::new(Arc::new(|_| {}), Arc::clone(&power))),
             generation: Arc::new(Generation::new(event()?)?),
             reset_control: Arc::new(ResetControl::new(power)),
+            _clock: None,
         })
     }
 
-    /// Puts all of them on the bus of ports, with those of PCI's configuration mechanism.
-    pub fn plug(&self, ports: &Bus, pci: &Arc<PciBus>, power: PowerSink) -> Result<(), BusError> {
+    /// Puts all of them on the buses of ports and of addresses, with the ways to `pci`: both mechanisms of
+    /// configuration and the window of its base address registers.
+    pub fn plug(
+        &self,
+        ports: &Bus,
+        memory: &Bus,
+        pci: &Arc<PciBus>,
+        power: PowerSink,
+    ) -> Result<(), BoardError> {
         let config = ConfigPorts::new(Arc::clone(pci), Arc::clone(&self.reset_control) as _);
         ports.insert(COM1.into(), serial::LEN, Arc::clone(&self.serial) as _)?;
         ports.insert(RTC.into(), rtc::LEN, Arc::clone(&self.rtc) as _)?;
@@ -101,7 +136,16 @@ impl Board {
         )?;
         ports.insert(I8042_COMMAND.into(), 1, Arc::new(I8042::new(Arc::clone(&power))))?;
         ports.insert(PVPANIC.into(), 1, Arc::new(PvPanic::new(power)))?;
-        ports.insert(PCI_CONFIG.into(), CONFIG_PORTS_LEN.into(), Arc::new(config))
+        ports.insert(PCI_CONFIG.into(), CONFIG_PORTS_LEN.into(), Arc::new(config))?;
+        memory.insert(ECAM, ECAM_LEN, Arc::new(Ecam::new(Arc::clone(pci))))?;
+        memory.insert(BARS, BARS_LEN, Arc::new(BarWindow::new(Arc::clone(pci))))?;
+        Ok(())
+    }
+
+    /// The power button, for whoever is to press it; it does not keep the clock's thread alive.
+    pub fn power_button(&self) -> PowerButton {
+        let button = Arc::clone(&self.power_management);
+        Arc::new(move || button.press_power_button())
     }
 
     /// What all of them remember, for saving.

@@ -66,7 +66,7 @@ pub(super) fn prepare(
         nr_modules: initrd.iter().count() as u32,
         modlist_paddr: MODULES,
         cmdline_paddr: COMMAND_LINE,
-        rsdp_paddr: platform.rsdp,
+        rsdp_paddr: platform.tables,
         memmap_paddr: MAP,
         memmap_entries: entries.len() as u32,
         ..Default::default()

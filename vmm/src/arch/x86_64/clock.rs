@@ -1,9 +1,9 @@
 //! The thread of the clock's interrupts.
 
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::MachineError;
 use crate::legacy::rtc::Rtc;
 use crate::sandbox::{self, ThreadKind};
 
@@ -15,7 +15,7 @@ pub(super) struct ClockThread {
 
 impl ClockThread {
     /// Starts it for `rtc`, idle until the guest wants interrupts.
-    pub(super) fn start(rtc: &Arc<Rtc>) -> Result<Self, MachineError> {
+    pub(super) fn start(rtc: &Arc<Rtc>) -> io::Result<Self> {
         let clock = Arc::clone(rtc);
         let thread = std::thread::Builder::new()
             .name("rtc".into())
@@ -23,10 +23,6 @@ impl ClockThread {
             .spawn(move || match sandbox::confine(ThreadKind::Console) {
                 Ok(()) => clock.raise_interrupts(),
                 Err(refusal) => tracing::error!("the clock has no interrupts: {refusal}"),
-            })
-            .map_err(|source| MachineError::Thread {
-                what: "the clock",
-                source,
             })?;
         Ok(Self {
             rtc: Arc::clone(rtc),

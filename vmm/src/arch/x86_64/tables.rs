@@ -1,0 +1,85 @@
+//! What the guest is told of its machine in tables: ACPI's and SMBIOS's, where a kernel looks for them.
+
+use thiserror::Error;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+
+use super::acpi::blob::{self, Blob, PlaceError};
+use super::acpi::{self, generation};
+use super::layout::{ACPI, SMBIOS};
+use crate::memory::GuestMemory;
+use crate::smbios::{self, Identity};
+
+/// What the tables say that is not the same for all machines.
+#[derive(Debug, Clone, Copy)]
+pub struct Description<'a> {
+    /// Number of vCPUs; their ids are 0 and up.
+    pub cpus: u8,
+    /// Which machine it is.
+    pub identity: &'a Identity,
+    /// Its RAM: address and length of each region, in bytes.
+    pub ram: &'a [(u64, u64)],
+    /// Its generation id.
+    pub generation: [u8; 16],
+}
+
+/// The tables of a machine.
+#[derive(Debug)]
+pub struct Tables {
+    acpi: Vec<Blob>,
+    smbios: Vec<u8>,
+}
+
+/// Where they lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// What the kernel is pointed to: the RSDP.
+    pub root: u64,
+    /// The generation id.
+    pub generation: u64,
+}
+
+/// The tables cannot be put into memory.
+#[derive(Debug, Error)]
+pub enum TablesError {
+    /// The ACPI tables do not fit together.
+    #[error(transparent)]
+    Acpi(#[from] PlaceError),
+    /// Guest memory cannot be written where RAM must be.
+    #[error("guest memory cannot be written: {0}")]
+    Memory(#[from] GuestMemoryError),
+}
+
+impl Tables {
+    /// Those of the machine that is described.
+    pub fn new(description: &Description<'_>) -> Self {
+        let &Description {
+            cpus,
+            identity,
+            ram,
+            generation,
+        } = description;
+        Self {
+            acpi: acpi::tables(&acpi::Description { cpus, generation }),
+            smbios: smbios::bytes(&smbios::Description {
+                identity,
+                cpus,
+                ram,
+                at: SMBIOS,
+            }),
+        }
+    }
+
+    /// Writes them where a kernel looks for them.
+    ///
+    /// # Errors
+    /// They do not fit together, or there is no RAM.
+    pub fn write(&self, memory: &GuestMemory) -> Result<Places, TablesError> {
+        let placed = blob::place(&self.acpi, ACPI)?;
+        memory.write_slice(&placed.bytes, GuestAddress(placed.base))?;
+        memory.write_slice(&self.smbios, GuestAddress(SMBIOS))?;
+        Ok(Places {
+            root: placed.address_of(acpi::RSDP).unwrap_or(ACPI),
+            generation: placed.address_of(generation::ID).unwrap_or(ACPI),
+        })
+    }
+}
