@@ -4,11 +4,12 @@
 # usage: guests.sh BIN test [FILE...]            FILE: only these of tests/tests
 #        guests.sh BIN bench WHAT OUT.json       with BIN/bench
 #
-# BIN is the folder of the built programs. The stores of the run are in target/guests: nothing of the user's is touched.
+# BIN is the folder of the built programs. The stores of the run are in target/guests (with SUITE=trixie, say, in
+# target/guests-trixie, and all images are of that Debian): nothing of the user's is touched.
 # TEST_FLAGS is handed to each test program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-BIN=$(realpath "$1") WORK=$PWD/target/guests
+BIN=$(realpath "$1") WORK=$PWD/target/guests${SUITE:+-$SUITE}
 export BIN WORK
 what=$2
 shift 2

@@ -4,7 +4,8 @@
 # usage: lane.sh WORK seed                   makes the store and its images
 #        lane.sh WORK tests WAITING          and takes files of tests from the folder WAITING until it is empty
 #
-# guests.sh calls it, with BIN and the rest of the environment that scripts/inside.sh wants.
+# The images are of Debian's SUITE, bookworm if it is not set. guests.sh calls it, with BIN and the rest of the
+# environment that scripts/inside.sh wants.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export WORK=$1
@@ -77,8 +78,9 @@ take() { # waiting
     return 1
 }
 
-need tiny tiny
-need debian-12-pv debian-12-pv
+suite=${SUITE:-bookworm}
+need tiny tiny --suite "$suite"
+need debian debian-12-pv --suite "$suite" --name debian
 [ "$2" = tests ] || exit 0
 status=0
 while take "$3"; do

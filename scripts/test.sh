@@ -17,7 +17,7 @@ All tests: units, properties and micro guests; images; the software machine; rea
 E2
     exit
 fi
-BIN=$(realpath "$1") WORK=$PWD/target/guests status=0
+BIN=$(realpath "$1") WORK=$PWD/target/guests${SUITE:+-$SUITE} status=0
 export BIN WORK
 trap 'for home in "$WORK/home" "$WORK"/*/home; do KILN_HOME=$home "$BIN/kiln" machine stop >/dev/null 2>&1; done' EXIT
 

@@ -21,7 +21,7 @@ impl Default for Home {
 }
 
 impl Home {
-    /// A fresh store which holds the images `tiny` and `debian-12-pv`.
+    /// A fresh store which holds the images `tiny` and `debian`.
     #[track_caller]
     pub fn new() -> Home {
         let home = Home::empty();

@@ -23,3 +23,4 @@ pub use guest::Guest;
 pub use home::Home;
 pub use outcome::Outcome;
 pub use program::Program;
+pub use seed::suite;

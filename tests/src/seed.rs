@@ -4,7 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Where the seed lies (`KILN_TEST_SEED`): a `KILN_HOME` that holds the images `tiny` and `debian-12-pv`.
+/// Debian's suite that the images of the seed are of (`KILN_TEST_SUITE`), such as `bookworm`.
+#[track_caller]
+pub fn suite() -> String {
+    std::env::var("KILN_TEST_SUITE").expect("KILN_TEST_SUITE is not set: run the tests by `make test`")
+}
+
+/// Where the seed lies (`KILN_TEST_SEED`): a `KILN_HOME` that holds the images `tiny` and `debian`.
 #[track_caller]
 pub fn path() -> PathBuf {
     let seed = std::env::var_os("KILN_TEST_SEED").map(PathBuf::from);

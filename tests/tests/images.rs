@@ -28,7 +28,7 @@ fn the_power_button_of_tiny_works_without_the_agents_port() {
 
 #[test]
 fn the_power_button_of_debian_works_without_the_agents_port() {
-    the_button_works_without_the_port("debian-12-pv");
+    the_button_works_without_the_port("debian");
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn restarted(home: &Home, guest: &Guest<'_>) -> String {
 #[test]
 fn debian_boots_by_grub_2_and_an_entry_that_is_asked_for_once_is_booted_once() {
     let home = Home::new();
-    let guest = home.launch("debian-12-pv", &[]);
+    let guest = home.launch("debian", &[]);
     let release = guest.says("uname -r");
     guest.exec(SWITCH).succeeds();
     let once = restarted(&home, &guest);
@@ -55,11 +55,12 @@ const INSTALL: &str = "set -e; v=$(uname -r); mkdir -p /boot/loader/entries /etc
 #[test]
 fn debian_boots_by_an_entry_that_kernel_install_wrote() {
     let home = Home::new();
-    let guest = home.launch("debian-12-pv", &[]);
+    let guest = home.launch("debian", &[]);
     guest.exec(INSTALL).succeeds();
     let chosen = restarted(&home, &guest);
+    let title = guest.says(". /etc/os-release; echo $PRETTY_NAME");
     assert!(
-        chosen.contains("/boot/loader/entries") && chosen.contains("Debian GNU/Linux 12"),
+        chosen.contains("/boot/loader/entries") && chosen.contains(&title),
         "{chosen}"
     );
     assert!(guest.says("cat /proc/cmdline").contains("systemd.machine_id="));

@@ -71,7 +71,7 @@ fn a_debian_under_load_is_saved_and_restored_again_and_again() {
     let rounds = std::env::var("KILN_TEST_ROUNDS").map_or(Ok(4), |text| text.parse());
     let rounds: usize = rounds.expect("KILN_TEST_ROUNDS is a number");
     let home = Home::new();
-    let guest = home.launch("debian-12-pv", &["--type", "t3.nano"]);
+    let guest = home.launch("debian", &["--type", "t3.nano"]);
     guest.exec(LOAD).succeeds();
     let count = || -> u64 { guest.says("cat /root/count").parse().expect("a number") };
     let (mut stalls, mut starts, mut bytes) = (Vec::new(), Vec::new(), 0);
