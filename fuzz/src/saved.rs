@@ -89,7 +89,7 @@ impl Machine {
         };
         let functions = (1..).zip(devices).map(attach).collect();
         Machine {
-            board: Board::unwired().expect("descriptors can be had"),
+            board: Board::unwired(Arc::new(|_| {})).expect("descriptors can be had"),
             pci,
             functions,
         }

@@ -43,4 +43,4 @@ pub const WINDOW_SIZE: u64 = 0xfec0_0000 - WINDOW_BASE;
 /// The first of the two configuration ports, 0xCF8 (address) and 0xCFC (data).
 pub const CONFIG_PORTS: u16 = 0xcf8;
 /// Ports from [`CONFIG_PORTS`] on that [`ConfigPorts`] serves.
-pub const CONFIG_PORTS_LEN: u16 = 8;
+pub const CONFIG_PORTS_LEN: u64 = 8;

@@ -32,7 +32,7 @@ pub mod rng;
 pub mod transport;
 
 #[cfg(test)]
-mod ring;
+pub(crate) mod ring;
 
 pub use chain::{Buffer, Chain, Slice};
 pub use device::{Activation, DeviceError, DeviceState, DeviceType, Interrupt, VirtioDevice};

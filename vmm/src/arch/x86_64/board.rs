@@ -11,7 +11,7 @@ use super::layout::{
     RTC, RTC_LINE, SCI_LINE,
 };
 use super::memory_map::MemoryMap;
-use crate::bus::{Bus, BusError};
+use crate::bus::{Bus, BusDevice, BusError};
 use crate::kvm::KvmError;
 use crate::kvm::vm::Vm;
 use crate::legacy::generation::Generation;
@@ -23,6 +23,17 @@ use crate::legacy::rtc::{self, MemorySizes, Rtc, RtcState};
 use crate::legacy::serial::{self, Serial, SerialState, Sink};
 use crate::legacy::{PowerButton, PowerSink, Unfit};
 use crate::pci::{BarWindow, CONFIG_PORTS_LEN, ConfigPorts, Ecam, PciBus};
+
+/// First port and number of ports of each device: serial port, clock, power management, keyboard
+/// controller, `pvpanic`, PCI configuration with the reset control register.
+pub const PORTS: [(u16, u64); 6] = [
+    (COM1, serial::LEN),
+    (RTC, rtc::LEN),
+    (PM, power_management::LEN),
+    (I8042_COMMAND, 1),
+    (PVPANIC, 1),
+    (PCI_CONFIG, CONFIG_PORTS_LEN),
+];
 
 /// The devices that others need to reach.
 #[derive(Clone)]
@@ -94,15 +105,15 @@ impl Board {
         })
     }
 
-    /// Devices whose interrupts and power events lead nowhere: the fuzz target's.
+    /// Devices whose interrupts lead nowhere, and whose power events go to `power`: for what needs no
+    /// machine around them.
     ///
     /// # Errors
     /// The host has no descriptors.
-    #[cfg(fuzzing)]
-    pub fn unwired() -> std::io::Result<Self> {
+    #[cfg(any(test, fuzzing))]
+    pub fn unwired(power: PowerSink) -> std::io::Result<Self> {
         use vmm_sys_util::eventfd::EventFd;
         let event = || EventFd::new(libc::EFD_NONBLOCK);
-        let power: PowerSink = Arc::new(|_| {});
         let memory = MemorySizes {
             low: 1 << 20,
             high: 0,
@@ -127,16 +138,17 @@ impl Board {
         power: PowerSink,
     ) -> Result<(), BoardError> {
         let config = ConfigPorts::new(Arc::clone(pci), Arc::clone(&self.reset_control) as _);
-        ports.insert(COM1.into(), serial::LEN, Arc::clone(&self.serial) as _)?;
-        ports.insert(RTC.into(), rtc::LEN, Arc::clone(&self.rtc) as _)?;
-        ports.insert(
-            PM.into(),
-            power_management::LEN,
+        let devices: [Arc<dyn BusDevice>; PORTS.len()] = [
+            Arc::clone(&self.serial) as _,
+            Arc::clone(&self.rtc) as _,
             Arc::clone(&self.power_management) as _,
-        )?;
-        ports.insert(I8042_COMMAND.into(), 1, Arc::new(I8042::new(Arc::clone(&power))))?;
-        ports.insert(PVPANIC.into(), 1, Arc::new(PvPanic::new(power)))?;
-        ports.insert(PCI_CONFIG.into(), CONFIG_PORTS_LEN.into(), Arc::new(config))?;
+            Arc::new(I8042::new(Arc::clone(&power))),
+            Arc::new(PvPanic::new(power)),
+            Arc::new(config),
+        ];
+        for ((first, count), device) in PORTS.into_iter().zip(devices) {
+            ports.insert(first.into(), count, device)?;
+        }
         memory.insert(ECAM, ECAM_LEN, Arc::new(Ecam::new(Arc::clone(pci))))?;
         memory.insert(BARS, BARS_LEN, Arc::new(BarWindow::new(Arc::clone(pci))))?;
         Ok(())

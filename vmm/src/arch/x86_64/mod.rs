@@ -6,6 +6,8 @@ pub mod board;
 pub mod chips;
 mod clock;
 pub mod cpuid;
+#[cfg(test)]
+mod hostile;
 pub mod kernel;
 pub mod layout;
 pub mod lines;

@@ -6,7 +6,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::DEVICE_NEEDS_RESET;
 use super::common::{Common, Effect};
-use super::layout::{self, CapabilityType, Part};
+use super::layout::{self, CapabilityType, Part, Region};
 use super::signals::Signals;
 use crate::pci::{
     BarKind, ConfigSpace, Doorbells, Identity, MsiRouter, Msix, PciBus, PciError, PciFunction, Slot,
@@ -233,6 +233,16 @@ impl VirtioPci {
         }
     }
 
+    /// A store to the doorbells that did not take the fast way.
+    fn kick(&self, at: u64) {
+        let queue = usize::try_from(at / layout::DOORBELL_STEP).unwrap_or(usize::MAX);
+        let kick = self.kicks.get(queue);
+        if let Some(kick) = kick.filter(|_| at.is_multiple_of(layout::DOORBELL_STEP)) {
+            // A counter at its end is readable, which is all that a kick is.
+            let _ = kick.write(1);
+        }
+    }
+
     /// Brings what lies outside of configuration space in line with it.
     pub(super) fn follow_config(&self) {
         let config = self.config.lock();
@@ -331,41 +341,35 @@ impl PciFunction for VirtioPci {
 
     fn bar_read(&self, _index: usize, offset: u64, data: &mut [u8]) {
         data.fill(0);
-        let len = data.len();
-        if let Some(at) = layout::COMMON.within(offset, len) {
-            if let Some((register, half)) = layout::register(at, len) {
-                let value = self.device.lock().common.read(register, half, &self.signals);
-                read_bytes(&value.to_le_bytes(), 0, data);
+        let Some((region, at)) = layout::region(offset, data.len()) else {
+            return;
+        };
+        match region {
+            Region::Common => {
+                if let Some((register, half)) = layout::register(at, data.len()) {
+                    let value = self.device.lock().common.read(register, half, &self.signals);
+                    read_bytes(&value.to_le_bytes(), 0, data);
+                }
             }
-        } else if layout::ISR.within(offset, len).is_some() {
-            data.fill(self.signals.take_isr());
-        } else if let Some(at) = layout::DEVICE.within(offset, len) {
-            self.device.lock().device.read_config(at, data);
-        } else if let Some(at) = layout::MSIX_TABLE.within(offset, len) {
-            self.signals.msix().read_table(at, data);
-        } else if let Some(at) = layout::MSIX_PENDING.within(offset, len) {
-            self.signals.msix().read_pending(at, data);
+            Region::Isr => data.fill(self.signals.take_isr()),
+            Region::Device => self.device.lock().device.read_config(at, data),
+            Region::MsixTable => self.signals.msix().read_table(at, data),
+            Region::MsixPending => self.signals.msix().read_pending(at, data),
+            // Doorbells are written.
+            Region::Notify => {}
         }
     }
 
     fn bar_write(&self, _index: usize, offset: u64, data: &[u8]) {
-        let len = data.len();
-        if let Some(at) = layout::COMMON.within(offset, len) {
-            self.write_common(at, data);
-        } else if let Some(at) = layout::DEVICE.within(offset, len) {
-            self.device.lock().device.write_config(at, data);
-        } else if let Some(at) = layout::NOTIFY.within(offset, len) {
-            let queue = usize::try_from(at / layout::DOORBELL_STEP).unwrap_or(usize::MAX);
-            if let Some(kick) = self
-                .kicks
-                .get(queue)
-                .filter(|_| at.is_multiple_of(layout::DOORBELL_STEP))
-            {
-                // A counter at its end is readable, which is all that a kick is.
-                let _ = kick.write(1);
-            }
-        } else if let Some(at) = layout::MSIX_TABLE.within(offset, len) {
-            self.signals.msix().write_table(at, data);
+        let Some((region, at)) = layout::region(offset, data.len()) else {
+            return;
+        };
+        match region {
+            Region::Common => self.write_common(at, data),
+            Region::Device => self.device.lock().device.write_config(at, data),
+            Region::Notify => self.kick(at),
+            Region::MsixTable => self.signals.msix().write_table(at, data),
+            Region::Isr | Region::MsixPending => {}
         }
     }
 

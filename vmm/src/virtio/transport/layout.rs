@@ -6,48 +6,89 @@ use crate::pci::Capability;
 /// The BAR of everything.
 pub(super) const BAR: usize = 0;
 /// Its size.
-pub(super) const BAR_SIZE: u64 = 0x8000;
+pub const BAR_SIZE: u64 = 0x8000;
 
-pub(super) const COMMON: Part = Part {
+/// The registers of every device, [`REGISTERS`].
+pub const COMMON: Part = Part {
     offset: 0x0000,
     size: 0x3c,
 };
-pub(super) const ISR: Part = Part {
+/// The interrupt status, which a read clears.
+pub const ISR: Part = Part {
     offset: 0x1000,
     size: 1,
 };
-pub(super) const DEVICE: Part = Part {
+/// The configuration of the device's type.
+pub const DEVICE: Part = Part {
     offset: 0x2000,
     size: 0x1000,
 };
-pub(super) const NOTIFY: Part = Part {
+/// A doorbell for each queue.
+pub const NOTIFY: Part = Part {
     offset: 0x3000,
     size: 0x1000,
 };
-pub(super) const MSIX_TABLE: Part = Part {
+/// The table of interrupt vectors.
+pub const MSIX_TABLE: Part = Part {
     offset: 0x4000,
     size: 0x1000,
 };
-pub(super) const MSIX_PENDING: Part = Part {
+/// Which of them are pending.
+pub const MSIX_PENDING: Part = Part {
     offset: 0x5000,
     size: 0x1000,
 };
 
+/// Who answers in which part of BAR 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region {
+    /// [`COMMON`].
+    Common,
+    /// [`ISR`].
+    Isr,
+    /// [`DEVICE`].
+    Device,
+    /// [`NOTIFY`].
+    Notify,
+    /// [`MSIX_TABLE`].
+    MsixTable,
+    /// [`MSIX_PENDING`].
+    MsixPending,
+}
+
+/// All of BAR 0; between them there is nothing.
+pub const PARTS: [(Region, Part); 6] = [
+    (Region::Common, COMMON),
+    (Region::Isr, ISR),
+    (Region::Device, DEVICE),
+    (Region::Notify, NOTIFY),
+    (Region::MsixTable, MSIX_TABLE),
+    (Region::MsixPending, MSIX_PENDING),
+];
+
+/// The region of BAR 0 that an access of `len` bytes at `offset` lies in, and its offset there.
+pub(super) fn region(offset: u64, len: usize) -> Option<(Region, u64)> {
+    let within = |(region, part): (Region, Part)| Some((region, part.within(offset, len)?));
+    PARTS.into_iter().find_map(within)
+}
+
 /// Bytes between the doorbells of two queues.
-pub(super) const DOORBELL_STEP: u64 = 4;
+pub const DOORBELL_STEP: u64 = 4;
 /// Most queues of a device: a doorbell and a vector for each, and one vector for the configuration.
 pub(super) const MAX_QUEUES: usize = 255;
 
 /// A range of BAR 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) offset: u64,
-    pub(super) size: u64,
+pub struct Part {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub size: u64,
 }
 
 impl Part {
     /// The offset within this part, if an access of `len` bytes at `offset` of the BAR lies in it.
-    pub(super) fn within(self, offset: u64, len: usize) -> Option<u64> {
+    fn within(self, offset: u64, len: usize) -> Option<u64> {
         let inner = offset.checked_sub(self.offset)?;
         let end = inner.checked_add(len as u64)?;
         (end <= self.size).then_some(inner)
@@ -108,28 +149,44 @@ pub(super) fn capability(kind: CapabilityType, part: Part) -> Capability {
 }
 
 /// A register of the common configuration (4.1.4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Register {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Register {
+    /// Which half of the offered features is shown.
     DeviceFeatureSelect,
+    /// That half.
     DeviceFeature,
+    /// Which half of the accepted features is meant.
     DriverFeatureSelect,
+    /// That half.
     DriverFeature,
+    /// The vector for changes of the configuration.
     ConfigVector,
+    /// How many queues there are.
     NumQueues,
+    /// The device status.
     Status,
+    /// Counts changes of the configuration.
     Generation,
+    /// The queue that those below mean.
     QueueSelect,
+    /// Its entries.
     QueueSize,
+    /// Its vector.
     QueueVector,
+    /// Whether it is in use.
     QueueEnable,
+    /// The number of its doorbell.
     QueueNotifyOffset,
+    /// Guest address of its descriptor table.
     QueueDescriptors,
+    /// Guest address of its available ring.
     QueueAvailable,
+    /// Guest address of its used ring.
     QueueUsed,
 }
 
 /// Offset, width in bytes and register.
-pub(super) const REGISTERS: [(u64, usize, Register); 16] = [
+pub const REGISTERS: [(u64, usize, Register); 16] = [
     (0, 4, Register::DeviceFeatureSelect),
     (4, 4, Register::DeviceFeature),
     (8, 4, Register::DriverFeatureSelect),
