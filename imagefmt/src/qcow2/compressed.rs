@@ -2,6 +2,7 @@
 //! inflated last.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Arc, PoisonError};
@@ -17,6 +18,8 @@ const KEPT: usize = 4;
 /// The largest zstd window that is taken: more than QEMU ever makes for a cluster of 2 MiB. Without it a few
 /// bytes would make the decoder reserve gigabytes.
 const WINDOW_LIMIT: u64 = 8 << 20;
+/// Nobody who packs clusters makes such a stream.
+const BOMB: &str = "it inflates to more than a cluster";
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// The clusters inflated last, newest at the end.
@@ -50,20 +53,19 @@ impl Layer {
 
 /// Inflates exactly `size` bytes; never reserves more for the result.
 fn inflate(compression: Compression, packed: &[u8], size: usize) -> Result<Vec<u8>, &'static str> {
-    let mut bytes = vec![0; size];
+    // One byte more, which no sound stream fills.
+    let mut bytes = vec![0; size.saturating_add(1)];
     match compression {
         Compression::Deflate => {
             let mut decoder = flate2::Decompress::new(false);
-            let flush = flate2::FlushDecompress::Finish;
             // A full buffer before the end of the stream is reported as one error or another; what counts is
-            // that the buffer is full.
-            let outcome = decoder.decompress(packed, &mut bytes, flush);
-            if decoder.total_out() != size as u64 {
-                return Err(if outcome.is_err() {
-                    "bad deflate data"
-                } else {
-                    "it ends too early"
-                });
+            // how full the buffer is.
+            let outcome = decoder.decompress(packed, &mut bytes, flate2::FlushDecompress::Finish);
+            match decoder.total_out().cmp(&(size as u64)) {
+                Ordering::Less if outcome.is_err() => return Err("bad deflate data"),
+                Ordering::Less => return Err("it ends too early"),
+                Ordering::Equal => {}
+                Ordering::Greater => return Err(BOMB),
             }
         }
         Compression::Zstd => {
@@ -72,9 +74,14 @@ fn inflate(compression: Compression, packed: &[u8], size: usize) -> Result<Vec<u
             }
             let mut decoder =
                 ruzstd::decoding::StreamingDecoder::new(packed).map_err(|_| "bad zstd frame header")?;
-            decoder.read_exact(&mut bytes).map_err(|_| "bad zstd data")?;
+            let (whole, beyond) = bytes.split_at_mut(size);
+            decoder.read_exact(whole).map_err(|_| "bad zstd data")?;
+            if decoder.read(beyond).map_err(|_| "bad zstd data")? != 0 {
+                return Err(BOMB);
+            }
         }
     }
+    bytes.truncate(size);
     Ok(bytes)
 }
 
@@ -117,8 +124,15 @@ mod tests {
     #[test]
     fn hazard_decompression_bomb_is_cut_at_the_cluster() {
         let bomb = deflated(&vec![0; 64 << 20]);
-        let bytes = inflate(Compression::Deflate, &bomb, 65536).unwrap();
-        assert_eq!((bytes.len(), bytes.iter().any(|byte| *byte != 0)), (65536, false));
+        let inflates = |packed: &[u8], bytes| inflate(Compression::Deflate, packed, 65536) == bytes;
+        assert!(inflates(&deflated(&[7; 65536]), Ok(vec![7; 65536])));
+        assert!(inflates(&bomb, Err(BOMB)));
+        assert!(inflates(&deflated(&[7; 65537]), Err(BOMB)));
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let packed = |bytes: &[u8]| ruzstd::encoding::compress_to_vec(bytes, level);
+        let inflates = |packed: &[u8], bytes| inflate(Compression::Zstd, packed, 65536) == bytes;
+        assert!(inflates(&packed(&[7; 65536]), Ok(vec![7; 65536])));
+        assert!(inflates(&packed(&[7; 1 << 18]), Err(BOMB)));
         // A window of 2^41 bytes.
         let wide = [ZSTD_MAGIC.as_slice(), &[0, 0xf8, 1, 0, 0]].concat();
         assert_eq!(

@@ -2,7 +2,8 @@
 //!
 //! In an overlay a discarded cluster must not become "unallocated": that would show what the layer below has,
 //! data that the guest overwrote long ago. It gets the zero flag, except where the layers below read as
-//! zeroes anyway.
+//! zeroes anyway. Where space is to be kept, zeroes are written as data: under a zero flag the old bytes would stay
+//! in the file, and travel with it.
 
 use super::entry::L2Entry;
 use super::geometry::{GuestCluster, GuestOffset};
@@ -87,9 +88,7 @@ impl Stack<'_> {
                 (L2Entry::Unallocated, _) => empty.encode(),
                 (L2Entry::Zero { host: None }, _) => raw,
                 (L2Entry::Zero { .. }, Unmap::Forbidden) => raw,
-                (L2Entry::Data { host, copied: true }, Unmap::Forbidden) => {
-                    L2Entry::Zero { host: Some(host) }.encode()
-                }
+                (L2Entry::Data { copied: true, .. }, Unmap::Forbidden) => raw,
                 _ => empty.encode(),
             })
         };
@@ -101,6 +100,12 @@ impl Stack<'_> {
         };
         let found = top.with_slice(slice, |entries| cleared(&mut entries.iter().skip(index).copied()))?;
         let planned = found.unwrap_or_else(|| cleared(&mut std::iter::repeat_n(0, hidden.len())))?;
+        for (old, new) in &planned {
+            if let (true, L2Entry::Data { host, .. }) = (old == new, top.decode(*old)?) {
+                top.host
+                    .write_bytes(host.0, &vec![0; geometry.cluster_size() as usize])?;
+            }
+        }
         if planned.iter().all(|(old, new)| old == new) {
             return Ok(());
         }

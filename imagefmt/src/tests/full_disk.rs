@@ -1,4 +1,4 @@
-//! The n-th operation on the host fails, for every n: a full disk, or an error once.
+//! The n-th operation on the host fails, for every n: a full disk or an error, once or from then on.
 
 use super::harness::content;
 use super::operations::{SIZE, Step};
@@ -56,24 +56,45 @@ fn script() -> Vec<Step> {
     ]
 }
 
-/// Runs the script while the n-th operation fails, then fills the disk.
-fn run(nth: u64, failure: Failure) {
+/// What is done after the first failure.
+#[derive(Clone, Copy)]
+enum Then {
+    /// The guest goes on, in the state of mind of the failed operation.
+    GoOn,
+    /// Whoever had the disk open ends, and another opens it.
+    Reopen,
+}
+
+/// Runs the script while the n-th operation fails, then fills the disk, opens it again and fills the rest.
+fn run(nth: u64, failure: Failure, then: Then) {
     let mut machine = Machine::new();
     machine.world.fail(nth, failure);
     let mut failures: Vec<DiskErrorKind> = Vec::new();
     for step in script() {
         if let Err(error) = machine.step(&step) {
             failures.push(error.kind());
+            if matches!(then, Then::Reopen) {
+                break;
+            }
             let seen = content(machine.disk());
             machine.model.observe(&seen).unwrap();
         }
     }
-    let want = if failure == Failure::Full {
-        DiskErrorKind::NoSpace
-    } else {
-        DiskErrorKind::Io
+    let want = match failure {
+        Failure::Full | Failure::FullOnce => DiskErrorKind::NoSpace,
+        _ => DiskErrorKind::Io,
     };
     assert!(failures.iter().all(|kind| *kind == want), "{failures:?}");
+    if matches!(then, Then::Reopen) {
+        // The last words of who had it open fail, too, if the host still does.
+        machine.disk = None;
+        machine.world.heal();
+        machine.open();
+        machine.size = machine.disk().size();
+        machine.model.grown(machine.size);
+        let seen = content(machine.disk());
+        machine.model.observe(&seen).unwrap();
+    }
     machine.world.heal();
 
     // It goes on as if nothing had happened, to the last cluster.
@@ -102,6 +123,20 @@ fn run(nth: u64, failure: Failure) {
         let found = crate::qcow2::Layer::open(host).unwrap().inspect().unwrap();
         assert_eq!(found.corruptions, Vec::<String>::new(), "operation {nth}");
     }
+    // The one that is written is opened for writing last, which leaves nothing leaked either.
+    let top = machine.hosts().pop().unwrap();
+    let found = crate::qcow2::Layer::open(top).unwrap().inspect().unwrap();
+    assert_eq!(found.leaked, 0, "operation {nth}");
+}
+
+/// Each operation fails once, with each error, and is followed by each way to go on.
+fn run_all(failures: [Failure; 2]) {
+    for nth in 0..operations() {
+        for failure in failures {
+            run(nth, failure, Then::GoOn);
+            run(nth, failure, Then::Reopen);
+        }
+    }
 }
 
 /// How many operations the script does where nothing fails.
@@ -114,12 +149,12 @@ fn operations() -> u64 {
 
 #[test]
 fn hazard_full_disk_at_any_operation_leaves_the_disk_usable() {
-    (0..operations()).for_each(|nth| run(nth, Failure::Full));
+    run_all([Failure::Full, Failure::FullOnce]);
 }
 
 #[test]
 fn hazard_host_error_at_any_operation_leaves_the_disk_usable() {
-    (0..operations()).for_each(|nth| run(nth, Failure::Once));
+    run_all([Failure::Once, Failure::Broken]);
 }
 
 #[test]

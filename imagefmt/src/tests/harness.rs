@@ -78,6 +78,21 @@ pub(crate) fn assert_clean(path: &Path) {
     .unwrap();
 }
 
+/// What `qemu-img check` finds of a file that is in use: corruptions, and leaks apart from them.
+pub(crate) fn qemu_counts(path: &Path) -> (u64, u64) {
+    let arguments = ["check", "-U", "-f", "qcow2", "--output=json"];
+    let output = Command::new("qemu-img")
+        .args(arguments)
+        .arg(path)
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(report["check-errors"], 0, "{report}");
+    let count = |name: &str| report[name].as_u64().unwrap_or(0);
+    (count("corruptions"), count("leaks"))
+}
+
 /// `qemu-img compare`: what QEMU reads of the chain is `want`.
 pub(crate) fn assert_qemu_reads(path: &Path, want: &[u8]) {
     let raw = path.with_extension("expected");

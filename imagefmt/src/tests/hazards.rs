@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
-use super::harness::{CLUSTER, Folder, assert_clean, content, run};
+use super::harness::{CLUSTER, Folder, run};
 use super::power_cut::Machine;
 use super::simulated::World;
 use crate::disk::{Access, Disk, DiskErrorKind, write_all_at};
@@ -134,85 +134,6 @@ fn hazard_overwriting_one_cluster_does_not_grow_the_file() {
         disk.flush().unwrap();
     }
     assert!(machine.world.host(0).length().unwrap() <= before + CLUSTER);
-}
-
-#[test]
-fn hazard_discard_in_an_overlay_never_shows_older_data() {
-    let folder = Folder::new();
-    folder.base("base", SIZE);
-    write_all_at(&folder.open("base"), 0, &vec![0xbb; SIZE as usize]).unwrap();
-    for flush in [false, true] {
-        let top = folder.overlay("top", "base", SIZE);
-        let disk = folder.open("top");
-        write_all_at(&disk, 0, &[0xaa; 4 * CLUSTER as usize]).unwrap();
-        if flush {
-            disk.flush().unwrap();
-        }
-        disk.discard(100, 3 * CLUSTER).unwrap();
-        let seen = content(&disk);
-        let (cluster, end) = (CLUSTER as usize, 4 * CLUSTER as usize);
-        assert!(seen[..end].iter().all(|byte| matches!(byte, 0xaa | 0)));
-        assert!(seen[cluster..3 * cluster].iter().all(|byte| *byte == 0));
-        drop(disk);
-        assert!(content(&folder.open_read_only("top")) == seen);
-        assert_clean(&top);
-        fs::remove_file(top).unwrap();
-    }
-}
-
-#[test]
-fn hazard_freed_clusters_carry_no_old_data_into_the_next_image() {
-    let canary = b"the secret of the image before";
-    let folder = Folder::new();
-    let path = folder.base("disk", SIZE);
-    let disk = folder.open("disk");
-    let secret: Vec<u8> = canary
-        .iter()
-        .copied()
-        .cycle()
-        .take(8 * CLUSTER as usize)
-        .collect();
-    write_all_at(&disk, 0, &secret).unwrap();
-    disk.flush().unwrap();
-    disk.discard(0, 8 * CLUSTER).unwrap();
-    disk.flush().unwrap();
-    // The clusters are used again, each only a little.
-    for nth in 0..8 {
-        write_all_at(&disk, (nth * 2) * CLUSTER + 5000, &[7; 10]).unwrap();
-    }
-    drop(disk);
-    let bytes = fs::read(&path).unwrap();
-    assert!(!bytes.windows(canary.len()).any(|window| window == canary));
-    assert!(
-        bytes.len() as u64 <= 14 * CLUSTER,
-        "{} clusters",
-        bytes.len() as u64 / CLUSTER
-    );
-    assert_clean(&path);
-}
-
-#[test]
-fn hazard_guest_data_never_lands_in_metadata() {
-    // Fill a disk with a mark, discard and fill again; the mark is never where a table is.
-    let mut machine = Machine::new();
-    let disk = machine.disk.take().unwrap();
-    let mark = [0xd7; CLUSTER as usize];
-    for round in 0..6_u64 {
-        for nth in 0..20_u64 {
-            let at = (nth * 7 + round) % 20 * CLUSTER;
-            write_all_at(&disk, at, &mark).unwrap();
-            if nth % 3 == round % 3 {
-                disk.discard(at, CLUSTER).unwrap();
-            }
-        }
-        disk.flush().unwrap();
-    }
-    drop(disk);
-    let bytes = machine.world.bytes(0);
-    let layer = Layer::open(machine.world.host(0)).unwrap();
-    assert!(layer.inspect().unwrap().corruptions.is_empty());
-    let tables = bytes.chunks(CLUSTER as usize).take(4);
-    assert!(tables.flatten().all(|byte| *byte != 0xd7));
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod full_disk;
 mod harness;
 mod hazards;
 mod locks;
+mod metadata;
+mod old_data;
 mod operations;
 mod oracle;
 mod power_cut;

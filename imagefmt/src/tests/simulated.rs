@@ -84,10 +84,14 @@ struct Contents {
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The operation fails, and every later one that would change the file.
+    /// The host's disk is full: the operation fails, and every later one that would change the file.
     Full,
+    /// It fails in the same way once: there is room again right after it.
+    FullOnce,
     /// The operation fails once.
     Once,
+    /// The operation fails, and every later one that would change the file.
+    Broken,
     /// A failed sync forgets what was pending, as Linux does: later reads see it, the disk never does.
     Forgetful,
 }
@@ -251,6 +255,8 @@ fn fails(state: &mut State) -> io::Result<()> {
     }
     match state.fail_at {
         Some((at, Failure::Full)) if number >= at => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+        Some((at, Failure::FullOnce)) if number == at => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+        Some((at, Failure::Broken)) if number >= at => Err(io::Error::from_raw_os_error(libc::EIO)),
         Some((at, _)) if number == at => Err(io::Error::from_raw_os_error(libc::EIO)),
         _ => Ok(()),
     }
