@@ -156,14 +156,7 @@ fn all_disks_of_an_instance_are_in_its_image_with_their_fates() {
         from,
         on_termination: OnTermination::Keep,
     }];
-    let id = cloud
-        .run_instances(request)
-        .unwrap()
-        .document
-        .instances
-        .remove(0)
-        .instance_id;
-    let id = InstanceId::parse(&id).unwrap();
+    let id = launch(&cloud, request);
     let mut request = bake(&id, "deleting", Reboot::No);
     cloud.create_image(request.clone()).unwrap();
     request.name = "keeping".to_owned();

@@ -103,26 +103,12 @@ pub(super) fn prepare(home: &Home) -> (Cloud, InstanceId, InstanceId) {
     import(&cloud, "base");
     let mut request = RunInstances::of("base");
     request.tags = named("runs");
-    let runs = cloud
-        .run_instances(request)
-        .unwrap()
-        .document
-        .instances
-        .remove(0)
-        .instance_id;
-    let runs = InstanceId::parse(&runs).unwrap();
+    let runs = launch(&cloud, request);
     home.machines
         .guest_writes(&cloud.instance_directory(&runs), 0, 1 << 20, &[b'1'; 512]);
     let mut request = RunInstances::of("base");
     request.tags = named("stands");
-    let stands = cloud
-        .run_instances(request)
-        .unwrap()
-        .document
-        .instances
-        .remove(0)
-        .instance_id;
-    let stands = InstanceId::parse(&stands).unwrap();
+    let stands = launch(&cloud, request);
     cloud.stop_instances(stop("stands", Waiting::UntilDone)).unwrap();
     (cloud, runs, stands)
 }

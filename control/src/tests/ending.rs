@@ -191,14 +191,7 @@ fn an_instance_that_is_to_go_when_it_stops_is_terminated_by_a_stop() {
     import(&cloud, "base");
     let mut request = RunInstances::of("base");
     request.on_shutdown = OnShutdown::Terminate;
-    let id = cloud
-        .run_instances(request)
-        .unwrap()
-        .document
-        .instances
-        .remove(0)
-        .instance_id;
-    let id = InstanceId::parse(&id).unwrap();
+    let id = launch(&cloud, request);
     cloud.stop_instances(stop(&id, SOON)).unwrap();
     assert_eq!(state(&cloud, &id), "terminated");
     assert_whole(&cloud);
@@ -211,14 +204,7 @@ fn an_instance_of_a_session_goes_with_its_command() {
     import(&cloud, "base");
     let mut request = RunInstances::of("base");
     request.lifetime = Lifetime::Session;
-    let id = cloud
-        .run_instances(request)
-        .unwrap()
-        .document
-        .instances
-        .remove(0)
-        .instance_id;
-    let id = InstanceId::parse(&id).unwrap();
+    let id = launch(&cloud, request);
     // Another command leaves it alone while this one lives.
     assert_eq!(state(&home.cloud(), &id), "running");
     drop(cloud);

@@ -238,14 +238,7 @@ fn a_guest_that_ends_by_itself_is_stopped_or_terminated_as_was_asked_for() {
     let stays = run(&cloud, "base");
     let mut request = RunInstances::of("base");
     request.on_shutdown = OnShutdown::Terminate;
-    let goes = cloud
-        .run_instances(request)
-        .unwrap()
-        .document
-        .instances
-        .remove(0)
-        .instance_id;
-    let goes = InstanceId::parse(&goes).unwrap();
+    let goes = launch(&cloud, request);
     for id in [&stays, &goes] {
         home.kill_machine(id, kiln_vmm::client::ExitReason::Shutdown);
     }

@@ -1,7 +1,7 @@
 //! A machine killed at each of its steps, as it starts and as its disks are frozen: nothing is lost, and it is known why
 //! it is gone.
 
-use super::real_machines::{RealHome, has_printed, kiln_vmm, launch, open, stop, until, with_kernel};
+use super::real_machines::{RealHome, has_printed, kiln_vmm, open, stop, until, with_kernel};
 use super::*;
 use crate::catalog::volumes;
 use kiln_imagefmt::{Access, Chain, Disk};

@@ -103,9 +103,14 @@ fn import(cloud: &Cloud, name: &str) -> String {
     cloud.import_image(request).unwrap().document.image_id
 }
 
-fn run(cloud: &Cloud, image: &str) -> InstanceId {
-    let reservation = cloud.run_instances(RunInstances::of(image)).unwrap().document;
+/// One instance.
+fn launch(cloud: &Cloud, request: RunInstances) -> InstanceId {
+    let reservation = cloud.run_instances(request).unwrap().document;
     InstanceId::parse(&reservation.instances[0].instance_id).unwrap()
+}
+
+fn run(cloud: &Cloud, image: &str) -> InstanceId {
+    launch(cloud, RunInstances::of(image))
 }
 
 /// A home with a running instance of the image `base`. What its machines were asked so far is forgotten.

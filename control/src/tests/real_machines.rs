@@ -95,11 +95,6 @@ pub(super) fn with_kernel(image: &str, kernel: &[u8]) -> RunInstances {
     request
 }
 
-pub(super) fn launch(cloud: &Cloud, request: RunInstances) -> InstanceId {
-    let reservation = cloud.run_instances(request).unwrap().document;
-    InstanceId::parse(&reservation.instances[0].instance_id).unwrap()
-}
-
 pub(super) fn has_printed(cloud: &Cloud, id: &InstanceId, text: &str) {
     let log = cloud.instance_directory(id).join("console.log");
     until(text, || {
