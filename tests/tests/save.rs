@@ -3,6 +3,7 @@
 use kiln_tests::Home;
 use kiln_tests::saved::{self, Saved, vmm};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 /// What keeps the guest busy: a counter that goes to the disk each time, and 32 MiB of noise in memory that
 /// are checked over and over.
@@ -89,6 +90,15 @@ fn a_debian_under_load_is_saved_and_restored_again_and_again() {
         let check = "a=$(cat /root/count); for i in $(seq 100); do [ $(cat /root/count) -gt $a ] && exit 0; sleep 0.1; done; exit 1";
         guest.exec(check).succeeds();
         assert!(count() >= before, "round {round}");
+        let began = Instant::now();
+        while !guest.vmm_log().contains("random numbers: seeded anew") {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "round {round}: {}",
+                guest.vmm_log()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
         stalls.push(saved.report.stall_us);
         bytes = saved.report.memory_bytes + saved.report.state_bytes;
     }

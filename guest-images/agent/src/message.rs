@@ -38,6 +38,9 @@ pub struct Greeting {
     pub session: u64,
 }
 
+/// Bytes of a seed: what the kernel's generator is keyed with.
+pub const SEED_LEN: usize = 32;
+
 /// What the host asks for, on a fresh channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
@@ -65,6 +68,11 @@ pub enum Request {
     SetClock {
         /// What it is to show, in nanoseconds after 1970.
         unix_ns: u64,
+    },
+    /// Mix these bytes into the kernel's random numbers, and seed them anew: [`Reply::Done`] afterwards.
+    Seed {
+        /// Random bytes of the host.
+        bytes: [u8; SEED_LEN],
     },
 }
 

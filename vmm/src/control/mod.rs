@@ -183,6 +183,12 @@ pub trait GuestAgent: Send + Sync {
     /// # Errors
     /// The agent did not answer, or could not.
     fn set_clock(&self) -> Result<(), ControlError>;
+
+    /// Has the guest's random numbers seeded anew, with bytes of the host.
+    ///
+    /// # Errors
+    /// The agent did not answer, or could not.
+    fn seed(&self) -> Result<(), ControlError>;
 }
 
 /// What the verbs work with.

@@ -2,16 +2,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_agent::message::Request;
+use kiln_agent::message::{Request, SEED_LEN};
 use kiln_agent::mux::{CallError, MuxHandle};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::{ControlError, ErrorKind, GuestAgent};
 
 /// How long a thaw may take to be confirmed. File systems thaw in no time; the agent may be slow
 /// on an emulated CPU.
 const THAW_PATIENCE: Duration = Duration::from_secs(5);
-/// How long setting the clock may take: the same.
-const CLOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long setting the clock, and seeding, may take: the same.
+const SET_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The agent, reached through a mux of this process.
 #[derive(Debug, Clone)]
@@ -46,6 +47,13 @@ impl GuestAgent for MuxAgent {
     fn set_clock(&self) -> Result<(), ControlError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        self.call(&Request::SetClock { unix_ns }, CLOCK_PATIENCE)
+        self.call(&Request::SetClock { unix_ns }, SET_PATIENCE)
+    }
+
+    fn seed(&self) -> Result<(), ControlError> {
+        let mut bytes = [0; SEED_LEN];
+        getrandom(&mut bytes, GetRandomFlags::empty())
+            .map_err(|errno| ControlError::new(ErrorKind::Agent, format!("no random bytes: {errno}")))?;
+        self.call(&Request::Seed { bytes }, SET_PATIENCE)
     }
 }

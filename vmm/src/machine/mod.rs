@@ -20,13 +20,13 @@ pub mod assemble;
 pub mod exits;
 mod plug;
 pub mod remote;
-pub mod run;
+pub mod resumption;
+mod run;
 mod save;
 pub mod slots;
 pub mod state;
 mod vcpu_thread;
 pub mod vcpus;
-mod wall_clock;
 
 use std::path::Path;
 use std::sync::Arc;

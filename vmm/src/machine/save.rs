@@ -22,7 +22,7 @@ use std::time::Instant;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::state::{MachineState, UnlikeError};
-use super::{BootReport, Machine, MachineError, wall_clock};
+use super::{BootReport, Machine, MachineError, resumption};
 use crate::arch::native::SavedVcpu;
 use crate::control::{MachineControl, SaveReport};
 use crate::legacy::generation;
@@ -82,7 +82,7 @@ impl Machine {
     }
 
     /// Gives a restored guest this machine's generation id, and tells it so: when it goes on it is no
-    /// longer the only one with its past. And has it told what the hour is.
+    /// longer the only one with its past. And has its agent told, which sets what its kernel does not by itself.
     pub(super) fn tell_apart(&mut self) {
         if std::mem::replace(&mut self.is_copy, false) {
             let place = GuestAddress(self.generation_at);
@@ -90,7 +90,7 @@ impl Machine {
             let _ = self.memory.write_slice(&self.board.generation.id(), place);
             self.board.generation.announce();
             if let Some(agent) = self.remote.agent() {
-                wall_clock::set_soon(agent);
+                resumption::tell_soon(agent);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The wall clock of a restored guest.
+//! What the agent of a restored guest is told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +14,7 @@ use crate::save::Disk;
 struct Counting {
     looks: AtomicU32,
     clocks: AtomicU32,
+    seeds: AtomicU32,
 }
 
 impl GuestAgent for Counting {
@@ -33,10 +34,15 @@ impl GuestAgent for Counting {
         self.clocks.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
+
+    fn seed(&self) -> Result<(), ControlError> {
+        self.seeds.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 #[test]
-fn a_restored_guest_is_told_the_time_once_when_it_goes_on() {
+fn a_restored_guest_is_seeded_and_told_the_time_once_when_it_goes_on() {
     let code = Code::default().print("A").halt();
     let running = Running::start(&code, Shape::default());
     running.wait_for(b"A");
@@ -54,5 +60,6 @@ fn a_restored_guest_is_told_the_time_once_when_it_goes_on() {
     );
     restored.remote.pause().unwrap();
     restored.remote.resume().unwrap();
-    assert_eq!(agent.clocks.load(Ordering::SeqCst), 1, "a pause is no restore");
+    let told = [&agent.seeds, &agent.clocks].map(|count| count.load(Ordering::SeqCst));
+    assert_eq!(told, [1, 1], "a pause is no restore");
 }

@@ -1,7 +1,7 @@
 //! What each frame of the host sets going.
 
 use super::command::Command;
-use super::{Daemon, clock, hello, shutdown};
+use super::{Daemon, clock, hello, randomness, shutdown};
 use crate::frame::{Frame, Kind};
 use crate::message::{Exit, Failure, FailureKind, Greeting, Reply, Request, Signal, Size};
 
@@ -76,6 +76,7 @@ impl Daemon {
                 });
             }
             Request::SetClock { unix_ns } => self.reply(channel, &clock::set(unix_ns)),
+            Request::Seed { bytes } => self.reply(channel, &randomness::seed(&bytes)),
             Request::Shutdown { mode } => {
                 let answers = self.answers.clone();
                 self.job(channel, move || {

@@ -20,6 +20,7 @@ mod hello;
 mod mounts;
 mod port;
 mod pty;
+mod randomness;
 mod shutdown;
 mod spawn;
 mod streams;

@@ -127,6 +127,10 @@ impl GuestAgent for FakeAgent {
     fn set_clock(&self) -> Result<(), ControlError> {
         Ok(())
     }
+
+    fn seed(&self) -> Result<(), ControlError> {
+        Ok(())
+    }
 }
 
 #[derive(Default)]
