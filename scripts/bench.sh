@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
 # Measures Kiln and its peers side by side: tables here, the same as JSON in target/bench.
 #
-# usage: bench.sh BIN [WHAT...]    BIN: the folder of the built programs; WHAT: start, disk, boot, launch, save (all of them)
+# usage: bench.sh BIN [WHAT...]    BIN: the folder of the built programs; WHAT: start, disk, boot, launch, save, run (all of them)
 #
 # The status is 1 if a ratio is beyond its bound.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 BIN=$(realpath "$1") OUT=$PWD/target/bench status=0
+export BIN
 shift
-[ $# -gt 0 ] || set -- start disk boot launch save
+[ $# -gt 0 ] || set -- start disk boot launch save run
 cargo build --quiet --locked --release -p kiln-tests --bin bench || exit 1
 mkdir -p "$OUT"
 for what in "$@"; do
     case $what in
     start | disk) KILN_TEST_BIN=$BIN "$BIN/bench" "$what" "$OUT/$what.json" || status=1 ;;
+    run)
+        scripts/lane.sh "$PWD/target/guests" seed
+        if scripts/has-kvm.sh; then home=store; else home=home; fi
+        KILN_HOME=$PWD/target/guests/$home KILN_TEST_BIN=$BIN "$BIN/bench" run "$OUT/run.json" || status=1
+        ;;
     *) scripts/guests.sh "$BIN" bench "$what" "$OUT/$what.json" || status=1 ;;
     esac
 done

@@ -55,6 +55,19 @@ impl Figure {
         self.medians[1] / self.medians[0].max(f64::MIN_POSITIVE)
     }
 
+    /// What it must keep, in words.
+    fn bounds(&self) -> String {
+        let ratio = self.bound.is_finite().then(|| format!("{:.2}", self.bound));
+        let limit = self
+            .limit
+            .map(|limit| format!("{limit:.0} {} at most", self.unit));
+        [ratio, limit]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
     fn is_met(&self) -> bool {
         self.ratio() <= self.bound && self.limit.is_none_or(|limit| self.medians[1] <= limit)
     }
@@ -74,13 +87,13 @@ impl Comparison {
         for f in &self.figures {
             let mark = if f.is_met() { "met" } else { "**not met**" };
             println!(
-                "| {} ({}) | {:.1} | {:.1} | {:.2} | {:.2} | {mark} |",
+                "| {} ({}) | {:.1} | {:.1} | {:.2} | {} | {mark} |",
                 f.what,
                 f.unit,
                 f.medians[0],
                 f.medians[1],
                 f.ratio(),
-                f.bound
+                f.bounds()
             );
         }
         let ratios: Vec<String> = self

@@ -8,6 +8,7 @@ mod comparison;
 mod disk;
 mod launch;
 mod rival;
+mod run;
 mod save;
 
 use std::process::ExitCode;
@@ -18,17 +19,18 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [what, out] = arguments.as_slice() else {
-        eprintln!("usage: bench boot|disk|launch|save|start OUT.json");
+        eprintln!("usage: bench boot|disk|launch|run|save|start OUT.json");
         return ExitCode::from(2);
     };
     let comparison = match what.as_str() {
         "boot" => boot::compare(),
         "disk" => disk::compare(),
         "launch" => launch::compare(),
+        "run" => run::compare(),
         "save" => save::compare(),
         "start" => boot::compare_start(),
         other => {
-            eprintln!("error: nothing is known of {other}: boot, disk, launch, save or start");
+            eprintln!("error: nothing is known of {other}: boot, disk, launch, run, save or start");
             return ExitCode::from(2);
         }
     };
