@@ -12,6 +12,7 @@
 
 #![expect(clippy::panic, reason = "a test fails by a panic that says what was expected")]
 
+pub mod access;
 pub mod guest;
 pub mod home;
 pub mod outcome;
@@ -19,6 +20,7 @@ pub mod program;
 pub mod saved;
 pub mod seed;
 
+pub use access::Access;
 pub use guest::Guest;
 pub use home::Home;
 pub use outcome::Outcome;

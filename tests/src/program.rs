@@ -1,5 +1,7 @@
 //! A guest of a few instructions, for what can be seen on any `/dev/kvm`.
 
+use crate::access::{self, Access};
+
 /// Where the guest's program lies, and is entered in 32-bit protected mode with flat segments (PVH).
 const ENTRY: u32 = 0x10_0000;
 
@@ -79,6 +81,13 @@ impl Program {
         self.0.push(0xb9);
         self.0.extend((rounds << 16).to_le_bytes());
         self.0.extend([0xff, 0xc9, 0x75, 0xfc]);
+        self
+    }
+
+    /// Makes `accesses`, one after the other. What is read is forgotten.
+    pub fn accesses(mut self, accesses: &[Access]) -> Self {
+        let at = ENTRY.wrapping_add(self.0.len() as u32);
+        self.0.extend(access::code(accesses, at));
         self
     }
 

@@ -43,5 +43,6 @@ pub mod smbios;
 pub mod spec;
 pub mod terminal;
 pub mod virtio;
+pub mod vmm_log;
 
 pub use crash::CRASH_POINTS;

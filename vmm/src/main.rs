@@ -9,6 +9,7 @@ use kiln_vmm::by_hand::{self, Args};
 use kiln_vmm::instance;
 use kiln_vmm::parent::{self, ReadySender, StartError};
 use kiln_vmm::spec::MachineSpec;
+use kiln_vmm::vmm_log::Bounded;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -18,11 +19,14 @@ fn main() -> ExitCode {
     } else {
         tracing::Level::WARN
     };
-    tracing_subscriber::fmt()
+    let messages = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_ansi(!is_instance)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_ansi(!is_instance);
+    if is_instance {
+        messages.with_writer(Bounded::new(std::io::stderr)).init();
+    } else {
+        messages.with_writer(std::io::stderr).init();
+    }
     match &args.spec {
         Some(file) => match MachineSpec::read(file) {
             Ok(spec) => match &spec.directory {

@@ -98,6 +98,7 @@ fn start(dir: &Path, in_background: bool, ready: &ReadySender) -> Result<Option<
     let lock = dir.lock().map_err(start_error)?;
     let record = ExitRecord::reserve(&dir).map_err(start_error)?;
     let log = dir.open_log(crate::instance_dir::VMM_LOG).map_err(start_error)?;
+    crate::vmm_log::make_room(&log).map_err(host)?;
     if in_background {
         inherited::redirect_stdio(&log).map_err(host)?;
     }

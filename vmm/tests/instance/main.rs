@@ -4,9 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
 
 mod console;
+mod hostile;
 mod micro;
 mod pvgrub;
+mod resources;
 mod save;
+mod sweep;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -53,6 +56,12 @@ fn devices(folder: &Path) -> Vec<Device> {
             ],
         }),
     ]
+}
+
+/// Puts `bytes` at the beginning of a disk.
+fn write_first_bytes(disk: &Path, bytes: &[u8]) {
+    let chain = kiln_imagefmt::Chain::open_path(disk, kiln_imagefmt::Access::ReadWrite).unwrap();
+    kiln_imagefmt::write_all_at(&chain, 0, bytes).unwrap();
 }
 
 fn whole() -> Micro {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub(crate) use kiln_tests::Program;
+pub(crate) use kiln_tests::{Access, Program};
 use kiln_vmm::client::{self, ExitRecord, Started, Vmm};
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
 
@@ -39,7 +39,7 @@ impl Micro {
 
     /// What the guest printed so far.
     pub(crate) fn console(&self) -> String {
-        std::fs::read_to_string(self.path().join("console.log")).unwrap()
+        String::from_utf8_lossy(&std::fs::read(self.path().join("console.log")).unwrap()).into_owned()
     }
 
     /// Waits until it has printed `text`.
