@@ -40,7 +40,7 @@ bench: ## figures, as tables and as JSON in target/bench (ONLY="disk save": some
 	$(call with,"guest-images tests")
 	@scripts/bench.sh $(BIN) $(ONLY)
 
-lint: ## rustfmt, clippy, docs, cargo-deny, shell scripts, the README's workflow
+lint: ## rustfmt, clippy (for aarch64, too), docs, cargo-deny, shell scripts, the README's workflow
 	@scripts/lint.sh
 
 fuzz: ## fuzz each parser of untrusted bytes for SECONDS=60 (and 10 minutes of building the first time)

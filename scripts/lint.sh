@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The checks that need no guest: format, clippy, docs, licences and sources of dependencies, advisories, shell scripts,
-# the README's workflow.
+# The checks that need no guest: format, clippy, the types of the other architecture, docs, licences and sources of
+# dependencies, advisories, shell scripts, the README's workflow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
 cargo fmt --manifest-path fuzz/Cargo.toml --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
+scripts/aarch64.sh
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 scripts/workflow.sh

@@ -4,13 +4,14 @@
 //! name, or found on the root disk as PV-GRUB found it) and runs it until it powers off.
 //!
 //! ```text
-//!  spec.json --spec--> machine::assemble ----> kvm (vm, vcpus, slots, irq)
+//!  spec.json --spec--> machine::assemble ----> kvm (vm, vcpus, slots, irq) -- arch (chips, registers)
 //!                        |        |                     ^
 //!                        |        +-- bus: ports, MMIO -+-- exits
 //!                        |              |        |
-//!                        |           legacy     pci -- virtio (block, rng, console)
+//!                        |       arch (board)   pci -- virtio (block, rng, console)
+//!                        |           legacy
 //!                        v
-//!                      boot (kernel, pvgrub) --> guest memory --> machine::run
+//!                      boot (pvgrub, payload) --> arch (kernel, tables) --> guest memory --> machine::run
 //! ```
 //!
 //! * [`spec::MachineSpec`] is the machine as JSON: a list of device specs, whose types live with the

@@ -13,8 +13,12 @@
 //! | `probe` | whether this host's KVM can run kernels |
 //! | `syscalls` | system calls that only this architecture has |
 
+#[cfg(target_arch = "aarch64")]
+pub mod aarch64;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
+#[cfg(target_arch = "aarch64")]
+pub use aarch64 as native;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64 as native;

@@ -37,6 +37,9 @@ pub enum KvmError {
     /// The host's KVM lacks something that every machine needs.
     #[error("the host's KVM lacks {0:?}")]
     Lacks(Cap),
+    /// Of this architecture no machine can be made yet.
+    #[error("machines of {0} are not built yet: guests run on x86_64 hosts")]
+    NotBuilt(&'static str),
     /// More vCPUs than the host can give one machine.
     #[error("{asked} vCPUs: the host's KVM gives a machine at most {most}")]
     TooManyCpus {

@@ -9,7 +9,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::irq::Router;
 use super::vcpu::Vcpu;
 use super::{Hypervisor, KvmError, ioctl, memory_slots};
-use crate::arch::native::{Chips, ChipsState};
+use crate::arch::native::{Chips, ChipsState, lines};
 use crate::memory::GuestMemory;
 use crate::pci::Doorbells;
 
@@ -53,17 +53,17 @@ impl Vm {
         &self.router
     }
 
-    /// Sets the level of a legacy interrupt line (GSI 0 to 23).
-    pub fn set_line(&self, gsi: u32, level: Level) -> Result<(), KvmError> {
+    /// Sets the level of one of the architecture's interrupt lines.
+    pub fn set_line(&self, line: u32, level: Level) -> Result<(), KvmError> {
         self.fd
-            .set_irq_line(gsi, level == Level::High)
+            .set_irq_line(lines::name(line), level == Level::High)
             .map_err(ioctl("KVM_IRQ_LINE"))
     }
 
-    /// An event that pulses the legacy interrupt line `gsi` each time it is written: an edge.
-    pub fn edge(&self, gsi: u32) -> Result<EventFd, KvmError> {
+    /// An event that pulses one of the architecture's interrupt lines each time it is written: an edge.
+    pub fn edge(&self, line: u32) -> Result<EventFd, KvmError> {
         let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(KvmError::EventFd)?;
-        self.fd.register_irqfd(&event, gsi).map_err(ioctl("KVM_IRQFD"))?;
+        self.fd.register_irqfd(&event, line).map_err(ioctl("KVM_IRQFD"))?;
         Ok(event)
     }
 

@@ -62,7 +62,7 @@ impl BusDevice for Ecam {
     }
 }
 
-/// The ports 0xCF8 (address) to 0xCFF (data); offsets from [`super::CONFIG_PORTS`].
+/// The ports 0xCF8 (address) to 0xCFF (data) of a PC; offsets from the first.
 ///
 /// The reset control register 0xCF9 lies within: accesses of one byte to it go to the device given for
 /// it, at that device's offset 0.

@@ -1,9 +1,9 @@
 //! The PCI bus: one root bus with a host bridge and functions in numbered slots.
 //!
 //! ```text
-//!  vCPU exit ── ports 0xCF8/0xCFC ──► ConfigPorts ─┐
-//!           ├── ECAM 0xB0000000 ────► Ecam ────────┼─► PciBus ─► PciFunction (config space, BARs)
-//!           └── window 0xC0000000 ──► BarWindow ───┘      │            │
+//!  vCPU exit ── ports (x86) ────────► ConfigPorts ─┐
+//!           ├── ECAM ───────────────► Ecam ────────┼─► PciBus ─► PciFunction (config space, BARs)
+//!           └── window of BARs ─────► BarWindow ───┘      │            │
 //!                                                         │            └─► Msix ─► MsiRouter (irqfd)
 //!                                                         └─ BAR map, moved as the guest moves BARs
 //! ```
@@ -26,21 +26,19 @@ mod msix;
 #[cfg(test)]
 pub(crate) mod fake;
 
+use crate::arch::native::layout;
+
 pub use access::{BarWindow, ConfigPorts, Ecam};
 pub use bus::{Doorbells, PciBus, PciBusState, PciError, PciFunction, Requester, Slot};
 pub use config::{BarKind, Capability, ConfigSpace, ConfigState, Identity};
 pub use host_bridge::HostBridge;
 pub use msix::{MsiMessage, MsiRouter, MsiVector, Msix, MsixState};
 
-/// First address of the memory-mapped configuration space (ECAM) of 256 buses.
-pub const ECAM_BASE: u64 = 0xb000_0000;
-/// Its length: 1 MiB a bus.
-pub const ECAM_SIZE: u64 = 256 << 20;
+/// First address of the memory-mapped configuration space (ECAM).
+pub const ECAM_BASE: u64 = layout::ECAM;
 /// First address of the window for 32-bit BARs.
-pub const WINDOW_BASE: u64 = 0xc000_0000;
-/// Its length: it ends where the I/O APIC's page begins.
-pub const WINDOW_SIZE: u64 = 0xfec0_0000 - WINDOW_BASE;
-/// The first of the two configuration ports, 0xCF8 (address) and 0xCFC (data).
-pub const CONFIG_PORTS: u16 = 0xcf8;
-/// Ports from [`CONFIG_PORTS`] on that [`ConfigPorts`] serves.
+pub const WINDOW_BASE: u64 = layout::BARS;
+/// Its length.
+pub const WINDOW_SIZE: u64 = layout::BARS_LEN;
+/// How many configuration ports [`ConfigPorts`] serves: of address, then of data, as on a PC.
 pub const CONFIG_PORTS_LEN: u64 = 8;

@@ -1,7 +1,7 @@
 use super::*;
 
-/// Where the tables of a PC lie.
-const AT: u64 = crate::arch::x86_64::layout::SMBIOS;
+/// Where the tables of a PC lie: in the last 64 KiB below 1 MiB.
+const AT: u64 = 0xf_0000;
 
 /// One structure as a kernel reads it: its formatted area, and its texts.
 #[derive(Debug)]

@@ -1,8 +1,6 @@
 //! Where things lie: the addresses, ports and interrupt lines of QEMU's q35 (`hw/i386/pc_q35.c`,
 //! `hw/isa/lpc_ich9.c`), because SeaBIOS and OVMF expect them.
 
-use crate::pci;
-
 /// End of the conventional memory that an operating system may use; a page below 640 KiB is the
 /// extended BIOS data area.
 pub const CONVENTIONAL_END: u64 = 0x9_fc00;
@@ -24,13 +22,13 @@ pub const LOW_RAM_OF_LARGE: u64 = 0x8000_0000;
 pub const HIGH_RAM: u64 = 1 << 32;
 
 /// The PCI Express configuration space (`PCIEXBAR`).
-pub const ECAM: u64 = pci::ECAM_BASE;
+pub const ECAM: u64 = 0xb000_0000;
 /// Its length: 256 buses of 1 MiB.
-pub const ECAM_LEN: u64 = pci::ECAM_SIZE;
+pub const ECAM_LEN: u64 = 256 << 20;
 /// The window of 32-bit base address registers.
-pub const BARS: u64 = pci::WINDOW_BASE;
+pub const BARS: u64 = 0xc000_0000;
 /// Its length: up to the I/O APIC.
-pub const BARS_LEN: u64 = pci::WINDOW_SIZE;
+pub const BARS_LEN: u64 = IO_APIC - BARS;
 /// The I/O APIC's registers (in the kernel).
 pub const IO_APIC: u64 = 0xfec0_0000;
 /// The local APICs' registers (in the kernel).
@@ -50,8 +48,8 @@ pub const COM1: u16 = 0x3f8;
 pub const PVPANIC: u16 = 0x505;
 /// The power management block (`PMBASE`), 128 ports.
 pub const PM: u16 = 0x600;
-/// PCI configuration mechanism 1: address and data.
-pub const PCI_CONFIG: u16 = pci::CONFIG_PORTS;
+/// PCI configuration mechanism 1: address (0xCF8) and data (0xCFC).
+pub const PCI_CONFIG: u16 = 0xcf8;
 /// The reset control register, in the middle of the former.
 pub const RESET_CONTROL: u16 = 0xcf9;
 
