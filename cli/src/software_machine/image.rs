@@ -104,12 +104,12 @@ impl Programs {
         let beside = own.parent().unwrap_or(Path::new("/")).to_path_buf();
         let candidates = [beside.join("../libexec/kiln"), beside.clone()];
         for folder in candidates {
-            if BINARIES.iter().all(|name| is_static(&folder.join(name))) {
+            if BINARIES.iter().all(|name| runs_in_it(&folder.join(name))) {
                 return Ok(Self { folder });
             }
         }
         Err(Error::new(format!(
-            "the software machine needs kiln, kiln-vmm and kiln-agent as static programs in {}; `make` builds them so",
+            "the software machine needs kiln, kiln-vmm and kiln-agent as static programs of x86_64 in {}; `make` builds them so",
             beside.display()
         )))
     }
@@ -150,8 +150,9 @@ impl Programs {
     }
 }
 
-/// An ELF file without an interpreter (`PT_INTERP`, type 3) runs on any Linux.
-fn is_static(path: &Path) -> bool {
+/// An ELF file for the machine's processor (`EM_X86_64`, 62) without an interpreter (`PT_INTERP`, type 3) runs on any
+/// Linux there.
+fn runs_in_it(path: &Path) -> bool {
     use std::os::unix::fs::FileExt;
     let Ok(file) = File::open(path) else { return false };
     let mut header = [0_u8; 64];
@@ -164,14 +165,15 @@ fn is_static(path: &Path) -> bool {
             .rev()
             .fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
     };
-    let (offset, size, count) = (field(32, 8), field(54, 2), field(56, 2));
-    (0..count).all(|n| {
+    let (processor, offset, size, count) = (field(18, 2), field(32, 8), field(54, 2), field(56, 2));
+    let mut segments = (0..count).map(|n| {
         let mut kind = [0_u8; 4];
         match file.read_exact_at(&mut kind, offset.saturating_add(n * size)) {
             Ok(()) => u32::from_le_bytes(kind) != 3,
             Err(_) => false,
         }
-    })
+    });
+    processor == 62 && segments.all(|fits| fits)
 }
 
 /// The scripts that the initramfs carries.
@@ -221,10 +223,23 @@ mod tests {
     #[test]
     fn a_dynamically_linked_program_is_told_from_other_files() {
         assert!(
-            !is_static(Path::new("/bin/sh")),
+            !runs_in_it(Path::new("/bin/sh")),
             "a distribution's shell has an interpreter"
         );
-        assert!(!is_static(Path::new("/etc/passwd")));
-        assert!(!is_static(Path::new("/nonexistent")));
+        assert!(!runs_in_it(Path::new("/etc/passwd")));
+        assert!(!runs_in_it(Path::new("/nonexistent")));
+    }
+
+    #[test]
+    fn the_machine_carries_no_programs_of_another_processor() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("program");
+        let mut header = [0_u8; 64];
+        header[..5].copy_from_slice(b"\x7fELF\x02");
+        for (processor, fits) in [(62, true), (183, false)] {
+            header[18] = processor;
+            std::fs::write(&program, header).expect("a file");
+            assert_eq!(runs_in_it(&program), fits, "{processor}");
+        }
     }
 }
