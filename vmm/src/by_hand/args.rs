@@ -92,6 +92,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME", hide = true, value_parser = crate::CRASH_POINTS.to_vec())]
     pub crash_point: Option<String>,
 
+    /// Have each thread of this kind open a file once it is confined.
+    #[cfg(any(debug_assertions, feature = "crash-points"))]
+    #[arg(long, value_name = "KIND", hide = true)]
+    pub open_in: Option<String>,
+
     /// Say more.
     #[arg(short, long)]
     pub verbose: bool,

@@ -167,6 +167,7 @@ pub(crate) fn confine_parent() -> Result<(), SandboxError> {
 pub fn confine(kind: ThreadKind) -> Result<(), SandboxError> {
     if is_entered() {
         filter::install(kind)?;
+        crate::crash::open_if_asked(kind.name());
     }
     Ok(())
 }

@@ -1,0 +1,208 @@
+//! What the processes of a machine can still do, as the host's kernel says it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use kiln_vmm::client::{self, ExitReason};
+use kiln_vmm::sandbox::ThreadKind;
+
+use crate::micro::{LONG, Micro, kiln_vmm, open_files, prepare};
+use crate::{devices, waiting, whole};
+
+/// Name spaces of the VMM's own; it shares those of processes and control groups.
+const OWN: [&str; 5] = ["user", "mnt", "net", "ipc", "uts"];
+
+/// A machine that runs, and all of whose threads have begun.
+fn running() -> Micro {
+    let machine = whole();
+    machine.printed("up");
+    machine.vmm().status().unwrap();
+    machine
+}
+
+/// Starts a machine by its program, with these arguments besides.
+fn started_by_hand(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    Command::new(kiln_vmm())
+        .arg("--spec")
+        .arg(folder.join("spec.json"))
+        .args(["--ready-fd", "1"])
+        .args(arguments)
+        .env("AWS_SECRET_ACCESS_KEY", "canary")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn hazard_every_thread_is_filtered_and_nothing_is_privileged() {
+    let machine = running();
+    let _client = machine.vmm();
+    let (parent, vmm) = machine.processes();
+    let mut names = Vec::new();
+    for pid in [parent, vmm] {
+        for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            for line in ["Seccomp:\t2", "NoNewPrivs:\t1"] {
+                assert!(status.contains(line), "{line} in {status}");
+            }
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                assert!(
+                    status.contains(&format!("{set}:\t0000000000000000")),
+                    "{set} in {status}"
+                );
+            }
+            names.push(
+                status
+                    .lines()
+                    .next()
+                    .unwrap()
+                    .trim_start_matches("Name:\t")
+                    .to_owned(),
+            );
+        }
+    }
+    // A thread of KVM's own, which the kernel counts among the process's.
+    names.retain(|name| !name.starts_with("kvm-"));
+    names.sort();
+    println!("figure: {} threads", names.len());
+    let named = |name: &str| names.iter().filter(|other| other.starts_with(name)).count();
+    // The parent and the machine's own thread bear the program's name; the disk has four.
+    let counts = [
+        "kiln-vmm",
+        "vcpu",
+        "vol-",
+        "virtio-",
+        "rtc",
+        "agent-mux",
+        "control",
+    ]
+    .map(named);
+    assert_eq!(counts[..6], [2, 1, 4, 2, 1, 1], "{names:?}");
+    assert!(
+        counts[6] >= 1 && counts.iter().sum::<usize>() == names.len(),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn hazard_the_vmm_has_name_spaces_of_its_own_and_an_empty_root() {
+    let machine = running();
+    let (_, vmm) = machine.processes();
+    let link = |pid: &str, space: &str| fs::read_link(format!("/proc/{pid}/ns/{space}")).unwrap();
+    let shared: Vec<&str> = OWN
+        .into_iter()
+        .filter(|space| link(&vmm.to_string(), space) == link("self", space))
+        .collect();
+    let log = fs::read_to_string(machine.path().join("vmm.log")).unwrap();
+    if log.contains("this host does not let the VMM") {
+        // It says so, and what. Root gets all others without one of users.
+        let is_root = rustix::process::geteuid().is_root();
+        assert!(
+            !is_root || shared == ["user"] || shared == OWN,
+            "{shared:?}: {log}"
+        );
+        return;
+    }
+    assert_eq!(shared, Vec::<&str>::new());
+    let root = fs::read_dir(format!("/proc/{vmm}/root")).unwrap();
+    assert_eq!(root.count(), 0);
+}
+
+#[test]
+fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let devices = devices(folder.path());
+    prepare(folder.path(), &waiting(), devices);
+    // A careless starter: a descriptor without close-on-exec, and a secret in the environment.
+    let careless = tempfile::NamedTempFile::new().unwrap();
+    rustix::io::fcntl_setfd(&careless, rustix::io::FdFlags::empty()).unwrap();
+    let output = started_by_hand(folder.path(), &[]);
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("\"ready\""),
+        "{output:?}"
+    );
+    rustix::io::fcntl_setfd(&careless, rustix::io::FdFlags::CLOEXEC).unwrap();
+    let machine = Micro {
+        folder,
+        started: client::Started {
+            boot: client::BootInfo::default(),
+        },
+    };
+    machine.printed("up");
+    let (parent, vmm) = machine.processes();
+    let own = machine.path().canonicalize().unwrap();
+    for pid in [parent, vmm] {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+        assert!(
+            environment.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&environment)
+        );
+        for file in open_files(pid) {
+            assert_ne!(file, careless.path());
+            let name = file.display().to_string();
+            let expected = file.starts_with(&own)
+                || ["/dev/null", "/dev/kvm"].contains(&name.as_str())
+                || name.starts_with("socket:")
+                || name.starts_with("anon_inode:");
+            assert!(expected, "{name} is open in {pid}");
+        }
+    }
+    // Of the folder: its own files, and each for a reason.
+    let mut names: Vec<String> = open_files(vmm)
+        .iter()
+        .filter_map(|file| Some(file.strip_prefix(&own).ok()?.display().to_string()))
+        .collect();
+    names.sort();
+    names.dedup();
+    let expected = [
+        "",
+        "base.qcow2",
+        "console.log",
+        "console.log.1",
+        "kernel",
+        "lock",
+        "vmm.log",
+    ]
+    .map(str::to_owned);
+    assert_eq!(names, expected);
+    // Of the host: events, the machine, its vCPU; the control socket, the agent's, the link to the parent.
+    let of_kernel = |prefix: &str| {
+        let files = open_files(vmm).into_iter().map(|file| file.display().to_string());
+        files.filter(|name| name.starts_with(prefix)).collect::<Vec<_>>()
+    };
+    let mut kinds = of_kernel("anon_inode:");
+    kinds.sort();
+    kinds.dedup();
+    assert_eq!(
+        kinds,
+        ["[eventfd]", "kvm-vcpu:0", "kvm-vm"].map(|kind| format!("anon_inode:{kind}"))
+    );
+    assert_eq!(of_kernel("socket:").len(), 3);
+}
+
+#[test]
+fn hazard_a_thread_of_any_kind_that_opens_a_file_ends_the_machine_and_is_named() {
+    for kind in [
+        ThreadKind::Vcpu,
+        ThreadKind::Block,
+        ThreadKind::Console,
+        ThreadKind::Rng,
+        ThreadKind::Control,
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let devices = devices(folder.path());
+        prepare(folder.path(), &waiting(), devices);
+        let name = kind.name();
+        started_by_hand(folder.path(), &[&format!("--open-in={name}")]);
+        let record = client::wait_exit(folder.path(), LONG).unwrap().unwrap();
+        assert_eq!(record.reason, ExitReason::VmmError);
+        assert_eq!(
+            record.detail,
+            format!(
+                "a {name} thread of the VMM made a forbidden system call, `openat` ({})",
+                libc::SYS_openat
+            )
+        );
+    }
+}
