@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the types of the whole workspace for aarch64, of which no machine is built yet: so nothing is linked, and no
-# cross compiler is needed.
+# cross compiler is needed. Tests are left out: their guests are of x86.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=aarch64-unknown-linux-gnu
@@ -16,4 +16,4 @@ fi
 export CC_aarch64_unknown_linux_gnu=${CC_aarch64_unknown_linux_gnu:-cc}
 # Without incremental compilation: it would take 400 MB for a check that is seldom made.
 export CARGO_INCREMENTAL=0
-cargo clippy --workspace --all-targets --locked --target "$target" -- -D warnings
+cargo clippy --workspace --locked --target "$target" -- -D warnings
