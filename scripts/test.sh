@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every test: units and micro guests first, then images, the software machine, and real guests, where they can run.
+# Every test: units and micro guests first, then images, the software machine, and real guests, where they can run,
+# side by side.
 #
 # usage: test.sh [BIN]        BIN: the folder of the built programs; without it, says what will be done and its cost
 #
@@ -48,12 +49,6 @@ else
 fi
 units -p kiln-tests --lib --bin verify
 
-echo "== images"
-KILN_TEST_BIN=$BIN cargo test --locked -p kiln --test image_build -- --ignored ${TEST_FLAGS:-} || status=1
-
-echo "== the software machine"
-KILN_TEST_BIN=$BIN cargo test --locked -p kiln --test software_machine -- --ignored --test-threads 1 ${TEST_FLAGS:-} || status=1
-
-echo "== real guests"
+echo "== images, the software machine, real guests"
 scripts/guests.sh "$BIN" test || status=1
 exit $status

@@ -1,13 +1,14 @@
 //! Where things lie on this host: the store of one `KILN_HOME`, and the cache shared by all of them.
 
+use crate::software_machine::inside;
 use std::path::{Path, PathBuf};
 
 /// The folder of the store: `--home`, then `KILN_HOME`, then `/var/lib/kiln` for root and
 /// `$XDG_DATA_HOME/kiln` for everybody else. Always absolute.
 pub(crate) fn store(named: Option<&Path>) -> PathBuf {
-    if crate::software_machine::forward::user_folder().is_some() {
+    if inside::user_folder().is_some() {
         // A forwarded command: `--home` chose the machine, in which there is one store.
-        return PathBuf::from(crate::software_machine::STORE_INSIDE);
+        return PathBuf::from(inside::STORE);
     }
     let variable = std::env::var_os("KILN_HOME")
         .filter(|value| !value.is_empty())

@@ -2,7 +2,7 @@
 //! line: a command that was forwarded to the software machine finds the user's files elsewhere.
 
 use crate::failure::Failure;
-use crate::software_machine::forward;
+use crate::software_machine::inside;
 use kiln_control::DataMap;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ pub(crate) struct UserFile {
 impl From<OsString> for UserFile {
     fn from(typed: OsString) -> Self {
         let typed = PathBuf::from(typed);
-        let place = place_of(&typed, forward::user_folder().as_deref());
+        let place = place_of(&typed, inside::user_folder().as_deref());
         Self { typed, place }
     }
 }
@@ -30,7 +30,7 @@ impl From<OsString> for UserFile {
 /// one folder.
 fn place_of(typed: &Path, user_folder: Option<&Path>) -> PathBuf {
     match user_folder {
-        Some(folder) => forward::inside(&folder.join(typed)),
+        Some(folder) => inside::place_of(&folder.join(typed)),
         None => typed.to_path_buf(),
     }
 }

@@ -7,8 +7,6 @@ use crate::store::Layers;
 use crate::supervisor::Machines;
 use crate::supervisor::vmm::Vmms;
 use crate::{Code, Error, InstanceId, InstanceState, Result};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -74,7 +72,7 @@ impl Cloud {
         let home = std::path::absolute(&options.home)
             .map_err(|error| Error::internal(format!("find {}", options.home.display()), error))?;
         for folder in [home.clone(), home.join("instances"), home.join("operations")] {
-            make_private_folder(&folder)?;
+            crate::folder::make_private(&folder)?;
         }
         let catalog = Catalog::open(&home)?;
         if !catalog.read(|tx| accounts::are_seeded(tx))? {
@@ -169,26 +167,4 @@ impl Cloud {
     pub(crate) fn zone(&self) -> String {
         format!("{}a", self.region)
     }
-}
-
-/// Makes a folder that only its owner may look into, with those above it.
-pub(crate) fn make_private_folder(path: &Path) -> Result<()> {
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Error::new(
-            Code::Unavailable,
-            format!(
-                "{} cannot be made: a file is in its place or above it",
-                path.display()
-            ),
-        ),
-        _ => Error::caused(
-            Code::Unavailable,
-            format!("make the folder {}", path.display()),
-            error,
-        ),
-    })
 }

@@ -25,6 +25,7 @@ mod disk_file;
 mod error;
 mod filter;
 mod findings;
+mod folder;
 mod id;
 mod image;
 mod instance;

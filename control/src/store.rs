@@ -56,7 +56,7 @@ impl Layers {
     /// The layers of a region; the folder is made if it is not there.
     pub(crate) fn open(home: &Path, region: &Region) -> Result<Layers> {
         let folder = home.join("regions").join(region.as_str());
-        crate::cloud::make_private_folder(&folder)?;
+        crate::folder::make_private(&folder)?;
         let store = Store::open(&folder).map_err(disk(format!("open the store of {region}")))?;
         Ok(Layers {
             store,

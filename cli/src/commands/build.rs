@@ -1,7 +1,7 @@
 //! `kiln image build`: a recipe becomes a disk in the cache, on this host, and that disk an image, here
 //! or in the software machine.
 
-use super::{Context, image};
+use super::{Context, import};
 use crate::args::image::{Boot, Build, Import};
 use crate::attach::Input;
 use crate::failure::Failure;
@@ -36,7 +36,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
     if context.is_elsewhere(false)? {
         return context.forward(arguments(context, &import), Input::None, import.file.map());
     }
-    image::import(context, import)
+    import::run(context, import)
 }
 
 /// The disk of a recipe, from the cache if nothing that goes into it has changed.

@@ -6,7 +6,7 @@ use crate::attach::Input;
 use crate::failure::Failure;
 use crate::output::{self, Format, Shown};
 use crate::progress::{Visible, Waiting};
-use crate::software_machine::{self, Lease, forward};
+use crate::software_machine::{self, Lease, forward, inside};
 use kiln_control::{Cloud, DataMap, Options, Region, Reply};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -148,7 +148,7 @@ impl Context {
 
     /// How long the guest's agent may take to answer, where nothing else is said.
     pub(crate) fn agent_timeout(&self, chosen: Option<u64>) -> Duration {
-        let here = if forward::user_folder().is_some() { 300 } else { 60 };
+        let here = if inside::user_folder().is_some() { 300 } else { 60 };
         Duration::from_secs(chosen.unwrap_or(here))
     }
 

@@ -1,21 +1,20 @@
 //! `kiln image …`.
 
 use super::Context;
-use crate::args::image::{Boot, Create, Deregister, DiskFormat, Export, Image, Import, List, Show};
+use crate::args::image::{Create, Deregister, DiskFormat, Export, Image, List, Show};
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::{Copying, Waiting};
-use crate::software_machine::forward;
 use kiln_control::{
-    CreateImage, DeregisterImage, DescribeImages, ExportFormat, ExportImage, ImportImage, OnDeregister,
-    OnTermination, Owner, Reboot, Reply, VirtualizationType,
+    CreateImage, DeregisterImage, DescribeImages, ExportFormat, ExportImage, OnDeregister, OnTermination,
+    Owner, Reboot, Reply,
 };
 use std::time::Duration;
 
 pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
     match command {
         Image::Build(build) => super::build::run(context, build),
-        Image::Import(import) => self::import(context, import),
+        Image::Import(import) => super::import::run(context, import),
         Image::Export(export) => self::export(context, &export),
         Image::Create(create) => self::create(context, create),
         Image::List(list) => self::list(context, list),
@@ -23,35 +22,6 @@ pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
         Image::Deregister(deregister) => self::deregister(context, deregister),
         Image::Tag(tag) => super::instance::tag(context, tag),
     }
-}
-
-pub(super) fn import(context: &Context, import: Import) -> Result<u8, Failure> {
-    let source = import.file.open()?;
-    let cloud = context.cloud()?;
-    context.say_when_cut_short("the next command removes what was copied")?;
-    let copying = Copying::begin(context.progress(), "importing");
-    let reply = cloud.import_image(ImportImage {
-        source,
-        source_name: import.file.name(),
-        map: forward::user_map(),
-        name: import.name,
-        description: import.description,
-        virtualization: match import.boot {
-            Boot::Auto => None,
-            Boot::Pv => Some(VirtualizationType::Paravirtual),
-        },
-        tags: import.tags,
-        progress: Some(&copying),
-    });
-    drop(copying);
-    let reply = reply.map_err(|error| {
-        let failure = Failure::from(error);
-        Failure {
-            message: import.file.as_typed(&failure.message),
-            ..failure
-        }
-    });
-    context.print(&reply?)
 }
 
 fn export(context: &Context, export: &Export) -> Result<u8, Failure> {

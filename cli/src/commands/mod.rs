@@ -7,6 +7,7 @@ mod console;
 mod context;
 mod doctor;
 mod image;
+mod import;
 mod instance;
 mod log;
 mod machine;

@@ -1,25 +1,15 @@
 //! What goes to stdout, and how: the result of a command and nothing else.
 
 mod documents;
+mod format;
 mod table;
 
+pub(crate) use format::Format;
 pub(crate) use table::Table;
 
 use crate::failure::Failure;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
-
-/// The form of a result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// Columns for people
-    #[default]
-    Table,
-    /// EC2's own documents
-    Json,
-    /// Ids only, one a line
-    Id,
-}
 
 /// A result that can be printed in every form.
 pub(crate) trait Shown: Serialize {

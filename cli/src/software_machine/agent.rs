@@ -33,7 +33,7 @@ pub(super) fn run(layout: &Layout, argv: &[&str], timeout: Duration) -> Result<O
     let request = ExecRequest {
         argv: argv.iter().map(Into::into).collect(),
         env: vec![
-            ("KILN_HOME".into(), super::STORE_INSIDE.into()),
+            ("KILN_HOME".into(), super::inside::STORE.into()),
             ("KILN_ACCEL".into(), "kvm".into()),
         ],
         cwd: Some("/".into()),

@@ -1,8 +1,9 @@
 //! A command that runs in the machine as if it ran here: streams, terminal, signals, working folder,
 //! exit status.
 
+use super::Error;
+use super::inside::{self, USER_FOLDER, USER_MAP};
 use super::start::Lease;
-use super::{Error, HOST_INSIDE, STORE_INSIDE};
 use crate::attach::{self, Input};
 use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus};
 use kiln_control::DataMap;
@@ -22,22 +23,6 @@ const HANDED_ON: &[&str] = &[
 ];
 /// The same, by their beginning.
 const HANDED_ON_PREFIXES: &[&str] = &["KILN_", "AWS_REGION", "AWS_DEFAULT_REGION"];
-
-/// Tells a forwarded `kiln` where its user is: the working folder on the host.
-const USER_FOLDER: &str = "KILN_USER_FOLDER";
-
-/// Tells a forwarded `kiln` where the file that it imports has data: a [`DataMap`] as JSON.
-const USER_MAP: &str = "KILN_USER_MAP";
-
-/// Where the imported file of a forwarded command has data, as the host sees it.
-pub(crate) fn user_map() -> Option<DataMap> {
-    serde_json::from_str(&std::env::var(USER_MAP).ok()?).ok()
-}
-
-/// The working folder of the user of a forwarded command; none if this process was not forwarded.
-pub(crate) fn user_folder() -> Option<PathBuf> {
-    std::env::var_os(USER_FOLDER).map(PathBuf::from)
-}
 
 /// Runs `argv` and returns how it ended. On a terminal it gets one, else three streams.
 pub(crate) fn run(
@@ -83,13 +68,6 @@ impl Cwd {
     }
 }
 
-/// Where a file of the host is in the machine.
-pub(crate) fn inside(host: &Path) -> PathBuf {
-    let mut path = OsString::from(HOST_INSIDE);
-    path.push(host);
-    PathBuf::from(path)
-}
-
 fn environment(cwd: Cwd, map: Option<String>) -> Vec<(OsString, OsString)> {
     let mut all: Vec<(OsString, OsString)> = std::env::vars_os()
         .filter(|(name, _)| is_handed_on(name))
@@ -97,7 +75,7 @@ fn environment(cwd: Cwd, map: Option<String>) -> Vec<(OsString, OsString)> {
     // The machine's own words win: they come last.
     let own = ["KILN_HOME", "KILN_ACCEL", USER_FOLDER, USER_MAP];
     all.retain(|(name, _)| !own.iter().any(|own| name == own));
-    all.push(("KILN_HOME".into(), STORE_INSIDE.into()));
+    all.push(("KILN_HOME".into(), inside::STORE.into()));
     all.push(("KILN_ACCEL".into(), "kvm".into()));
     if cwd == Cwd::Same
         && let Ok(here) = std::env::current_dir()

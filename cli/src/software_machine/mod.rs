@@ -16,6 +16,7 @@ mod data_disk;
 mod error;
 pub(crate) mod forward;
 mod image;
+pub(crate) mod inside;
 mod layout;
 mod modules;
 mod qemu;
@@ -34,11 +35,6 @@ pub(crate) use start::{Lease, delete, lease, settle, status, stop};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-
-/// Where the store lies inside.
-pub(crate) const STORE_INSIDE: &str = "/kiln";
-/// Where this host's files lie inside.
-pub(crate) const HOST_INSIDE: &str = "/host";
 
 /// One of our own programs that runs in guests: linked statically.
 pub(crate) fn own_program(name: &str) -> Result<PathBuf, Error> {

@@ -96,7 +96,7 @@ pub(crate) fn attach_volumes(db: &Connection, instance: &InstanceId) -> Result<(
 /// returns: the instance can be started again after a power cut.
 pub(crate) fn make_folder(cloud: &Cloud, instance: &InstanceId, kernel: Option<&KernelFiles>) -> Result<()> {
     let dir = cloud.instance_directory(instance);
-    crate::cloud::make_private_folder(&dir)?;
+    crate::folder::make_private(&dir)?;
     if let Some(files) = kernel {
         copy(&files.kernel, &dir.join("kernel"))?;
         if let Some(initrd) = &files.initrd {
