@@ -8,7 +8,7 @@ use crate::supervisor::Machines;
 use crate::supervisor::vmm::Vmms;
 use crate::{Code, Error, InstanceId, InstanceState, Result};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// What to open, and as whom.

@@ -8,7 +8,7 @@ use crate::attach::{self, Input};
 use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus};
 use kiln_control::DataMap;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Variables that a command in the machine gets from here. All others stay here.
 const HANDED_ON: &[&str] = &[
@@ -63,7 +63,9 @@ impl Cwd {
     fn inside(self) -> PathBuf {
         match self {
             Cwd::Root => PathBuf::from("/"),
-            Cwd::Same => std::env::current_dir().map_or_else(|_| PathBuf::from("/"), |here| inside(&here)),
+            Cwd::Same => {
+                std::env::current_dir().map_or_else(|_| PathBuf::from("/"), |here| inside::place_of(&here))
+            }
         }
     }
 }
@@ -95,6 +97,7 @@ fn is_handed_on(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn only_what_a_command_needs_is_handed_on() {
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn a_path_of_the_host_is_below_host() {
         assert_eq!(
-            inside(Path::new("/home/me/x.raw")),
+            inside::place_of(Path::new("/home/me/x.raw")),
             Path::new("/host/home/me/x.raw")
         );
     }

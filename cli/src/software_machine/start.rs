@@ -7,7 +7,7 @@ use super::wire::{self, ProgramsWanted, Reply, Request, Status};
 use super::{Error, Settings};
 use rustix::fs::FlockOperation;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -203,7 +203,7 @@ pub(crate) fn settle(home: &Path, chosen: Settings) -> Result<Settings, Error> {
 fn running(layout: &Layout) -> Result<Option<UnixStream>, Error> {
     match layout.connect(Socket::Supervisor) {
         Ok(stream) => Ok(Some(stream)),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Error::new(format!(
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Error::new(format!(
             "the software machine in {} belongs to another user",
             layout.folder().display()
         ))),
@@ -240,7 +240,13 @@ pub(crate) fn stop(home: &Path) -> Result<bool, Error> {
 fn ask(stream: &UnixStream, request: &Request, at_most: Duration) -> Result<Option<Reply>, Error> {
     let broken = |e: std::io::Error| Error::new(format!("the software machine's supervisor: {e}"));
     stream.set_read_timeout(Some(at_most)).map_err(broken)?;
-    wire::send(stream, request).map_err(broken)?;
+    // One that has just gone cannot be asked.
+    if let Err(error) = wire::send(stream, request) {
+        return match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Ok(None),
+            _ => Err(broken(error)),
+        };
+    }
     wire::receive(BufReader::new(stream)).map_err(broken)
 }
 
@@ -250,7 +256,7 @@ pub(crate) fn delete(home: &Path) -> Result<bool, Error> {
     stop(home)?;
     match std::fs::remove_dir_all(layout.folder()) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("remove", layout.folder(), &error)),
     }
 }

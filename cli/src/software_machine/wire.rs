@@ -85,13 +85,32 @@ pub(crate) fn send<T: Serialize>(mut to: impl Write, message: &T) -> io::Result<
     to.write_all(&line)
 }
 
-/// Reads one line; none at the end of the stream.
+/// Reads one line; none at the end of the stream, also where the other side went away without reading what it was sent.
 pub(crate) fn receive<T: DeserializeOwned>(from: impl BufRead) -> io::Result<Option<T>> {
     /// A line is short; whoever sends more is not one of us.
     const LIMIT: u64 = 64 * 1024;
     let mut line = String::new();
-    if from.take(LIMIT).read_line(&mut line)? == 0 {
-        return Ok(None);
+    match from.take(LIMIT).read_line(&mut line) {
+        Ok(0) => return Ok(None),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+        Err(error) => return Err(error),
     }
     Ok(Some(serde_json::from_str(&line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufReader;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_supervisor_that_goes_away_with_a_request_unread_is_the_end_and_no_failure() {
+        let (here, there) = UnixStream::pair().expect("a pair");
+        send(&here, &Request::Status).expect("room");
+        drop(there);
+        let answer: Option<Reply> = receive(BufReader::new(&here)).expect("the end");
+        assert!(answer.is_none());
+    }
 }
