@@ -13,6 +13,8 @@
 #![expect(clippy::panic, reason = "a test fails by a panic that says what was expected")]
 
 pub mod access;
+pub mod bounded;
+pub mod canary;
 pub mod guest;
 pub mod home;
 pub mod outcome;
@@ -20,7 +22,12 @@ pub mod program;
 pub mod saved;
 pub mod seed;
 
+#[cfg(test)]
+mod hostile_qcow2;
+
 pub use access::Access;
+pub use bounded::bounded;
+pub use canary::Canary;
 pub use guest::Guest;
 pub use home::Home;
 pub use outcome::Outcome;

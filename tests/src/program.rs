@@ -5,6 +5,11 @@ use crate::access::{self, Access};
 /// Where the guest's program lies, and is entered in 32-bit protected mode with flat segments (PVH).
 const ENTRY: u32 = 0x10_0000;
 
+/// Where the first disk's registers are, if it is the machine's first device.
+const DISK: u32 = 0xc000_0000;
+/// Where the program has its ring and its request to that disk.
+const RING: u32 = 0x30_0000;
+
 /// The guest's program, in machine code of 32-bit protected mode.
 #[derive(Debug, Clone, Default)]
 pub struct Program(Vec<u8>);
@@ -89,6 +94,50 @@ impl Program {
         let at = ENTRY.wrapping_add(self.0.len() as u32);
         self.0.extend(access::code(accesses, at));
         self
+    }
+
+    /// Writes `sector` to the beginning of the machine's first disk, which is its first device, and waits until it is
+    /// there, durably.
+    pub fn write_first_sector(self, sector: &[u8; 512]) -> Self {
+        use Access::{Await, Write};
+        let (available, used, request) = (RING + 0x1000, RING + 0x2000, RING + 0x3000);
+        // Reset, then acknowledged, driver; the feature VERSION_1 and no other; queue 0 of 4 entries.
+        let mut accesses = vec![
+            Write(DISK + 20, 1, 0),
+            Write(DISK + 20, 1, 1),
+            Write(DISK + 20, 1, 3),
+            Write(DISK + 8, 4, 0),
+            Write(DISK + 12, 4, 0),
+            Write(DISK + 8, 4, 1),
+            Write(DISK + 12, 4, 1),
+            Write(DISK + 20, 1, 11),
+            Write(DISK + 22, 2, 0),
+            Write(DISK + 24, 2, 4),
+            Write(DISK + 32, 8, RING.into()),
+            Write(DISK + 40, 8, available.into()),
+            Write(DISK + 48, 8, used.into()),
+            Write(DISK + 28, 2, 1),
+            Write(DISK + 20, 1, 15),
+        ];
+        // A header (write, sector 0), the data, a status: three descriptors, each leading to the next.
+        for (nth, (at, length, flags)) in (0..).zip([(0, 16, 1), (0x100, 512, 1), (0x800, 1, 2_u64)]) {
+            let descriptor = RING + nth * 16;
+            accesses.push(Write(descriptor, 8, u64::from(request + at)));
+            accesses.push(Write(descriptor + 8, 4, length));
+            accesses.push(Write(descriptor + 12, 4, flags | u64::from(nth + 1) << 16));
+        }
+        accesses.extend([Write(request, 8, 1), Write(request + 8, 8, 0)]);
+        for (nth, word) in (0..).zip(sector.as_chunks().0) {
+            accesses.push(Write(request + 0x100 + nth * 8, 8, u64::from_le_bytes(*word)));
+        }
+        accesses.extend([
+            Write(used, 4, 0),
+            Write(available + 4, 4, 0),
+            Write(available, 4, 1 << 16),
+            Write(DISK + 0x3000, 2, 0),
+            Await(used + 2, 1),
+        ]);
+        self.accesses(&accesses)
     }
 
     /// An ELF file with the PVH note, as a kernel has it.

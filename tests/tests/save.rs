@@ -116,3 +116,44 @@ fn a_debian_under_load_is_saved_and_restored_again_and_again() {
         bytes >> 20
     );
 }
+
+/// Prints numbered lines on the serial port without end.
+const LINES: &str = "setsid sh -c 'n=0; while :; do echo \"line $n of many\"; n=$((n + 1)); done' \
+    </dev/null >/dev/ttyS0 2>&1 &";
+
+#[test]
+fn hazard_a_debian_that_prints_loses_no_line_through_a_save() {
+    let home = Home::new();
+    let guest = home.launch("debian-12-pv", &["--type", "t3.nano"]);
+    guest.exec(LINES).succeeds();
+    let lines = || -> Vec<u64> {
+        let log = guest.log();
+        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let numbered = whole
+            .lines()
+            .filter_map(|line| line.trim_end().strip_suffix(" of many"));
+        let numbers = numbered.map(|line| line.rsplit(' ').next().unwrap_or_default().parse());
+        numbers.map(|number| number.expect("a whole line")).collect()
+    };
+    for round in 0..3 {
+        let before = lines().len();
+        vmm(&guest).pause().expect("it is held");
+        let saved = Saved::of(&guest);
+        saved.replace(&guest);
+        vmm(&guest).resume().expect("it goes on");
+        let mut tries = 0;
+        while lines().len() < before + 200 {
+            tries += 1;
+            assert!(tries < 300, "it prints no more after save {round}");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    }
+    let lines = lines();
+    let broken = lines.windows(2).position(|pair| pair[1] != pair[0] + 1);
+    assert_eq!(
+        broken.map(|at| &lines[at..at + 2]),
+        None,
+        "of {} lines",
+        lines.len()
+    );
+}

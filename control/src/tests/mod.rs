@@ -4,6 +4,7 @@ mod baking;
 mod check;
 mod concurrency;
 mod crashes;
+mod disk_header;
 mod ending;
 mod launching;
 mod machine_crashes;

@@ -67,23 +67,33 @@ impl Thread {
                 }
                 Order::Run if self.restarts == state.restarts => self.seen = epoch,
                 Order::Run => {
-                    self.restarts = state.restarts;
-                    let entry = state.entry;
                     drop(state);
-                    if let Err(why) = self.begin_anew(vcpu, entry) {
-                        (self.outside.events)(VcpuEvent::Failed(why.to_string()));
-                        Brake(Arc::clone(&self.orders)).pull();
-                    }
-                    let mut state = self.orders.lock();
-                    state.unbegun = state.unbegun.saturating_sub(1);
-                    self.orders.changed.notify_all();
+                    self.catch_up(vcpu);
                 }
             }
         }
     }
 
-    /// Is held until the order is another one, and does its errands meanwhile.
-    fn wait(&self, vcpu: &Vcpu) {
+    /// Begins anew, if that was ordered since it last did.
+    fn catch_up(&mut self, vcpu: &Vcpu) {
+        let state = self.orders.lock();
+        if self.restarts == state.restarts {
+            return;
+        }
+        self.restarts = state.restarts;
+        let entry = state.entry;
+        drop(state);
+        if let Err(why) = self.begin_anew(vcpu, entry) {
+            (self.outside.events)(VcpuEvent::Failed(why.to_string()));
+            Brake(Arc::clone(&self.orders)).pull();
+        }
+        let mut state = self.orders.lock();
+        state.unbegun = state.unbegun.saturating_sub(1);
+        self.orders.changed.notify_all();
+    }
+
+    /// Is held until the order is another one, and does its errands meanwhile. They find the vCPU as it will go on.
+    fn wait(&mut self, vcpu: &Vcpu) {
         let mut state = self.orders.lock();
         state.held += 1;
         self.orders.changed.notify_all();
@@ -91,6 +101,7 @@ impl Thread {
             let errand = state.errand.clone().filter(|_| state.turn == self.index);
             if let Some(errand) = errand {
                 drop(state);
+                self.catch_up(vcpu);
                 errand(self.index, vcpu);
                 state = self.orders.lock();
                 state.turn += 1;

@@ -7,6 +7,7 @@ mod console;
 mod hostile;
 mod micro;
 mod pvgrub;
+mod raw_disk;
 mod resources;
 mod sandbox;
 mod save;

@@ -86,6 +86,36 @@ fn a_restored_machine_boots_anew_after_a_reset() {
 }
 
 #[test]
+fn a_machine_that_is_saved_before_it_begins_begins_where_it_is_restored() {
+    let code = Code::default().print("A").wait_for_key().print("B").halt();
+    let shape = Shape {
+        cpus: 2,
+        ..Shape::default()
+    };
+    // Reset while it is held.
+    let running = Running::start(&code, shape);
+    running.wait_for(b"A");
+    running.remote.pause().unwrap();
+    running.remote.reset().unwrap();
+    let (reset, _) = Disk::of(&running);
+    assert_eq!(running.printed(), b"A", "it is still held");
+    // Held as soon as it is there.
+    let started = Running::start(&code, shape);
+    started.remote.pause().unwrap();
+    let (early, _) = Disk::of(&started);
+    for saved in [&reset, &early] {
+        let mut state = saved.state();
+        assert_eq!(state["vcpus"].as_array_mut().map(|vcpus| vcpus.len()), Some(2));
+        let restored = saved.restore(&code, shape, false);
+        restored.wait_for(b"A");
+        restored.board.serial.receive(b"k");
+        restored.wait_for(b"B");
+    }
+    running.remote.resume().unwrap();
+    running.wait_for(b"AA");
+}
+
+#[test]
 fn a_machine_made_of_something_else_is_refused_by_what_differs() {
     let code = Code::default().print("A").halt();
     let running = Running::start(&code, Shape::default());

@@ -1,5 +1,6 @@
 //! Disks as users have them, and what is said of broken ones.
 
+mod cost;
 mod disks;
 pub(super) mod fixtures;
 

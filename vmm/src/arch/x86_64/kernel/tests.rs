@@ -1,5 +1,7 @@
 //! Kernels made for the purpose: what lies where in memory after loading them.
 
+mod cost;
+
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
