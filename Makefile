@@ -43,8 +43,8 @@ bench: ## figures, as tables and as JSON in target/bench (ONLY="disk save": some
 lint: ## rustfmt, clippy (for aarch64, too), docs, cargo-deny, shell scripts, the README's workflow
 	@scripts/lint.sh
 
-fuzz: ## fuzz each parser of untrusted bytes for SECONDS=60 (and 10 minutes of building the first time)
-	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
+fuzz: ## MINUTES=15 of fuzzing for all parsers of untrusted bytes together (10 more to build the first time)
+	@scripts/fuzz.sh $(or $(MINUTES),15) $(TARGETS)
 
 torture: ## kill commands and cut the power at every step on disk (about 30 minutes; needs qemu-img)
 	@scripts/torture.sh

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
-cargo fmt --manifest-path fuzz/Cargo.toml --check
+cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 scripts/aarch64.sh
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet

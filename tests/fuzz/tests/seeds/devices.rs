@@ -1,6 +1,6 @@
 //! Rings in guest memory.
 
-use kiln_fuzz::{device, sparse};
+use kiln_fuzz::{device, pci, sparse};
 
 use crate::plant;
 
@@ -143,4 +143,25 @@ fn a_state_of_fresh_and_of_started_devices_is_taken() {
     rng["msix"]["pending"][1] = true.into();
     let started = serde_json::to_vec(&state).unwrap();
     plant("saved_state", kiln_fuzz::saved::state, &[fresh, started]);
+}
+
+#[test]
+fn bars_are_sized_and_moved_by_both_ways_of_configuration() {
+    const ECAM: u64 = 0xb000_0000;
+    // The first device's BAR 0, and its command register; sizes are 2 to the power of 2 and 1.
+    let slot = ECAM + (1 << 15);
+    let by_memory = [
+        pci::write(0, 2, slot + 0x10, 0xffff_ffff),
+        pci::write(0, 2, slot + 0x10, 0xc800_0000),
+        pci::write(0, 1, slot + 4, 6),
+        pci::write(2, 0, 0xc000_0014, 1),
+        pci::write(2, 0, 0xc000_0014, 3),
+    ];
+    let by_ports = [
+        pci::write(1, 2, 0xcf8, 1 << 31 | 1 << 11 | 0x10),
+        pci::write(1, 2, 0xcfc, 0xd000_0000),
+        pci::write(1, 2, 0xcf8, 1 << 31 | 2 << 11 | 0x14),
+        pci::write(1, 2, 0xcfc, 1),
+    ];
+    plant("pci_config", pci::accesses, &[by_memory.concat(), by_ports.concat()]);
 }

@@ -49,9 +49,9 @@ impl Doorbells for Nowhere {
 }
 
 /// All devices of a machine without KVM.
-struct Machine {
+pub(crate) struct Machine {
     board: Board,
-    pci: PciBus,
+    pub(crate) pci: Arc<PciBus>,
     functions: Vec<Arc<VirtioPci>>,
 }
 
@@ -59,7 +59,7 @@ struct Machine {
 type Devices = (BoardState, PciBusState, Vec<VirtioPciState>);
 
 impl Machine {
-    fn new() -> Machine {
+    pub(crate) fn new() -> Machine {
         let setup: Arc<dyn ThreadSetup> = Arc::new(());
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]);
         let wiring = Wiring {
@@ -82,7 +82,7 @@ impl Machine {
             Box::new(Rng::new(&RngSpec::default(), setup).expect("a thread can be had")),
             Box::new(console.expect("a thread can be had")),
         ];
-        let pci = PciBus::new();
+        let pci = Arc::new(PciBus::new());
         let attach = |(number, device)| {
             let slot = Slot::new(number).expect("below 32");
             VirtioPci::attach(device, slot, &pci, wiring.clone()).expect("the slot is free")

@@ -15,5 +15,6 @@ pub mod control;
 pub mod device;
 pub mod disk;
 pub mod image;
+pub mod pci;
 pub mod saved;
 pub mod sparse;
