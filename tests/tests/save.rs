@@ -124,7 +124,7 @@ const LINES: &str = "setsid sh -c 'n=0; while :; do echo \"line $n of many\"; n=
 #[test]
 fn hazard_a_debian_that_prints_loses_no_line_through_a_save() {
     let home = Home::new();
-    let guest = home.launch("debian-12-pv", &["--type", "t3.nano"]);
+    let guest = home.launch("debian", &["--type", "t3.nano"]);
     guest.exec(LINES).succeeds();
     let lines = || -> Vec<u64> {
         let log = guest.log();

@@ -1,6 +1,6 @@
 //! A guest writes a header of qcow2 on its disk that names a file of the host: to everybody it is data.
 
-use super::real_machines::{RealHome, has_printed, launch, stop, with_kernel};
+use super::real_machines::{RealHome, has_printed, stop, with_kernel};
 use super::*;
 use crate::{Code, CreateSnapshot, ExportFormat, ExportImage};
 use kiln_tests::{Canary, Program};

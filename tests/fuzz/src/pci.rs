@@ -12,6 +12,8 @@ use kiln_vmm::pci::{BarWindow, ConfigPorts, ECAM_BASE, Ecam, Slot, WINDOW_BASE};
 
 use crate::saved::Machine;
 
+/// The first of the configuration's ports.
+const PORTS: u64 = 0xcf8;
 /// Bytes of an access in an input.
 const ACCESS: usize = 14;
 /// Accesses that are made of one input.
@@ -53,9 +55,15 @@ impl Ways {
         let mut data = value.to_le_bytes()[..len].to_vec();
         // Mostly where something is: of configuration the first four slots, of the window its beginning.
         let (device, at): (&dyn BusDevice, u64) = match way % 6 / 2 {
-            0 => (&self.ecam, u64::from(place & if way & 0x80 == 0 { 0x1_ffff } else { 0x0fff_ffff })),
+            0 => (
+                &self.ecam,
+                u64::from(place & if way & 0x80 == 0 { 0x1_ffff } else { 0x0fff_ffff }),
+            ),
             1 => (&self.ports, u64::from(place & 7)),
-            _ => (&self.window, u64::from(place & if way & 0x80 == 0 { 0x1_ffff } else { 0x3fff_ffff })),
+            _ => (
+                &self.window,
+                u64::from(place & if way & 0x80 == 0 { 0x1_ffff } else { 0x3fff_ffff }),
+            ),
         };
         if way & 1 == 0 {
             device.read(at, &mut data);
@@ -97,7 +105,10 @@ pub fn accesses(input: &[u8]) -> bool {
             ways.access(*way, *size, u32::from_le_bytes([*a, *b, *c, *d]), value);
         }
         let moved = ways.bars() != before;
-        ways.machine.pci.reset().expect("everything fitted when it was added");
+        ways.machine
+            .pci
+            .reset()
+            .expect("everything fitted when it was added");
         assert!(ways.bars() == before, "a reset puts every BAR back");
         moved
     })
@@ -105,7 +116,12 @@ pub fn accesses(input: &[u8]) -> bool {
 
 /// An input's access by ECAM (`way` 0), the ports (1) or the BARs' window (2).
 pub fn write(way: u8, size: u8, address: u64, value: u64) -> Vec<u8> {
-    let base = [ECAM_BASE, kiln_vmm::pci::CONFIG_PORTS.into(), WINDOW_BASE][usize::from(way)];
+    let base = [ECAM_BASE, PORTS, WINDOW_BASE][usize::from(way)];
     let place = (address - base) as u32;
-    [&[way * 2 + 1, size][..], &place.to_le_bytes(), &value.to_le_bytes()].concat()
+    [
+        &[way * 2 + 1, size][..],
+        &place.to_le_bytes(),
+        &value.to_le_bytes(),
+    ]
+    .concat()
 }

@@ -1,6 +1,7 @@
 //! Requests to a disk that are in the ring when a machine is saved.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kiln_vmm::control::MachineControl;
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
@@ -92,7 +93,9 @@ fn requests_that_wait_at_the_save_are_done_once_after_the_restore() {
     let running = Running::start_with(&code, Shape::default(), extra);
     running.wait_for(b"S");
     // Behind a closed gate the requests stay in the ring.
-    running.remote.disks()[0].close_gate();
+    let held = running.remote.disks();
+    held[0].close_gate();
+    assert!(held[0].is_drained_within(Duration::from_secs(30)));
     running.board.serial.receive(b"k");
     running.wait_for(b"Q");
     let (saved, _) = Disk::of(&running);

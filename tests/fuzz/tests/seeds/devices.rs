@@ -163,5 +163,9 @@ fn bars_are_sized_and_moved_by_both_ways_of_configuration() {
         pci::write(1, 2, 0xcf8, 1 << 31 | 2 << 11 | 0x14),
         pci::write(1, 2, 0xcfc, 1),
     ];
-    plant("pci_config", pci::accesses, &[by_memory.concat(), by_ports.concat()]);
+    plant(
+        "pci_config",
+        pci::accesses,
+        &[by_memory.concat(), by_ports.concat()],
+    );
 }
