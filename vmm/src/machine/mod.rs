@@ -3,7 +3,7 @@
 //! * [`slots`]: which PCI slot each device gets.
 //! * [`assemble`]: in which order everything is made and where it is plugged in.
 //! * [`vcpus`]: the threads of the vCPUs, held and let go together.
-//! * [`run`]: the life of the machine: boot, resets, pauses, the end.
+//! * `run`: the life of the machine: boot, resets, pauses, the end.
 //! * `save`: all of it written to files, and a fresh machine made of them.
 //! * [`remote`]: what the control socket can do with it.
 //!

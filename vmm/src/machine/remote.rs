@@ -1,6 +1,6 @@
 //! The machine as others see it: the control socket, signals, and the devices and vCPUs that have
 //! something to say about the machine as a whole. All of it becomes an `Event` for
-//! [`super::run`].
+//! `run`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
