@@ -99,15 +99,20 @@ fn a_machine_that_is_saved_before_it_begins_begins_where_it_is_restored() {
     running.remote.reset().unwrap();
     let (reset, _) = Disk::of(&running);
     assert_eq!(running.printed(), b"A", "it is still held");
-    // Held as soon as it is there.
+    // Held as soon as it is there, which may be before its first instruction or after the first letter.
     let started = Running::start(&code, shape);
     started.remote.pause().unwrap();
     let (early, _) = Disk::of(&started);
-    for saved in [&reset, &early] {
+    for (saved, has_begun) in [(&reset, false), (&early, !started.printed().is_empty())] {
         let mut state = saved.state();
         assert_eq!(state["vcpus"].as_array_mut().map(|vcpus| vcpus.len()), Some(2));
         let restored = saved.restore(&code, shape, false);
-        restored.wait_for(b"A");
+        // What it is sent before it is restored is lost: that it answers shows that it is.
+        restored.remote.pause().unwrap();
+        restored.remote.resume().unwrap();
+        if !has_begun {
+            restored.wait_for(b"A");
+        }
         restored.board.serial.receive(b"k");
         restored.wait_for(b"B");
     }
