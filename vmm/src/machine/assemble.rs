@@ -11,7 +11,7 @@ use super::remote::{Event, Remote};
 use super::state::Shape;
 use super::vcpus::{Crew, Outside};
 use super::{HostSide, MachineError, Saved, slots};
-use crate::arch::native::tables::Description;
+use crate::arch::description::Description;
 use crate::arch::native::{Board, CpuTemplate, MemoryMap, Tables, VcpuState};
 use crate::boot::source::BootSource;
 use crate::bus::Bus;

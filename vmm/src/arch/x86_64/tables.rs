@@ -6,36 +6,15 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 use super::acpi::blob::{self, Blob, PlaceError};
 use super::acpi::{self, generation};
 use super::layout::{ACPI, SMBIOS};
+use crate::arch::description::{Description, Places};
 use crate::memory::GuestMemory;
-use crate::smbios::{self, Identity};
-
-/// What the tables say that is not the same for all machines.
-#[derive(Debug, Clone, Copy)]
-pub struct Description<'a> {
-    /// Number of vCPUs; their ids are 0 and up.
-    pub cpus: u8,
-    /// Which machine it is.
-    pub identity: &'a Identity,
-    /// Its RAM: address and length of each region, in bytes.
-    pub ram: &'a [(u64, u64)],
-    /// Its generation id.
-    pub generation: [u8; 16],
-}
+use crate::smbios;
 
 /// The tables of a machine.
 #[derive(Debug)]
 pub struct Tables {
     acpi: Vec<Blob>,
     smbios: Vec<u8>,
-}
-
-/// Where they lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Places {
-    /// What the kernel is pointed to: the RSDP.
-    pub root: u64,
-    /// The generation id.
-    pub generation: u64,
 }
 
 /// The tables cannot be put into memory.
