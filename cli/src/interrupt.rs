@@ -1,8 +1,12 @@
 //! Signals that ask this program to end, for commands that have something to clean up first.
 
+use crate::failure::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Signals that ask a program to end.
+const SIGNALS: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
 /// Remembers the signal that came. The default catches nothing.
 #[derive(Debug, Default)]
@@ -12,11 +16,12 @@ pub(crate) struct Interrupt {
 
 impl Interrupt {
     /// Catches hang-up, interrupt and terminate from now on, for the rest of this process' life.
-    pub(crate) fn catch() -> std::io::Result<Self> {
+    pub(crate) fn catch() -> Result<Self, Failure> {
         let interrupt = Self::default();
-        for signal in [SIGHUP, SIGINT, SIGTERM] {
+        for signal in SIGNALS {
             let number = usize::try_from(signal).unwrap_or(0);
-            signal_hook::flag::register_usize(signal, Arc::clone(&interrupt.came), number)?;
+            signal_hook::flag::register_usize(signal, Arc::clone(&interrupt.came), number)
+                .map_err(|error| uncaught(&error))?;
         }
         Ok(interrupt)
     }
@@ -31,8 +36,8 @@ impl Interrupt {
 }
 
 /// Has this program do something at the first such signal, before it ends of it as it would have.
-pub(crate) fn at_a_signal(last: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+pub(crate) fn at_a_signal(last: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let mut signals = signal_hook::iterator::Signals::new(SIGNALS).map_err(|error| uncaught(&error))?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             last();
@@ -42,6 +47,10 @@ pub(crate) fn at_a_signal(last: impl FnOnce() + Send + 'static) -> std::io::Resu
         }
     });
     Ok(())
+}
+
+fn uncaught(error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot catch signals: {error}"))
 }
 
 #[cfg(test)]

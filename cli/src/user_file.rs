@@ -166,7 +166,6 @@ impl NewFile<'_> {
             // Nobody is left to be told.
             let _ = std::fs::remove_file(&place);
         })
-        .map_err(|e| Failure::new(format!("cannot catch signals: {e}")))
     }
 
     /// Puts it in its place.

@@ -75,7 +75,6 @@ impl Context {
                 eprintln!("\nwarning: interrupted: {what}");
             }
         })
-        .map_err(|e| Failure::new(format!("cannot catch signals: {e}")))
     }
 
     /// Whether progress is shown.

@@ -22,11 +22,10 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     let rm = run.rm;
     // With --rm there is something to clean up, and who stops waiting wants to know what goes on.
     let interrupt = if rm || wait == Wait::Agent {
-        Interrupt::catch()
+        Interrupt::catch()?
     } else {
-        Ok(Interrupt::default())
+        Interrupt::default()
     };
-    let interrupt = interrupt.map_err(|e| Failure::new(format!("cannot catch signals: {e}")))?;
     let request = request(run)?;
 
     let waiting = Waiting::begin(context.progress(), format!("launching {}", request.image));
