@@ -2,6 +2,7 @@
 //! first instruction, on this host.
 
 use crate::comparison::{Comparison, Figure, ROUNDS};
+use crate::init::INIT_SAYS;
 use crate::rival::{Boot, Guest, Vmm};
 use kiln_guest_images::cpio::Archive;
 use kiln_imagefmt::probe::{FileTree, Window};
@@ -11,9 +12,6 @@ use kiln_vmm::boot::payload::{Unpacked, unpack};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What init says.
-pub(crate) const INIT_SAYS: &str = "kiln-bench: init";
-
 /// More than any kernel has.
 const KERNEL_LIMIT: u64 = 256 << 20;
 /// What the two may have beyond their guest's memory, in KiB.
@@ -22,19 +20,26 @@ const MEMORY_LIMIT: f64 = 8.0 * 1024.0;
 /// Boots Debian's kernel to its first process.
 pub(crate) fn compare() -> Comparison {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (bzimage, vmlinux, initrd) = files(folder.path());
+    let Tiny {
+        bzimage,
+        vmlinux,
+        initrd,
+        ..
+    } = &tiny(folder.path());
     let mut figures = Vec::new();
     let pairs = [
-        (Vmm::Microvm, "PVH", &vmlinux),
-        (Vmm::Microvm, "bzImage", &bzimage),
-        (Vmm::Q35, "PVH", &vmlinux),
-        (Vmm::Q35, "bzImage", &bzimage),
+        (Vmm::Microvm, "PVH", vmlinux),
+        (Vmm::Microvm, "bzImage", bzimage),
+        (Vmm::Q35, "PVH", vmlinux),
+        (Vmm::Q35, "bzImage", bzimage),
     ];
     for (peer, form, kernel) in pairs {
         let guest = Guest {
             kernel,
-            initrd: Some(&initrd),
+            initrd: Some(initrd),
             memory: 256,
+            words: "",
+            disks: &[],
             says: INIT_SAYS,
         };
         let [mut time, mut memory] = alternate(peer, &guest);
@@ -59,6 +64,8 @@ pub(crate) fn compare_start() -> Comparison {
         kernel: &kernel,
         initrd: None,
         memory: 128,
+        words: "",
+        disks: &[],
         says: "!",
     };
     let [mut time, mut memory] = alternate(Vmm::Microvm, &guest);
@@ -78,7 +85,7 @@ fn alternate(peer: Vmm, guest: &Guest<'_>) -> [[Vec<f64>; 2]; 2] {
     let mut samples = [[vec![], vec![]], [vec![], vec![]]];
     for _ in 0..ROUNDS {
         for (n, vmm) in [peer, Vmm::Kiln].into_iter().enumerate() {
-            let Boot { time, memory } = vmm.boot(guest);
+            let Boot { time, memory, .. } = vmm.boot(guest);
             samples[0][n].push(time);
             samples[1][n].push(memory);
         }
@@ -86,22 +93,26 @@ fn alternate(peer: Vmm, guest: &Guest<'_>) -> [[Vec<f64>; 2]; 2] {
     samples
 }
 
-/// The kernel of the image `tiny` as it is, the same unpacked, and an initramfs whose init is this program.
-fn files(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
+/// What guests are booted from.
+pub(crate) struct Tiny {
+    pub(crate) bzimage: PathBuf,
+    /// The same kernel, unpacked.
+    vmlinux: PathBuf,
+    /// An initramfs whose init is this program.
+    initrd: PathBuf,
+    /// The same above the initramfs of the image `tiny`: its programs and its drivers.
+    pub(crate) initrd_with_drivers: PathBuf,
+}
+
+/// The kernel and the initramfs of the image `tiny`, for guests whose init is this program.
+pub(crate) fn tiny(folder: &Path) -> Tiny {
     let disk =
         std::env::var_os("KILN_TEST_DISK").expect("KILN_TEST_DISK is not set: run this by `make bench`");
     let disk = std::fs::File::open(&disk).expect("the disk of tiny");
     let disk = RawDisk::open(disk, Access::ReadOnly).expect("a raw disk");
     let files = FileTree::open(&Window::whole(Arc::new(disk))).expect("its file system");
-    let boot = files.list("/boot").expect("its folder /boot");
-    let name = boot.iter().map(|entry| &entry.name);
-    let name = name
-        .into_iter()
-        .find(|name| name.starts_with("vmlinuz"))
-        .expect("a kernel");
-    let kernel = files
-        .read(&format!("/boot/{name}"), KERNEL_LIMIT)
-        .expect("it can be read");
+    let read = |path| files.read(path, KERNEL_LIMIT).expect("tiny has it");
+    let kernel = read("/boot/vmlinuz");
     let elf = match unpack(&kernel) {
         Ok(Unpacked::Vmlinux { elf, .. }) => Some(elf),
         _ => None,
@@ -118,9 +129,14 @@ fn files(folder: &Path) -> (PathBuf, PathBuf, PathBuf) {
         std::fs::write(&path, bytes).expect("written");
         path
     };
-    (
-        write("vmlinuz", &kernel),
-        write("vmlinux", &elf),
-        write("initrd", &archive),
-    )
+    Tiny {
+        bzimage: write("vmlinuz", &kernel),
+        vmlinux: write("vmlinux", &elf),
+        initrd: write("initrd", &archive),
+        // Of two archives with a file of one name the kernel takes the later one.
+        initrd_with_drivers: write(
+            "initrd-with-drivers",
+            &[read("/boot/initrd.img"), archive].concat(),
+        ),
+    }
 }

@@ -5,6 +5,7 @@ use crate::comparison::{Comparison, Figure, ROUNDS};
 use kiln_imagefmt::{Access, Chain, Disk, RawDisk, Segment};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -191,11 +192,13 @@ fn kiln(file: &Path, format: Format, work: Work, pattern: Pattern, threads: usiz
         Format::Qcow2 => Box::new(Chain::open_path(file, access).expect("a chain")),
     };
     let next = AtomicU64::new(0);
-    let began = Instant::now();
-    std::thread::scope(|scope| {
+    // As of the other side, threads and buffers are there before the time begins.
+    let ready = Barrier::new(threads + 1);
+    let began = std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut buffer = vec![0_u8; usize::try_from(pattern.len).expect("it fits")];
+                let mut buffer = vec![7_u8; usize::try_from(pattern.len).expect("it fits")];
+                ready.wait();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= pattern.count {
@@ -210,6 +213,9 @@ fn kiln(file: &Path, format: Format, work: Work, pattern: Pattern, threads: usiz
                 }
             });
         }
+        let began = Instant::now();
+        ready.wait();
+        began
     });
     began.elapsed().as_secs_f64() * 1000.0
 }

@@ -6,6 +6,8 @@
 mod boot;
 mod comparison;
 mod disk;
+mod guest;
+mod init;
 mod launch;
 mod rival;
 mod run;
@@ -15,22 +17,23 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
-        init();
+        init::init();
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [what, out] = arguments.as_slice() else {
-        eprintln!("usage: bench boot|disk|launch|run|save|start OUT.json");
+        eprintln!("usage: bench boot|disk|guest|launch|run|save|start OUT.json");
         return ExitCode::from(2);
     };
     let comparison = match what.as_str() {
         "boot" => boot::compare(),
         "disk" => disk::compare(),
+        "guest" => guest::compare(),
         "launch" => launch::compare(),
         "run" => run::compare(),
         "save" => save::compare(),
         "start" => boot::compare_start(),
         other => {
-            eprintln!("error: nothing is known of {other}: boot, disk, launch, run, save or start");
+            eprintln!("error: nothing is known of {other}: boot, disk, guest, launch, run, save or start");
             return ExitCode::from(2);
         }
     };
@@ -41,12 +44,4 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::from(u8::from(!comparison.is_met()))
-}
-
-/// The first process of a guest that is booted to be measured: says that it is there, and stays.
-fn init() -> ! {
-    println!("{}", boot::INIT_SAYS);
-    loop {
-        std::thread::park();
-    }
 }

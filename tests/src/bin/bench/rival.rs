@@ -14,6 +14,10 @@ pub(crate) struct Guest<'a> {
     pub(crate) initrd: Option<&'a Path>,
     /// MiB.
     pub(crate) memory: u64,
+    /// Words on the kernel's command line besides the usual ones.
+    pub(crate) words: &'static str,
+    /// Its disks, and their formats.
+    pub(crate) disks: &'a [(PathBuf, &'static str)],
     /// What it prints on its serial port when it is where it should come to.
     pub(crate) says: &'static str,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Boot {
     pub(crate) time: f64,
     /// Private memory of all its processes beyond the guest's, in KiB.
     pub(crate) memory: f64,
+    /// What the guest printed up to its words.
+    pub(crate) said: String,
 }
 
 impl Vmm {
@@ -55,10 +61,11 @@ impl Vmm {
 
     fn command(self, guest: &Guest<'_>) -> Command {
         let memory = format!("{}M", guest.memory);
+        let cmdline = format!("{CMDLINE} {}", guest.words);
         let mut command = match self {
             Vmm::Kiln => {
                 let mut command = Command::new(kiln_tests::home::program("kiln-vmm"));
-                command.args(["--memory", &memory, "--cmdline", CMDLINE, "--kernel"]);
+                command.args(["--memory", &memory, "--cmdline", &cmdline, "--kernel"]);
                 command
             }
             Vmm::Microvm | Vmm::Q35 => {
@@ -85,7 +92,7 @@ impl Vmm {
                     ],
                     _ => &["-M", "q35,hpet=off"],
                 };
-                command.args(board).args(["-append", CMDLINE, "-kernel"]);
+                command.args(board).args(["-append", &cmdline, "-kernel"]);
                 command
             }
         };
@@ -94,7 +101,30 @@ impl Vmm {
             let option = if self == Vmm::Kiln { "--initrd" } else { "-initrd" };
             command.arg(option).arg(initrd);
         }
+        for (number, (path, format)) in guest.disks.iter().enumerate() {
+            self.add_disk(&mut command, number, &path.display().to_string(), format);
+        }
         command
+    }
+
+    /// QEMU's with a thread of its own and `io_uring`.
+    fn add_disk(self, command: &mut Command, number: usize, path: &str, format: &str) {
+        if self == Vmm::Kiln {
+            command.arg("--disk").arg(format!("path={path},format={format}"));
+            return;
+        }
+        let device = match self {
+            Vmm::Microvm => "virtio-blk-device",
+            _ => "virtio-blk-pci",
+        };
+        let back_end = format!("cache=writeback,aio=io_uring,format={format},file={path}");
+        command.arg("-object").arg(format!("iothread,id=thread{number}"));
+        command
+            .arg("-drive")
+            .arg(format!("if=none,id=disk{number},{back_end}"));
+        command
+            .arg("-device")
+            .arg(format!("{device},drive=disk{number},iothread=thread{number}"));
     }
 
     /// Boots the guest until it has said its words, looks at the processes, and ends them.
@@ -113,12 +143,13 @@ impl Vmm {
         let end = child.wait_with_output().expect("the VMM ends");
         let said = String::from_utf8_lossy(&end.stderr);
         assert!(heard.is_ok(), "{}: {heard:?}, {said}", self.name());
-        Boot { time, memory }
+        let said = heard.unwrap_or_default();
+        Boot { time, memory, said }
     }
 }
 
-/// Reads the guest's serial port until it has said these words.
-fn hear(child: &mut Child, words: &str, began: Instant) -> Result<(), String> {
+/// Reads the guest's serial port until it has said these words; all that it said.
+fn hear(child: &mut Child, words: &str, began: Instant) -> Result<String, String> {
     let mut port = child.stdout.take().expect("piped");
     let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
     while began.elapsed() < AT_MOST {
@@ -130,7 +161,7 @@ fn hear(child: &mut Child, words: &str, began: Instant) -> Result<(), String> {
         if heard.windows(words.len()).any(|w| w == words.as_bytes()) {
             // The port stays open: a VMM that cannot write would end.
             child.stdout = Some(port);
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&heard).into_owned());
         }
     }
     Err(format!(

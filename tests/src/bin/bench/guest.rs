@@ -1,0 +1,84 @@
+//! Disks as a guest sees them: under Kiln, and under QEMU with an iothread and io_uring, over the same files.
+
+use crate::boot::tiny;
+use crate::comparison::{Comparison, Figure, ROUNDS};
+use crate::init::{DISKS, END_SAYS, FIGURE, PATTERNS, SIZE, WORKS};
+use crate::rival::{Guest, Vmm};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a guest measured: each kind of work, its milliseconds.
+type Figures = Vec<(String, f64)>;
+
+/// Boots guests which measure their disks.
+pub(crate) fn compare() -> Comparison {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tiny = tiny(folder.path());
+    let full = full(folder.path());
+    let mut samples = vec![[vec![], vec![]]; WORKS.len() * PATTERNS.len()];
+    let mut names = Vec::new();
+    for _ in 0..ROUNDS {
+        for (side, vmm) in [Vmm::Q35, Vmm::Kiln].into_iter().enumerate() {
+            let guest = Guest {
+                kernel: &tiny.bzimage,
+                initrd: Some(&tiny.initrd_with_drivers),
+                memory: 256,
+                words: DISKS,
+                disks: &disks(folder.path(), &full),
+                says: END_SAYS,
+            };
+            let figures = figures(&vmm.boot(&guest).said);
+            assert_eq!(figures.len(), samples.len(), "{} measured all", vmm.name());
+            for (samples, (_, milliseconds)) in samples.iter_mut().zip(&figures) {
+                samples[side].push(*milliseconds);
+            }
+            names = figures.into_iter().map(|(name, _)| name).collect();
+        }
+    }
+    let figures = names.into_iter().zip(&mut samples);
+    Comparison {
+        title: "Disks as a guest sees them",
+        of: ["QEMU q35, iothread, io_uring", "kiln-vmm"],
+        figures: figures
+            .map(|(name, samples)| Figure::new(name, "ms", samples, 1.05))
+            .collect(),
+    }
+}
+
+/// A raw disk and a qcow2 one, full of bytes.
+fn full(folder: &Path) -> [PathBuf; 2] {
+    let [raw, qcow2] = ["full.raw", "full.qcow2"].map(|name| folder.join(name));
+    let bytes = vec![0x5a; usize::try_from(SIZE).expect("it fits")];
+    std::fs::write(&raw, bytes).expect("a full disk");
+    let status = Command::new("qemu-img")
+        .args(["convert", "-f", "raw", "-O", "qcow2"])
+        .args([&raw, &qcow2])
+        .status();
+    assert!(status.expect("qemu-img runs").success());
+    [raw, qcow2]
+}
+
+/// The disks of one guest: the full ones, a new empty one, and a new overlay.
+fn disks(folder: &Path, [raw, qcow2]: &[PathBuf; 2]) -> [(PathBuf, &'static str); 4] {
+    let [empty, overlay] = ["empty.qcow2", "overlay.qcow2"].map(|name| folder.join(name));
+    for old in [&empty, &overlay] {
+        let _ = std::fs::remove_file(old);
+    }
+    kiln_imagefmt::create_base(&empty, SIZE).expect("an empty disk");
+    kiln_imagefmt::create_overlay(&overlay, "full.qcow2", SIZE).expect("an overlay");
+    [
+        (raw.clone(), "raw"),
+        (qcow2.clone(), "qcow2"),
+        (empty, "qcow2"),
+        (overlay, "qcow2"),
+    ]
+}
+
+/// The lines that tell a figure.
+fn figures(said: &str) -> Figures {
+    let figure = |line: &str| {
+        let (name, milliseconds) = line.trim().strip_prefix(FIGURE)?.split_once(" = ")?;
+        Some((name.to_owned(), milliseconds.parse().ok()?))
+    };
+    said.lines().filter_map(figure).collect()
+}
