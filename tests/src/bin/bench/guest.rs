@@ -45,16 +45,18 @@ pub(crate) fn compare() -> Comparison {
     }
 }
 
-/// A raw disk and a qcow2 one, full of bytes.
+/// A raw disk and a qcow2 one, full of bytes, and beside them a base for overlays.
 fn full(folder: &Path) -> [PathBuf; 2] {
-    let [raw, qcow2] = ["full.raw", "full.qcow2"].map(|name| folder.join(name));
+    let [raw, qcow2, base] = ["full.raw", "full.qcow2", "base.qcow2"].map(|name| folder.join(name));
     let bytes = vec![0x5a; usize::try_from(SIZE).expect("it fits")];
     std::fs::write(&raw, bytes).expect("a full disk");
-    let status = Command::new("qemu-img")
-        .args(["convert", "-f", "raw", "-O", "qcow2"])
-        .args([&raw, &qcow2])
-        .status();
-    assert!(status.expect("qemu-img runs").success());
+    for made in [&qcow2, &base] {
+        let status = Command::new("qemu-img")
+            .args(["convert", "-f", "raw", "-O", "qcow2"])
+            .args([&raw, made])
+            .status();
+        assert!(status.expect("qemu-img runs").success());
+    }
     [raw, qcow2]
 }
 
@@ -65,7 +67,7 @@ fn disks(folder: &Path, [raw, qcow2]: &[PathBuf; 2]) -> [(PathBuf, &'static str)
         let _ = std::fs::remove_file(old);
     }
     kiln_imagefmt::create_base(&empty, SIZE).expect("an empty disk");
-    kiln_imagefmt::create_overlay(&overlay, "full.qcow2", SIZE).expect("an overlay");
+    kiln_imagefmt::create_overlay(&overlay, "base.qcow2", SIZE).expect("an overlay");
     [
         (raw.clone(), "raw"),
         (qcow2.clone(), "qcow2"),
