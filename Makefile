@@ -13,7 +13,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt
 BIN := target/$(TARGET)/release
 PROGRAMS := kiln kiln-vmm kiln-agent
 
-.PHONY: help build quickstart test bench lint fuzz torture verify install purge
+.PHONY: help build quickstart test bench lint fuzz mutants torture verify install purge
 
 help: ## this page
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -45,6 +45,9 @@ lint: ## rustfmt, clippy (for aarch64, too), docs, cargo-deny, shell scripts, th
 
 fuzz: ## MINUTES=15 of fuzzing for all parsers of untrusted bytes together (10 more to build the first time)
 	@scripts/fuzz.sh $(or $(MINUTES),15) $(TARGETS)
+
+mutants: ## change the code in COUNT=150 small ways (SEED=1): do the tests notice? (hours; goes on where it was)
+	@scripts/mutants.sh $(or $(COUNT),150) $(or $(SEED),1)
 
 torture: ## kill commands and cut the power at every step on disk (about 30 minutes; needs qemu-img)
 	@scripts/torture.sh
