@@ -98,8 +98,7 @@ impl Chain {
             check_on_top_of(&layer, layers.last().map(AsRef::as_ref))?;
             layers.push(Arc::new(layer));
         }
-        // Deep chains share what a few layers may have.
-        let slices = (16 * SEALED_SLICES / depth).clamp(SEALED_SLICES / 8, SEALED_SLICES);
+        let slices = slices_of_each(depth);
         let sealed = if access == Access::ReadWrite {
             depth - 1
         } else {
@@ -244,4 +243,21 @@ impl Drop for Chain {
 fn named(file: File) -> Host {
     let name = file_name(&file).unwrap_or_else(|| "layer".into());
     Host::new(Arc::new(FileStorage::new(file)), &name)
+}
+
+/// How many slices of its tables a sealed layer may keep: deep chains share what a few layers may have.
+fn slices_of_each(depth: usize) -> usize {
+    (16 * SEALED_SLICES / depth).clamp(SEALED_SLICES / 8, SEALED_SLICES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_of_deep_chains_share_what_sixteen_may_keep() {
+        for (depth, slices) in [(1, 256), (16, 256), (32, 128), (128, 32), (256, 32)] {
+            assert_eq!(slices_of_each(depth), slices, "{depth}");
+        }
+    }
 }

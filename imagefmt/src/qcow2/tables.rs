@@ -223,35 +223,4 @@ impl Tables {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cache_is_bounded_and_keeps_what_is_dirty() {
-        let mut tables = Tables::new(Geometry::new(16).unwrap(), vec![0; 64], 8);
-        for number in 0..100 {
-            let drops = tables.drops();
-            tables.insert(number, &[number; 512], drops);
-            if number == 3 {
-                tables.change(3, |entries| entries[0] = 77).unwrap();
-            }
-        }
-        assert_eq!(tables.slices.len(), 8);
-        assert_eq!(tables.slice(3).unwrap()[0], 77);
-        let changes = tables.take_changes();
-        assert_eq!(changes.slices.len(), 1);
-        tables.written(&changes, Err(()));
-        assert_eq!(tables.take_changes().slices.len(), 1);
-    }
-
-    #[test]
-    fn a_slice_read_before_a_drop_is_not_kept() {
-        let mut tables = Tables::new(Geometry::new(16).unwrap(), vec![0; 64], 2);
-        let before = tables.drops();
-        for number in 0..3 {
-            tables.insert_empty(number);
-        }
-        tables.insert(9, &[1; 512], before);
-        assert!(tables.slice(9).is_none());
-    }
-}
+mod tests;

@@ -1,7 +1,13 @@
 //! The ordinary life of a chain.
 
 use super::harness::{CLUSTER, Folder, assert_clean, assert_qemu_reads, content};
-use crate::disk::{Disk, Unmap, read_exact_at, write_all_at};
+use super::operations::Step;
+use super::power_cut::Machine;
+use super::simulated::{Change, Event, World};
+use crate::Chain;
+use crate::chain::MAX_DEPTH;
+use crate::disk::{Access, Disk, DiskError, Unmap, read_exact_at, write_all_at};
+use crate::qcow2::format;
 
 const SIZE: u64 = 4 << 20;
 
@@ -88,13 +94,110 @@ fn a_disk_grows_within_and_beyond_its_l1_cluster() {
     write_all_at(&disk, 2 << 40, &[6; 512]).unwrap();
     disk.grow(9 << 40).unwrap();
     write_all_at(&disk, 8 << 40, &[7; 512]).unwrap();
+    // Three clusters of entries: there is room for as many again, and then there is none.
+    disk.grow(12 << 40).unwrap();
+    write_all_at(&disk, 11 << 40, &[8; 512]).unwrap();
+    disk.grow(13 << 40).unwrap();
+    write_all_at(&disk, (13 << 40) - 1024, &[9; 512]).unwrap();
     drop(disk);
     assert_clean(&folder.path("a"));
     let disk = folder.open("a");
-    assert_eq!(disk.size(), 9 << 40);
-    for (at, byte) in [(SIZE, 5), (2 << 40, 6), (8 << 40, 7)] {
+    assert_eq!(disk.size(), 13 << 40);
+    let last = (13 << 40) - 1024;
+    for (at, byte) in [(SIZE, 5), (2 << 40, 6), (8 << 40, 7), (11 << 40, 8), (last, 9)] {
         let mut bytes = [0; 1024];
         read_exact_at(&disk, at, &mut bytes).unwrap();
         assert_eq!((bytes[0], bytes[511], bytes[512]), (byte, byte, 0));
     }
+}
+
+/// Makes a chain of so many disks on a simulated host.
+fn simulated(depth: usize, size: u64) -> World {
+    let world = World::default();
+    for nth in 0..depth {
+        let below = nth.checked_sub(1).map(World::name);
+        format(&world.file(), below.as_deref(), size).unwrap();
+    }
+    world
+}
+
+/// Opens the first so many files.
+fn open(world: &World, depth: usize, access: Access) -> Result<Chain, DiskError> {
+    Chain::open_hosts((0..depth).map(|nth| world.host(nth)).collect(), access)
+}
+
+#[test]
+fn a_disk_grows_to_what_its_tables_can_map_and_never_shrinks() {
+    let world = simulated(1, SIZE);
+    let disk = open(&world, 1, Access::ReadWrite).unwrap();
+    let most = 1 << 51;
+    for refused in [SIZE - 512, SIZE + 1, most + 512] {
+        let error = disk.grow(refused).unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("virtual size {refused}")),
+            "{error}"
+        );
+    }
+    disk.grow(SIZE).unwrap();
+    disk.grow(most).unwrap();
+    write_all_at(&disk, most - 512, &[1; 512]).unwrap();
+    drop(disk);
+    let disk = open(&world, 1, Access::ReadOnly).unwrap();
+    assert_eq!(disk.size(), most);
+    assert_eq!(
+        disk.grow(most).unwrap_err().kind(),
+        crate::DiskErrorKind::ReadOnly
+    );
+}
+
+#[test]
+fn a_chain_has_one_to_256_layers() {
+    let world = simulated(MAX_DEPTH + 1, SIZE);
+    for depth in [0, MAX_DEPTH + 1] {
+        let error = open(&world, depth, Access::ReadOnly).unwrap_err();
+        let told = format!("{depth} layers, 1 to 256 are possible");
+        assert!(error.to_string().contains(&told), "{error}");
+    }
+    let disk = open(&world, MAX_DEPTH, Access::ReadWrite).unwrap();
+    assert_eq!(disk.depth(), MAX_DEPTH);
+    let error = disk.prepare_host(world.host(MAX_DEPTH)).unwrap_err();
+    assert!(error.to_string().contains("256 layers already"), "{error}");
+}
+
+#[test]
+fn a_chain_whose_tables_would_fill_the_memory_is_refused() {
+    // 16 MiB of L1 table each.
+    let world = simulated(5, 1 << 50);
+    assert_eq!(open(&world, 4, Access::ReadOnly).unwrap().depth(), 4);
+    let error = open(&world, 5, Access::ReadOnly).unwrap_err();
+    assert!(
+        error.to_string().contains("would take more than 67108864 bytes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_flush_costs_one_sync_and_two_where_there_are_new_clusters() {
+    let mut machine = Machine::new();
+    let tape = |machine: &mut Machine, at: u64| {
+        machine.world.record();
+        machine.step(&Step::Write { at, len: 1024 }).unwrap();
+        machine.step(&Step::Flush).unwrap();
+        machine.world.tape()
+    };
+    let syncs = |tape: &[Event]| {
+        tape.iter()
+            .filter(|event| matches!(event, Event::Sync(0)))
+            .count()
+    };
+    assert_eq!(syncs(&tape(&mut machine, 512)), 2);
+    let overwriting = tape(&mut machine, 1024);
+    assert!(
+        matches!(
+            &overwriting[..],
+            [Event::Change(0, Change::Write(_, bytes)), Event::Sync(0)] if bytes.len() == 1024
+        ),
+        "{overwriting:?}"
+    );
+    assert_eq!(syncs(&tape(&mut machine, 4 * CLUSTER)), 2);
 }

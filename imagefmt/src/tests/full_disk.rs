@@ -171,3 +171,27 @@ fn a_full_disk_says_so_and_reads_go_on() {
     assert!(content(machine.disk()) == machine.model.bytes());
     assert_eq!(machine.disk().size(), SIZE);
 }
+
+#[test]
+fn what_a_failed_flush_did_not_free_the_next_one_frees() {
+    let mut machine = Machine::new();
+    let write = |at| Step::Write { at, len: 256 * KIB };
+    let given_up = Step::Discard {
+        at: 0,
+        len: 256 * KIB,
+    };
+    for step in [write(0), Step::Flush, given_up] {
+        machine.step(&step).unwrap();
+    }
+    machine.world.fail(0, Failure::Once);
+    machine.step(&Step::Flush).unwrap_err();
+    machine.step(&Step::Flush).unwrap();
+    let before = machine.world.bytes(0).len();
+    machine.step(&write(512 * KIB)).unwrap();
+    machine.step(&Step::Flush).unwrap();
+    assert_eq!(
+        machine.world.bytes(0).len(),
+        before,
+        "the clusters are used again"
+    );
+}

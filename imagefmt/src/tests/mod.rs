@@ -6,6 +6,7 @@ mod foreign;
 mod full_disk;
 mod harness;
 mod hazards;
+mod large_disks;
 mod locks;
 mod metadata;
 mod old_data;
