@@ -235,6 +235,14 @@ mod tests {
             line("root=/dev/sda7 console=ttyS0"),
             "root=/dev/sda7 console=ttyS0"
         );
+        let line = finish(
+            "root=/dev/sda2 console=ttyS0",
+            None,
+            &volumes,
+            root,
+            Initramfs::None,
+        );
+        assert_eq!(line.text, "root=/dev/vda2 console=ttyS0");
     }
 
     #[test]

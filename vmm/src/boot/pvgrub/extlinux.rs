@@ -292,6 +292,39 @@ mod tests {
     }
 
     #[test]
+    fn hazard_menus_and_their_lines_have_limits() {
+        let labels: String = (0..ENTRY_LIMIT + 10).map(|n| format!("label {n}\n")).collect();
+        let menu = parse(labels.as_bytes(), "", &mut none);
+        assert_eq!(menu.entries.len(), ENTRY_LIMIT);
+        let longest = "x".repeat(LINE_LIMIT - "append ".len());
+        for (line, len) in [
+            (format!("append {longest}"), longest.len()),
+            (format!("append {longest}x"), 0),
+        ] {
+            let menu = parse(format!("label a\n{line}\n").as_bytes(), "", &mut none);
+            assert_eq!(menu.entries[0].arguments.len(), len);
+        }
+        let files = "initrd ".to_owned() + &"/i,".repeat(INITRD_LIMIT + 1);
+        let menu = parse(format!("label a\n{files}\n").as_bytes(), "", &mut none);
+        assert_eq!(menu.entries[0].initrds.len(), INITRD_LIMIT);
+    }
+
+    #[test]
+    fn hazard_files_are_included_eight_deep_and_thirty_two_in_all() {
+        let mut read = |path: &str| {
+            let nth: usize = path.trim_start_matches('/').parse().unwrap();
+            Some(format!("label {nth}\ninclude {}\n", nth + 1).into_bytes())
+        };
+        let menu = parse(b"include 1\n", "", &mut read);
+        assert_eq!(menu.entries.len(), DEPTH_LIMIT);
+        assert_eq!(menu.notes, ["9 is not included: there are too many"]);
+        let text = "include 1\n".repeat(INCLUDE_LIMIT + 2);
+        let menu = parse(text.as_bytes(), "", &mut |_| Some(b"label x\n".to_vec()));
+        assert_eq!(menu.entries.len(), INCLUDE_LIMIT);
+        assert_eq!(menu.notes.len(), 2);
+    }
+
+    #[test]
     fn hazard_a_menu_that_includes_itself_ends() {
         let text = b"include self\ninclude self\nlabel a\n";
         let menu = parse(text, "", &mut |_| Some(text.to_vec()));

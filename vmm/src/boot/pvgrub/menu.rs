@@ -178,6 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_saved_is_as_long_as_its_text_at_least() {
+        let len = |change| {
+            let file = DevicePath::parse("/grubenv");
+            Save { file, change }.len()
+        };
+        let empty = len(Change::Default(7));
+        assert!(empty >= "/grubenv".len());
+        let variables = vec![
+            ("one".to_owned(), Some("12345".to_owned())),
+            ("two".to_owned(), None),
+        ];
+        assert_eq!(len(Change::Environment(variables)), empty + "onetwo12345".len());
+    }
+
+    #[test]
     fn entries_are_named_by_number_id_or_title_and_through_submenus() {
         let menu = Menu {
             entries: vec![

@@ -235,6 +235,12 @@ fn hazard_menus_kernels_and_command_lines_have_limits() {
             .ends_with("is 3014 bytes long; Linux takes no more than 2047"),
         "{error}"
     );
+    let menu = format!(
+        "title a\nkernel /vmlinuz {}\n",
+        "x".repeat(2047 - " console=ttyS0".len())
+    );
+    let chosen = pv(&[("/boot/grub/menu.lst", menu.as_bytes()), ("/vmlinuz", &kernel())]).unwrap();
+    assert_eq!(chosen.cmdline.len(), 2047);
 }
 
 #[test]
@@ -261,6 +267,12 @@ fn inspection_tells_how_a_disk_boots_and_what_is_on_it() {
     );
 
     let mut bytes = partitioned_bytes(&[&[]]);
+    let modes = inspect(&disk(&bytes)).unwrap().modes;
+    assert!(!modes.bios && !modes.uefi);
+    let esp = fixtures::Partition::new("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", vec![0; 1 << 20]);
+    let modes = inspect(&fixtures::gpt(&[esp])).unwrap().modes;
+    assert!(!modes.bios && modes.uefi);
+    assert_eq!(modes.virtualization_type(), "hvm");
     bytes[..3].copy_from_slice(b"\xeb\x63\x90");
     let report = inspect(&disk(&bytes)).unwrap();
     assert_eq!(report.modes.virtualization_type(), "hvm");

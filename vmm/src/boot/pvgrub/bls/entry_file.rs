@@ -185,6 +185,37 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_for_x86_unless_it_says_otherwise() {
+        for (text, wanted) in [
+            ("", true),
+            ("architecture x64", true),
+            ("architecture IA32", true),
+            ("architecture aa64", false),
+        ] {
+            assert_eq!(
+                EntryFile::parse("a.conf", text.as_bytes()).is_for_x86(),
+                wanted,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_entry_without_a_title_is_shown_by_its_version_or_its_name() {
+        let shown = |text: &str| EntryFile::parse("name.conf", text.as_bytes()).shown();
+        assert_eq!(shown("version 6.1"), "6.1");
+        assert_eq!(shown("linux /k"), "name");
+    }
+
+    #[test]
+    fn hazard_options_are_taken_as_long_as_there_is_room() {
+        let longest = "x".repeat(OPTIONS_LIMIT);
+        let len = |text: String| EntryFile::parse("a.conf", text.as_bytes()).options.len();
+        assert_eq!(len(format!("options {longest}\noptions y\n")), OPTIONS_LIMIT);
+        assert_eq!(len(format!("options y\noptions {longest}\n")), 1);
+    }
+
+    #[test]
     fn the_newest_comes_first_and_what_failed_too_often_last() {
         let entry = |name: &str, text: &str| EntryFile::parse(name, text.as_bytes());
         let mut entries = [

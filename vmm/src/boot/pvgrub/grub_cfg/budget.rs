@@ -47,3 +47,22 @@ impl Budget {
         left.map(drop).ok_or(Exhausted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_looks_and_text_are_paid_for_until_nothing_is_left() {
+        let budget = Budget::default();
+        budget.spend_bytes(BYTES - 1).unwrap();
+        budget.spend_step().unwrap();
+        budget.spend_lookup().unwrap();
+        let left = STEPS - 1 - LOOKUP;
+        budget.spend_bytes((left as usize - 2) * BYTES).unwrap();
+        budget.spend_step().unwrap();
+        assert_eq!(budget.spend_lookup(), Err(Exhausted));
+        // Who could not pay has paid all the same.
+        assert_eq!(budget.spend_step(), Err(Exhausted));
+    }
+}

@@ -52,10 +52,9 @@ impl Interpreter<'_> {
         block: Option<&Script>,
     ) -> Result<Flow, Exhausted> {
         let first = arguments.first().map(String::as_str);
-        let levels = || first.and_then(|word| word.parse().ok()).unwrap_or(1);
         self.environment.status = match name {
-            "break" => return Ok(Flow::Break(levels())),
-            "continue" => return Ok(Flow::Continue(levels())),
+            "break" => return Ok(self.jump(first, Flow::Break)),
+            "continue" => return Ok(self.jump(first, Flow::Continue)),
             "return" => {
                 self.environment.status = first.and_then(|word| word.parse().ok()).unwrap_or(0);
                 return Ok(Flow::Return);
@@ -104,6 +103,17 @@ impl Interpreter<'_> {
             _ => u32::from(IN_VAIN.contains(&name)),
         };
         Ok(Flow::Next)
+    }
+
+    /// Leaves, or goes on with, the loop that is so many levels up: the outermost if there are not as many. Outside
+    /// of loops it does nothing.
+    fn jump(&mut self, levels: Option<&str>, to: fn(u32) -> Flow) -> Flow {
+        self.environment.status = 0;
+        let levels = levels.and_then(|word| word.parse().ok()).unwrap_or(1);
+        match self.loops.min(levels) {
+            0 => Flow::Next,
+            levels => to(levels),
+        }
     }
 
     fn set(&mut self, assignment: Option<&str>) -> Result<u32, Exhausted> {

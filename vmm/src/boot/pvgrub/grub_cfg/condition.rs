@@ -177,6 +177,68 @@ mod tests {
     }
 
     #[test]
+    fn each_operator_compares_words_or_the_numbers_at_their_beginning() {
+        let cases: [(&str, [bool; 3]); 13] = [
+            // The first operand is less, the same, more.
+            ("=", [false, true, false]),
+            ("==", [false, true, false]),
+            ("!=", [true, false, true]),
+            ("<", [true, false, false]),
+            ("<=", [true, true, false]),
+            (">", [false, false, true]),
+            (">=", [false, true, true]),
+            ("-eq", [false, true, false]),
+            ("-ne", [true, false, true]),
+            ("-lt", [true, false, false]),
+            ("-le", [true, true, false]),
+            ("-gt", [false, false, true]),
+            ("-ge", [false, true, true]),
+        ];
+        for (operator, wanted) in cases {
+            // As words 10 comes before 9.
+            let [less, more] = if operator.starts_with('-') {
+                ["9", "10"]
+            } else {
+                ["10", "9"]
+            };
+            let found = [(less, more), (more, more), (more, less)].map(|(left, right)| {
+                let words = [left, operator, right].map(String::from);
+                holds(&words, &mut |_, _| false)
+            });
+            assert_eq!(found, wanted, "{operator}");
+        }
+    }
+
+    #[test]
+    fn each_question_about_a_file_is_asked_as_itself() {
+        for (option, wanted) in [
+            ("-e", Asked::Exists),
+            ("-f", Asked::IsFile),
+            ("-d", Asked::IsFolder),
+            ("-s", Asked::HasContent),
+        ] {
+            let words = [option, "/x"].map(String::from);
+            assert!(
+                holds(&words, &mut |asked, path| asked == wanted && path == "/x"),
+                "{option}"
+            );
+            assert!(!holds(&words, &mut |_, _| false), "{option}");
+        }
+    }
+
+    #[test]
+    fn conditions_may_be_sixteen_deep() {
+        let negated = |times: usize| {
+            let mut words = vec!["!".to_string(); times];
+            words.push("x".into());
+            holds(&words, &mut |_, _| false)
+        };
+        // An even number of negations, and the word itself.
+        assert!(negated(14));
+        assert!(!negated(16));
+    }
+
+    #[test]
     fn hazard_deep_conditions_end() {
         assert!(!holds(&vec!["!".to_string(); 100_000], &mut |_, _| true));
         assert!(!holds(&vec!["(".to_string(); 100_000], &mut |_, _| true));

@@ -169,9 +169,17 @@ mod tests {
     #[test]
     fn hazard_values_and_variables_have_limits() {
         let mut environment = Environment::default();
-        assert!(environment.set("a", &"x".repeat(VALUE_LIMIT + 1)).is_err());
+        let longest = "x".repeat(VALUE_LIMIT);
+        assert!(environment.set("a", &format!("{longest}x")).is_err());
+        assert!(environment.set(&format!("{longest}x"), "a").is_err());
+        assert!(environment.set(&longest, &longest).is_ok());
+        assert_eq!(environment.len(), 2 * VALUE_LIMIT);
+        environment.unset(&longest);
         let set = (0..NAME_LIMIT + 10).filter(|n| environment.set(&n.to_string(), "").is_ok());
         assert_eq!(set.count(), NAME_LIMIT);
         assert!(environment.set("5", "again").is_ok());
+        let (body, _) = super::super::parser::parse("true");
+        let defined = (0..NAME_LIMIT + 10).filter(|n| environment.define(&n.to_string(), &body).is_ok());
+        assert_eq!(defined.count(), NAME_LIMIT);
     }
 }

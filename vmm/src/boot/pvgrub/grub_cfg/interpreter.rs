@@ -49,6 +49,8 @@ pub(super) struct Interpreter<'a> {
     /// The environment blocks that were read.
     pub(super) blocks: Vec<(String, Vec<(String, String)>)>,
     pub(super) notes: Vec<String>,
+    /// The loops around the statement that runs, those of the function that it is in.
+    pub(super) loops: u32,
     depth: usize,
 }
 
@@ -69,6 +71,7 @@ impl<'a> Interpreter<'a> {
             saves: Vec::new(),
             blocks: Vec::new(),
             notes: Vec::new(),
+            loops: 0,
             depth: 0,
         }
     }
@@ -127,7 +130,7 @@ impl<'a> Interpreter<'a> {
                     Flow::Next => return Ok(Flow::Next),
                     flow => return Ok(flow),
                 }
-                if let Some(flow) = turn(self.nested(body)?) {
+                if let Some(flow) = self.turn(body)? {
                     return Ok(flow);
                 }
             },
@@ -135,7 +138,7 @@ impl<'a> Interpreter<'a> {
                 for word in self.environment.expand(words, self.budget)? {
                     self.budget.spend_step()?;
                     self.environment.set(name, &word)?;
-                    if let Some(flow) = turn(self.nested(body)?) {
+                    if let Some(flow) = self.turn(body)? {
                         return Ok(flow);
                     }
                 }
@@ -148,12 +151,28 @@ impl<'a> Interpreter<'a> {
         }
     }
 
+    /// Runs a loop's body; what the loop does after it, none to go on.
+    fn turn(&mut self, body: &Script) -> Result<Option<Flow>, Exhausted> {
+        self.loops = self.loops.saturating_add(1);
+        let flow = self.nested(body)?;
+        self.loops = self.loops.saturating_sub(1);
+        Ok(match flow {
+            Flow::Next | Flow::Continue(0..=1) => None,
+            Flow::Break(0..=1) => Some(Flow::Next),
+            Flow::Break(levels) => Some(Flow::Break(levels.saturating_sub(1))),
+            Flow::Continue(levels) => Some(Flow::Continue(levels.saturating_sub(1))),
+            flow => Some(flow),
+        })
+    }
+
     /// Runs a function, a command, or an assignment.
     fn call(&mut self, name: &str, arguments: &[String], block: Option<&Script>) -> Result<Flow, Exhausted> {
         if let Some(body) = self.environment.function(name) {
             let outer = std::mem::replace(&mut self.environment.parameters, arguments.to_vec());
+            let loops = std::mem::take(&mut self.loops);
             let flow = self.nested(&body)?;
             self.environment.parameters = outer;
+            self.loops = loops;
             return Ok(match flow {
                 Flow::Return => Flow::Next,
                 flow => flow,
@@ -195,16 +214,5 @@ impl<'a> Interpreter<'a> {
     pub(super) fn root(&self) -> Option<Device> {
         let root = self.environment.get("root");
         (!root.is_empty()).then(|| Device::parse_grub2(root))
-    }
-}
-
-/// What a loop does after its body; none to go on.
-fn turn(flow: Flow) -> Option<Flow> {
-    match flow {
-        Flow::Next | Flow::Continue(0..=1) => None,
-        Flow::Break(0..=1) => Some(Flow::Next),
-        Flow::Break(levels) => Some(Flow::Break(levels.saturating_sub(1))),
-        Flow::Continue(levels) => Some(Flow::Continue(levels.saturating_sub(1))),
-        flow => Some(flow),
     }
 }

@@ -114,6 +114,11 @@ mod tests {
             ),
             ("search --file --set=dev /x", search(By::File, "/x", Some("dev"))),
             ("search --label x", search(By::Label, "x", None)),
+            ("search --fs-label x", search(By::Label, "x", None)),
+            ("search -u x", search(By::Uuid, "x", None)),
+            ("search -u -f /x", search(By::File, "/x", None)),
+            ("search.file /x", search(By::File, "/x", None)),
+            ("search.fs_label x dev", search(By::Label, "x", Some("dev"))),
             (
                 "search.fs_uuid AB root hd0,msdos1",
                 search(By::Uuid, "AB", Some("root")),

@@ -86,6 +86,89 @@ menuentry from --source 'linux /source'
     assert_eq!(menu.entries[1].kernel, Some(DevicePath::parse("(hd0)/source")));
 }
 
+#[test]
+fn loops_in_loops_are_left_and_gone_on_with_as_many_levels_as_are_named() {
+    for (jump, wanted) in [
+        ("continue", "a1 a3 b1 b3"),
+        ("continue 2", "a1 b1"),
+        ("break", "a1 b1"),
+        ("break 2", "a1"),
+        ("break 9", "a1"),
+    ] {
+        let text = format!(
+            "for x in a b; do for y in 1 2 3; do if [ $y = 2 ]; then {jump}; fi; list=\"$list $x$y\"; done; done\n\
+             menuentry \"$list\" {{ linux /k }}\n"
+        );
+        assert_eq!(run(&text, &[]).entries[0].title.trim(), wanted, "{jump}");
+    }
+}
+
+#[test]
+fn a_jump_outside_of_a_loop_does_nothing_also_in_a_function_that_a_loop_calls() {
+    for jump in ["break", "continue", "break 3"] {
+        let text = format!(
+            "{jump}\nfunction f {{ {jump}; list=\"$list $x\" }}\nfor x in 1 2; do f; done\nmenuentry \"$list\" {{ linux /k }}\n"
+        );
+        assert_eq!(run(&text, &[]).entries[0].title, " 1 2", "{jump}");
+    }
+}
+
+#[test]
+fn numbers_are_counted_up_and_down() {
+    let text = "n=7; increment n; increment n; decrement n; decrement m\nmenuentry \"$n $m\" { linux /k }\n";
+    assert_eq!(run(text, &[]).entries[0].title, "8 -1");
+}
+
+#[test]
+fn a_script_ends_where_it_says_so() {
+    for end in [
+        "exit",
+        "boot",
+        "function f { exit }; f",
+        "for x in 1; do exit; done",
+    ] {
+        let menu = run(
+            &format!("menuentry a {{ linux /a }}\n{end}\nmenuentry b {{ linux /b }}\n"),
+            &[],
+        );
+        assert_eq!(menu.entries.len(), 1, "{end}");
+    }
+    let files: &[File<'_>] = &[(
+        "/more",
+        b"menuentry a { linux /a }\nreturn\nmenuentry b { linux /b }\n",
+    )];
+    let menu = run("source /more\nmenuentry c { linux /c }\n", files);
+    let titles: Vec<_> = menu.entries.iter().map(|entry| entry.title.as_str()).collect();
+    assert_eq!(titles, ["a", "c"]);
+}
+
+#[test]
+fn what_describes_an_entry_is_told_from_its_parameters() {
+    let text = "menuentry a --class one --class=two --users \"\" --hotkey=x --unrestricted --id own b { linux /$1 }\n\
+        menuentry c --id=other --hotkey x { linux \"--quiet\" /k \"two words\" 'a \"quoted word\"' three }\n";
+    let menu = run(text, &[]);
+    let ids: Vec<_> = menu.entries.iter().map(|entry| entry.id.as_deref()).collect();
+    assert_eq!(ids, [Some("own"), Some("other")]);
+    assert_eq!(menu.entries[0].kernel, Some(DevicePath::parse("(hd0)/a")));
+    assert_eq!(menu.entries[1].arguments, "\"two words\" a \"quoted word\" three");
+}
+
+#[test]
+fn files_and_devices_are_called_as_grub_calls_them() {
+    let title = |menu: Menu| menu.entries[0].title.clone();
+    let text = "menuentry \"$root $prefix $config_directory $config_file\" { linux /k }\n";
+    let wanted = "hd0 (hd0)/boot/grub (hd0)/boot/grub (hd0)/boot/grub/grub.cfg";
+    assert_eq!(title(run(text, &[])), wanted);
+    let files: &[File<'_>] = &[(
+        "/other/x.cfg",
+        b"menuentry \"$config_directory $config_file\" { linux /k }\n",
+    )];
+    assert_eq!(
+        title(run("configfile /other/x.cfg\n", files)),
+        "/other /other/x.cfg"
+    );
+}
+
 /// `$word` is in the menu's only title where its condition holds.
 fn holds(condition: &str, files: &[File<'_>]) -> bool {
     let menu = run(
@@ -97,7 +180,13 @@ fn holds(condition: &str, files: &[File<'_>]) -> bool {
 
 #[test]
 fn conditions_ask_the_disk() {
-    let files: &[File<'_>] = &[("/boot/file", b"x"), ("/boot/empty", b""), ("/boot/grub/x", b"")];
+    let long = vec![b'x'; 300 << 10];
+    let files: &[File<'_>] = &[
+        ("/boot/file", b"x"),
+        ("/boot/empty", b""),
+        ("/boot/grub/x", b""),
+        ("/boot/long", &long),
+    ];
     for (condition, wanted) in [
         ("[ -f /boot/file ]", true),
         ("[ -f (hd0)/boot/file ]", true),
@@ -108,6 +197,15 @@ fn conditions_ask_the_disk() {
         ("[ -e /none ]", false),
         ("[ -s $prefix/../file ]", true),
         ("[ -s /boot/empty ]", false),
+        ("[ -s /boot/long ]", true),
+        ("[ -s /boot ]", false),
+        ("[ -f /none ]", false),
+        ("function f { return 1 }; f", false),
+        ("function f { false; return }; f", true),
+        ("until false; do break; done", true),
+        ("increment", false),
+        ("initrd /too-early", false),
+        ("linux", false),
         ("[ -f (hd1)/boot/file ]", false),
         ("[ a = a", false),
         ("test a = a", true),

@@ -151,6 +151,42 @@ fn configfile_leads_to_another_menu() {
 }
 
 #[test]
+fn an_entry_that_boots_something_itself_leads_nowhere_else() {
+    let mut read = |_: &DevicePath| Some(b"title inner\nkernel /k\nsavedefault\n".to_vec());
+    let menu = super::parse(b"title a\nkernel /k\nconfigfile /other\n", DEFAULT, &mut read);
+    assert_eq!(menu.entries.len(), 1);
+    // What another menu remembers is not this one's.
+    let menu = super::parse(b"title a\nconfigfile /other\nsavedefault\n", DEFAULT, &mut read);
+    let saves: Vec<usize> = menu.entries.iter().map(|entry| entry.saves.len()).collect();
+    assert_eq!(saves, [1, 0]);
+}
+
+#[test]
+fn the_first_command_that_boots_no_linux_is_the_one_that_is_told() {
+    let menu = parse(b"title a\nmodule /m\nchainloader +1\nboot\ntitle b\nhalt\nreboot\n");
+    assert_eq!(menu.entries[0].obstacle, Some(Obstacle::Modules));
+    assert_eq!(menu.entries[1].obstacle, Some(Obstacle::Command("halt".into())));
+}
+
+#[test]
+fn hazard_menus_have_so_many_entries_and_fallbacks_and_lead_so_deep() {
+    let menu = parse("title a\n".repeat(ENTRY_LIMIT + 10).as_bytes());
+    assert_eq!(menu.entries.len(), ENTRY_LIMIT);
+    let text = format!("fallback {}\ntitle a\n", "0 ".repeat(FALLBACK_LIMIT + 10));
+    assert_eq!(parse(text.as_bytes()).order.len(), 1 + FALLBACK_LIMIT);
+    let text = b"title a\nconfigfile /self\n";
+    let menu = super::parse(text, DEFAULT, &mut |_| Some(text.to_vec()));
+    assert_eq!(menu.entries.len(), 1 + DEPTH_LIMIT);
+    // Not counted as deep: each takes the place of the one before.
+    let mut read = 0;
+    super::parse(b"configfile /self\n", DEFAULT, &mut |_| {
+        read += 1;
+        Some(b"configfile /self\n".to_vec())
+    });
+    assert_eq!(read, FILE_LIMIT);
+}
+
+#[test]
 fn hazard_menus_that_lead_to_themselves_end() {
     for text in [
         "configfile /self\n",

@@ -211,4 +211,10 @@ fn hazard_a_disk_that_was_not_unmounted_is_not_written() {
     assert!(image.bytes() == before);
     let said = notes.join("; ");
     assert!(said.contains("the journal was applied in memory only"), "{said}");
+    assert!(
+        said.contains(
+            "(hd0) was not unmounted: 1 transactions (1 blocks) of its journal are applied in memory"
+        ),
+        "{said}"
+    );
 }

@@ -133,6 +133,22 @@ fn a_bls_entry_may_name_a_unified_image_and_give_it_another_command_line() {
 }
 
 #[test]
+fn partitions_are_called_as_grub_2_calls_them() {
+    let kernel = kernel();
+    let files: &[File<'_>] = &[
+        ("/grub/grub.cfg", b"menuentry $root { linux /vmlinuz }\n"),
+        ("/vmlinuz", &kernel),
+    ];
+    for (disk, wanted) in [
+        (unpartitioned(files), "hd0"),
+        (partitioned(&[&[], files]), "hd0,msdos2"),
+        (gpt(&[Partition::ext(LINUX, files)]), "hd0,gpt1"),
+    ] {
+        assert_eq!(choose(&disk, None).unwrap().found.entry, wanted);
+    }
+}
+
+#[test]
 fn a_menu_whose_entries_boot_no_linux_is_passed_over_for_one_whose_do() {
     let kernel = kernel();
     let files: &[File<'_>] = &[

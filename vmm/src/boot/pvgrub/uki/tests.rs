@@ -73,6 +73,11 @@ fn entries_are_named_by_what_is_in_the_image() {
         ("fedora-6.5.6", "Fedora 39")
     );
     assert_eq!(entries[0].version.as_deref(), Some("6.5.6"));
+    let keyless = EntryFile::parse("zzz.conf", b"");
+    assert!(
+        entries[0].menu_order(&keyless).is_lt(),
+        "it is sorted by what the image is called"
+    );
     assert_eq!(
         entries[0].kernel.as_deref(),
         Some("/EFI/Linux/fedora-6.5.6+3.efi")
