@@ -26,8 +26,9 @@ impl Vm {
     /// Creates a machine with its interrupt controllers, and with `memory` in its slots.
     pub fn new(hypervisor: &Hypervisor, memory: &GuestMemory) -> Result<Self, KvmError> {
         let fd = Arc::new(hypervisor.kvm().create_vm().map_err(ioctl("KVM_CREATE_VM"))?);
-        let pristine = Arc::new(Chips::create(&fd)?);
+        // In this order: a new slot would wait for what the kernel still has to do for new controllers.
         memory_slots::add_all(&fd, memory)?;
+        let pristine = Arc::new(Chips::create(&fd)?);
         let router = Router::new(Arc::clone(&fd))?;
         Ok(Self { fd, router, pristine })
     }
