@@ -5,11 +5,9 @@ use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::LayerState;
 use crate::{Code, Error, Result};
+use kiln_imagefmt::gate::MAX_DEPTH;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeSet;
-
-/// The deepest chain.
-pub(crate) const DEEPEST: u32 = 256;
 
 /// A layer.
 #[derive(Clone, Debug)]
@@ -43,11 +41,11 @@ fn layer(row: &Row<'_>) -> rusqlite::Result<Layer> {
 
 /// Records a layer whose file is about to be made.
 pub(crate) fn insert(db: &Connection, new: &Layer) -> Result<()> {
-    if new.depth > DEEPEST {
+    if new.depth as usize > MAX_DEPTH {
         return Err(Error::new(
             Code::IncorrectState,
             format!(
-                "the disk is {DEEPEST} layers deep already: export it and import it again to make it one layer"
+                "the disk is {MAX_DEPTH} layers deep already: export it and import it again to make it one layer"
             ),
         ));
     }

@@ -10,9 +10,10 @@ use std::fs::File;
 use std::sync::{Arc, PoisonError};
 
 use super::admission::check_on_top_of;
-use super::{Chain, MAX_DEPTH, named};
+use super::{Chain, named};
 use crate::disk::Disk;
 use crate::error::DiskError;
+use crate::gate::MAX_DEPTH;
 use crate::io::{FileStorage, Host};
 use crate::lock;
 use crate::qcow2::{Layer, SEALED_SLICES};

@@ -26,13 +26,10 @@ use self::admission::{check_distinct, check_not_sealed, check_on_top_of};
 pub use self::freeze::{Prepared, Sealing};
 use crate::disk::{Access, Disk, Segment, Unmap, check_range};
 use crate::error::DiskError;
+use crate::gate::{GateError, MAX_DEPTH, open_chain};
 use crate::io::{FileStorage, Host, Span, file_name};
 use crate::lock;
 use crate::qcow2::{Fault, Layer, SEALED_SLICES, Source, Stack};
-
-/// The deepest chain that is opened. QEMU crashes at 1,200 layers; long before, every first read of a range
-/// asks too many files.
-pub const MAX_DEPTH: usize = 256;
 
 /// Memory for the L1 tables of all layers together: reached by 256 layers of a disk of 16 TiB.
 const L1_MEMORY: u64 = 64 << 20;
@@ -51,8 +48,10 @@ impl Chain {
     /// Opens the chain whose top is `top`: resolves the backing names in its folder, opens each file without
     /// following links, and then as [`Chain::open`].
     pub fn open_path(top: &Path, access: Access) -> Result<Self, DiskError> {
-        let refused = |error: crate::gate::GateError| error.into_disk_error();
-        Self::open(crate::gate::open_chain(top, access).map_err(refused)?, access)
+        Self::open(
+            open_chain(top, access).map_err(GateError::into_disk_error)?,
+            access,
+        )
     }
 
     /// Opens a chain of files that are already open, from the bottom to the top. Every header is checked,

@@ -5,8 +5,8 @@ use super::operations::Step;
 use super::power_cut::Machine;
 use super::simulated::{Change, Event, World};
 use crate::Chain;
-use crate::chain::MAX_DEPTH;
 use crate::disk::{Access, Disk, DiskError, Unmap, read_exact_at, write_all_at};
+use crate::gate::MAX_DEPTH;
 use crate::qcow2::format;
 
 const SIZE: u64 = 4 << 20;
