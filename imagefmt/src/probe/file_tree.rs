@@ -3,7 +3,7 @@
 use super::ext::{ExtTree, Journal};
 use super::fat::FatTree;
 use super::signatures::REACH;
-use super::{FileSystem, FileSystemKind, ProbeError, Window};
+use super::{FileSystem, FileSystemKind, FolderEntry, ProbeError, Window};
 
 /// The files of an ext2, ext3, ext4 or FAT file system, read only.
 ///
@@ -15,21 +15,12 @@ enum Tree {
     Fat(FatTree),
 }
 
-/// An entry of a folder.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FolderEntry {
-    /// Its name, with what is not UTF-8 replaced.
-    pub name: String,
-    /// Whether it is a folder itself.
-    pub is_folder: bool,
-}
-
 impl FileTree {
     /// Opens the file system in `window`. One of another kind is [`ProbeError::Unsupported`],
     /// which names it.
     pub fn open(window: &Window) -> Result<FileTree, ProbeError> {
         let head = window.read_up_to(0, REACH)?;
-        let found = FileSystem::identify(&head, window.len());
+        let found = FileSystem::identify(&head);
         Ok(FileTree(match found.kind {
             FileSystemKind::Ext(family) => Tree::Ext(Box::new(ExtTree::open(window, &head, family)?)),
             FileSystemKind::Fat => Tree::Fat(FatTree::open(window, &head)?),

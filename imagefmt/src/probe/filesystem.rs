@@ -42,11 +42,6 @@ impl FileSystemKind {
             FileSystemKind::Unknown => "of a kind that is not known",
         }
     }
-
-    /// Whether it can be read.
-    pub fn is_readable(self) -> bool {
-        matches!(self, FileSystemKind::Ext(_) | FileSystemKind::Fat)
-    }
 }
 
 impl std::fmt::Display for FileSystemKind {
@@ -58,14 +53,17 @@ impl std::fmt::Display for FileSystemKind {
 impl FileSystem {
     /// Says what is in `window`, by its marks.
     pub fn detect(window: &Window) -> Result<FileSystem, ProbeError> {
-        Ok(FileSystem::identify(&window.read_up_to(0, REACH)?, window.len()))
+        Ok(FileSystem::identify(&window.read_up_to(0, REACH)?))
     }
 
-    /// Says what a partition is that begins with the bytes `head` and is `len` bytes long.
-    pub fn identify(head: &[u8], len: u64) -> FileSystem {
+    /// Says what a partition is that begins with the bytes `head`.
+    pub fn identify(head: &[u8]) -> FileSystem {
         if let Some(superblock) = Superblock::parse(head) {
             return FileSystem {
-                kind: superblock.kind(len),
+                kind: match superblock.is_journal() {
+                    true => FileSystemKind::Other("an external ext journal"),
+                    false => FileSystemKind::Ext(superblock.family()),
+                },
                 uuid: Some(superblock.uuid().to_string()),
                 label: superblock.label(),
             };

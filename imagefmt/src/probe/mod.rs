@@ -20,19 +20,23 @@ mod ext;
 mod fat;
 mod file_tree;
 mod filesystem;
+mod folder_entry;
 mod gpt;
 mod in_place;
 mod mbr;
+mod partition;
 mod signatures;
 mod table;
 mod window;
 
 pub use error::ProbeError;
 pub use ext::Journal;
-pub use file_tree::{FileTree, FolderEntry};
+pub use file_tree::FileTree;
 pub use filesystem::{FileSystem, FileSystemKind};
+pub use folder_entry::FolderEntry;
 pub use in_place::overwrite;
-pub use table::{Partition, PartitionKind, PartitionTable, TableKind};
+pub use partition::{Partition, PartitionKind};
+pub use table::{PartitionTable, TableKind};
 pub use window::Window;
 
 #[cfg(test)]

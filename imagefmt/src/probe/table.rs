@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
-use super::{ProbeError, Window, gpt, mbr};
+use super::{Partition, ProbeError, Window, gpt, mbr};
 use crate::disk::Disk;
 
 /// Which kind of table a disk has.
@@ -25,41 +23,6 @@ pub struct PartitionTable {
     pub kind: TableKind,
     /// Its partitions, by index.
     pub partitions: Vec<Partition>,
-}
-
-/// One partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
-    /// Its place in the table, from 0. An MBR's logical partitions begin at 4. Linux's number, the
-    /// one in `sda1`, is one more.
-    pub index: u32,
-    /// First byte on the disk.
-    pub start: u64,
-    /// Length in bytes.
-    pub len: u64,
-    /// What the table says of it.
-    pub kind: PartitionKind,
-    /// Its `PARTUUID`, as Linux writes it.
-    pub uuid: Option<String>,
-}
-
-/// What the table says that a partition is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PartitionKind {
-    /// An MBR's entry.
-    Mbr {
-        /// The type code: 0x83 for Linux.
-        code: u8,
-        /// Whether the entry is marked as the one to boot.
-        active: bool,
-    },
-    /// A GPT's entry.
-    Gpt {
-        /// The type.
-        type_guid: Uuid,
-        /// The name; often empty.
-        name: String,
-    },
 }
 
 impl PartitionTable {
@@ -89,57 +52,5 @@ impl PartitionTable {
     /// The partition with that index.
     pub fn get(&self, index: u32) -> Option<&Partition> {
         self.partitions.iter().find(|partition| partition.index == index)
-    }
-}
-
-impl Partition {
-    /// Linux's number: the 1 of `sda1`.
-    pub fn number(&self) -> u32 {
-        self.index.saturating_add(1)
-    }
-
-    /// Its bytes on `disk`; an error if it reaches beyond the disk's end.
-    pub fn window(&self, disk: &Arc<dyn Disk>) -> Result<Window, ProbeError> {
-        Window::range(
-            Arc::clone(disk),
-            self.start,
-            self.len,
-            &format!("partition {}", self.number()),
-        )
-    }
-
-    /// Whether it is an EFI system partition.
-    pub fn is_efi_system(&self) -> bool {
-        match &self.kind {
-            PartitionKind::Mbr { code, .. } => *code == 0xEF,
-            PartitionKind::Gpt { type_guid, .. } => {
-                *type_guid == Uuid::from_u128(0xC12A7328_F81F_11D2_BA4B_00A0C93EC93B)
-            }
-        }
-    }
-
-    /// Whether it is an extended boot loader partition, as the Boot Loader Specification calls a boot
-    /// file system of its own.
-    pub fn is_extended_boot(&self) -> bool {
-        match &self.kind {
-            PartitionKind::Mbr { code, .. } => *code == 0xEA,
-            PartitionKind::Gpt { type_guid, .. } => {
-                *type_guid == Uuid::from_u128(0xBC13C2FF_59E6_4262_A352_B275FD6F7172)
-            }
-        }
-    }
-
-    /// Whether it is typed as the root of a Linux system on x86, as the Discoverable Partitions
-    /// Specification has it.
-    pub fn is_linux_root(&self) -> bool {
-        const X86_64: Uuid = Uuid::from_u128(0x4F68BCE3_E8CD_4DB1_96E7_FBCAF984B709);
-        const X86: Uuid = Uuid::from_u128(0x44479540_F297_41B2_9AF7_D131D5F0458A);
-        matches!(&self.kind, PartitionKind::Gpt { type_guid, .. } if [X86_64, X86].contains(type_guid))
-    }
-
-    /// Whether it is a BIOS boot partition, where GRUB keeps its core on a GPT disk.
-    pub fn is_bios_boot(&self) -> bool {
-        matches!(&self.kind, PartitionKind::Gpt { type_guid, .. }
-            if *type_guid == Uuid::from_u128(0x21686148_6449_6E6F_744E_656564454649))
     }
 }

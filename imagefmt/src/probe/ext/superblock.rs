@@ -6,8 +6,6 @@ use uuid::Uuid;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::probe::FileSystemKind;
-
 /// Where the superblock begins, in bytes.
 pub(crate) const OFFSET: usize = 1024;
 /// Its length in bytes.
@@ -95,12 +93,9 @@ impl Superblock {
         sound.then_some(superblock)
     }
 
-    /// Which member of the family it is, in a partition of `len` bytes.
-    pub(crate) fn kind(&self, _len: u64) -> FileSystemKind {
-        if self.feature_incompat.get() & INCOMPAT_JOURNAL_DEV != 0 {
-            return FileSystemKind::Other("an external ext journal");
-        }
-        FileSystemKind::Ext(self.family())
+    /// Whether it is no file system, but the journal of one that lies elsewhere.
+    pub(crate) fn is_journal(&self) -> bool {
+        self.feature_incompat.get() & INCOMPAT_JOURNAL_DEV != 0
     }
 
     /// `ext2`, `ext3` or `ext4`, as libblkid tells them apart.
