@@ -13,8 +13,8 @@
 //!
 //! Without new clusters there is one sync.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::layer::Layer;
 use super::refcount::CountChanges;
@@ -22,15 +22,6 @@ use super::tables::Changes;
 use super::writer::Writer;
 use crate::error::DiskError;
 use crate::io::Host;
-
-/// Lets one commit answer all flushes that were waiting when it began.
-#[derive(Debug, Default)]
-pub(crate) struct Commits {
-    /// Commits begun so far.
-    begun: AtomicU64,
-    /// Held by the one commit that runs: the number of the last one that succeeded.
-    done: Mutex<u64>,
-}
 
 impl Layer {
     /// Makes durable whatever was written before. Nothing to do for a layer that was opened for reading.

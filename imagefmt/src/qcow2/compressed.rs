@@ -5,13 +5,13 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fault::Fault;
 use super::geometry::HostOffset;
-use super::header::Compression;
-use super::layer::Layer;
+use super::header::{Compression, Header};
 use crate::error::DiskError;
+use crate::io::Host;
 
 /// How many inflated clusters a layer keeps (of at most 2 MiB each).
 const KEPT: usize = 4;
@@ -25,29 +25,42 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The clusters inflated last, newest at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Inflated {
-    kept: VecDeque<(HostOffset, Arc<[u8]>)>,
+    kept: Mutex<VecDeque<(HostOffset, Arc<[u8]>)>>,
 }
 
-impl Layer {
+impl Inflated {
     /// The content of the compressed cluster that starts at `start`, whose first guest byte is `guest`.
-    pub(crate) fn inflate(&self, start: HostOffset, len: u64, guest: u64) -> Result<Arc<[u8]>, DiskError> {
-        let cache = || self.inflated.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = cache().kept.iter().find(|(at, _)| *at == start) {
+    pub(super) fn cluster(
+        &self,
+        host: &Host,
+        header: &Header,
+        start: HostOffset,
+        len: u64,
+        guest: u64,
+    ) -> Result<Arc<[u8]>, DiskError> {
+        if let Some((_, bytes)) = self.kept().iter().find(|(at, _)| *at == start) {
             return Ok(Arc::clone(bytes));
         }
-        let size = self.geometry().cluster_size();
+        let size = header.geometry.cluster_size();
         // The descriptor counts whole sectors, at most about two clusters of them.
         let mut packed = vec![0; usize::try_from(len.min(size.saturating_mul(4))).unwrap_or(0)];
-        self.host.read_bytes_or_zero(start.0, &mut packed)?;
-        let bytes = inflate(self.header.compression, &packed, size as usize)
-            .map_err(|reason| self.fault(Fault::Compressed { guest, reason }))?;
+        host.read_bytes_or_zero(start.0, &mut packed)?;
+        let bytes =
+            inflate(header.compression, &packed, size as usize).map_err(|reason| DiskError::Format {
+                path: host.name().to_string(),
+                fault: Fault::Compressed { guest, reason },
+            })?;
         let bytes: Arc<[u8]> = bytes.into();
-        let mut cache = cache();
-        if cache.kept.len() >= KEPT {
-            cache.kept.pop_front();
+        let mut kept = self.kept();
+        if kept.len() >= KEPT {
+            kept.pop_front();
         }
-        cache.kept.push_back((start, Arc::clone(&bytes)));
+        kept.push_back((start, Arc::clone(&bytes)));
         Ok(bytes)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(HostOffset, Arc<[u8]>)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

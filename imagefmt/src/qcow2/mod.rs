@@ -1,10 +1,10 @@
 //! The qcow2 format, version 3 (and 2 for reading), after QEMU's `docs/interop/qcow2.rst`.
 //!
 //! `layer` is one file. What reads it, from the bytes up: `geometry` (typed addresses), `header` (with
-//! `raw_header` and `extensions`), `entry` (table entries), `tables` (the cached mapping), `compressed`,
-//! `stack` (layers on top of each other). What writes it: `create`, `refcount` and `extents` (the
-//! allocator), `write`, `discard`, `grow`, and `commit`, which holds the order in which all of it reaches
-//! the disk. `inspect` counts references.
+//! `raw_header` and `extensions`), `entry` (table entries), `tables` (their cache), `compressed`, `mapping`
+//! (where a range is), `stack` (layers on top of each other). What writes it: `create`, `refcount` and
+//! `extents` (the allocator), `write`, `discard`, `grow`, and `commit`, which holds the order in which all of
+//! it reaches the disk. `inspect` counts references.
 
 mod commit;
 mod compressed;
@@ -19,6 +19,7 @@ mod grow;
 mod header;
 mod inspect;
 mod layer;
+mod mapping;
 mod open;
 mod raw_header;
 mod refcount;

@@ -4,7 +4,8 @@
 use std::sync::{Arc, RwLockReadGuard};
 
 use super::geometry::GuestOffset;
-use super::layer::{Layer, Mapping};
+use super::layer::Layer;
+use super::mapping::Mapping;
 use super::writer::Writer;
 use crate::error::DiskError;
 use crate::io::Span;

@@ -6,7 +6,8 @@
 
 use super::entry::{L1Entry, L2Entry};
 use super::geometry::{GuestCluster, GuestOffset, HostCluster, HostOffset};
-use super::layer::{Layer, Mapping, read_table};
+use super::layer::{Layer, read_table};
+use super::mapping::Mapping;
 use super::refcount::Allocation;
 use super::stack::Stack;
 use super::writer::Writer;

@@ -1,5 +1,6 @@
 //! What the writable layer has besides its tables: who works on which clusters, counts, and commits.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::geometry::GuestCluster;
@@ -14,7 +15,7 @@ pub(crate) struct Writer {
     /// cluster which was forgotten.
     requests: RwLock<()>,
     refcounts: Mutex<Refcounts>,
-    pub(super) commits: super::commit::Commits,
+    pub(super) commits: Commits,
 }
 
 impl Writer {
@@ -23,7 +24,7 @@ impl Writer {
             busy: Busy::default(),
             requests: RwLock::new(()),
             refcounts: Mutex::new(refcounts),
-            commits: super::commit::Commits::default(),
+            commits: Commits::default(),
         }
     }
 
@@ -45,6 +46,15 @@ impl Writer {
     pub(super) fn claim(&self, from: GuestCluster, to: GuestCluster) -> Claim<'_> {
         self.busy.claim(from.0, to.0)
     }
+}
+
+/// Lets one commit answer all flushes that were waiting when it began.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    /// Commits begun so far.
+    pub(super) begun: AtomicU64,
+    /// Held by the one commit that runs: the number of the last one that succeeded.
+    pub(super) done: Mutex<u64>,
 }
 
 /// Ranges of clusters that are being worked on; few at any time.
