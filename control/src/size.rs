@@ -18,11 +18,6 @@ impl Bytes {
     pub fn in_gib(self) -> u64 {
         self.0.div_ceil(1 << 30)
     }
-
-    /// Whole MiB, rounded down: how EC2 counts an instance type's memory.
-    pub fn in_mib(self) -> u64 {
-        self.0 >> 20
-    }
 }
 
 impl std::fmt::Display for Bytes {

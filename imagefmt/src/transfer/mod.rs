@@ -43,17 +43,6 @@ pub enum Format {
     Qcow2,
 }
 
-impl Format {
-    /// The format that a file's ending stands for; none if it stands for none.
-    pub fn of_name(name: &str) -> Option<Format> {
-        match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
-            "raw" | "img" => Some(Format::Raw),
-            "qcow2" => Some(Format::Qcow2),
-            _ => None,
-        }
-    }
-}
-
 impl std::fmt::Display for Format {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -124,11 +124,6 @@ impl Msix {
         u16::try_from(self.table.lock().vectors.len()).unwrap_or(MAX_VECTORS)
     }
 
-    /// Bytes of the table.
-    pub fn table_size(&self) -> u64 {
-        u64::from(self.vectors()).saturating_mul(ENTRY)
-    }
-
     /// The capability: table at `table`, pending bits at `pending`, both offsets into BAR `bar`,
     /// multiples of 8.
     pub fn capability(&self, bar: u8, table: u32, pending: u32) -> Capability {
@@ -216,11 +211,6 @@ impl Msix {
         if table.is_open(vector.into()) {
             table.send_pending(vector.into());
         }
-    }
-
-    /// True if the guest switched MSI-X on.
-    pub fn is_enabled(&self) -> bool {
-        self.table.lock().control & ENABLE != 0
     }
 
     /// As after power-on; routes are given back.
