@@ -14,7 +14,6 @@
 //! and header side by side.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use crate::message::MessageError;
 use serde::Serialize;
 
 /// Bytes of a frame's header.
@@ -34,6 +33,20 @@ pub const MORE: u8 = 1;
 pub const RESYNC: [u8; 16] = [
     0xff, 0xff, 13, 0xa5, 8, 0, 0, 0, 0x9e, 0xc1, 0xb7, 0x8f, 0xd3, 0xa8, 0xe5, 0xf0,
 ];
+
+/// A message that cannot be sent or understood.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// More than [`MAX_MESSAGE`] bytes.
+    #[error("a message of {length} bytes is longer than the agent's protocol allows (1 MiB)")]
+    TooLong {
+        /// Its length in bytes, as far as it was seen.
+        length: usize,
+    },
+    /// No JSON of the expected form.
+    #[error("a malformed message on the agent's port: {0}")]
+    Malformed(String),
+}
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +99,6 @@ impl Kind {
             13 => Kind::Resync,
             _ => return None,
         })
-    }
-
-    /// Whether frames of this kind are paid for with credit (see [`crate::window`]).
-    pub fn is_data(self) -> bool {
-        matches!(self, Kind::Stdin | Kind::Stdout | Kind::Stderr)
     }
 }
 

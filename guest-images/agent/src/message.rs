@@ -1,6 +1,6 @@
 //! The JSON messages inside the frames: requests, replies, and an exec's events.
 
-use crate::frame::{Frame, MAX_MESSAGE, MORE};
+use crate::frame::{Frame, MAX_MESSAGE, MORE, MessageError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -9,20 +9,6 @@ use std::path::PathBuf;
 /// The protocol's version, in every [`Greeting`]. A change that an older peer would misread
 /// raises it.
 pub const PROTOCOL: u32 = 1;
-
-/// A message that cannot be sent or understood.
-#[derive(Debug, thiserror::Error)]
-pub enum MessageError {
-    /// More than [`MAX_MESSAGE`] bytes.
-    #[error("a message of {length} bytes is longer than the agent's protocol allows (1 MiB)")]
-    TooLong {
-        /// Its length in bytes, as far as it was seen.
-        length: usize,
-    },
-    /// No JSON of the expected form.
-    #[error("a malformed message on the agent's port: {0}")]
-    Malformed(String),
-}
 
 /// The first message on a stream, each way, after the resync marker; the host repeats its own
 /// until it is answered.

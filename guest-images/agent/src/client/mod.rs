@@ -16,9 +16,11 @@ pub use signals::{Signals, Streams};
 pub use terminal::RawMode;
 
 use crate::decoder::{Decoder, Event};
-use crate::frame::{Frame, Kind, encode_message};
-use crate::message::{Assembler, Exit, Failure, FailureKind, MessageError, Reply, Request};
+use crate::frame::{Frame, Kind, MessageError, encode_message};
+use crate::message::{Assembler, Exit, Failure, FailureKind, Reply, Request};
+use rustix::fs::{Mode, OFlags};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,6 +52,16 @@ pub enum AgentError {
     /// An answer to something else.
     #[error("the guest's agent gave an answer that does not fit the request")]
     Confused,
+}
+
+/// Connects to the socket of the agent of the instance in `directory`.
+///
+/// The folder is opened and the socket named through it: an address of a socket has at most 108 bytes
+/// (`sun_path`, unix(7)), and a folder's path may be longer.
+pub fn open_socket(directory: &Path) -> io::Result<UnixStream> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(directory, flags, Mode::empty())?;
+    UnixStream::connect(format!("/proc/self/fd/{}/agent.sock", folder.as_raw_fd()))
 }
 
 /// How a command ended.
@@ -125,17 +137,10 @@ impl Agent {
         }
     }
 
-    /// To the agent of the instance in `directory` (its `agent.sock`; the path may be longer than
-    /// a socket's address allows).
+    /// To the agent of the instance in `directory`.
     pub fn connect_in(directory: &Path) -> Result<Agent, AgentError> {
-        use rustix::fs::{Mode, OFlags};
-        use std::os::fd::AsRawFd;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened =
-            rustix::fs::open(directory, flags, Mode::empty()).map_err(|e| AgentError::Connect(e.into()))?;
-        let path = format!("/proc/self/fd/{}/agent.sock", opened.as_raw_fd());
         Ok(Agent::connect(
-            UnixStream::connect(path).map_err(AgentError::Connect)?,
+            open_socket(directory).map_err(AgentError::Connect)?,
         ))
     }
 

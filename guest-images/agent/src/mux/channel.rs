@@ -1,7 +1,7 @@
 //! What the mux knows of one channel: its owner, its credit, what waits for its owner.
 
-use crate::frame::{Frame, Kind, credit_of, encode, encode_flagged};
-use crate::message::{Assembler, MessageError, Reply};
+use crate::frame::{Frame, Kind, MessageError, credit_of, encode, encode_flagged};
+use crate::message::{Assembler, Reply};
 use crate::window::{SendWindow, WINDOW};
 
 /// Bytes that may wait for a connection: two windows, that is all the data that credit allows and

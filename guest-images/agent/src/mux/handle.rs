@@ -2,8 +2,8 @@
 
 use super::Shared;
 use super::state::{Answer, CloseGuest};
-use crate::frame::{Frame, Kind, encode_message};
-use crate::message::{Failure, MessageError, Reply, Request};
+use crate::frame::{Frame, Kind, MessageError, encode_message};
+use crate::message::{Failure, Reply, Request};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
