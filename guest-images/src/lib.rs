@@ -21,8 +21,10 @@ pub mod cpio;
 mod error;
 pub mod host;
 pub mod packages;
+mod programs;
 mod recipe;
 
-pub use builder::{Built, Options, build, missing_programs};
+pub use builder::{Built, Options, build};
 pub use error::BuildError;
+pub use programs::missing_programs;
 pub use recipe::{Kind, Recipe, built_in};

@@ -9,10 +9,10 @@
 //!               \______ as root, or in `mmdebstrap --unshare-helper` ______/
 //! ```
 
-use super::programs::{command, read_lines};
 use super::stage::Stage;
 use super::{child, ext4};
 use crate::BuildError;
+use crate::programs::{command, read_lines};
 use crate::recipe::Recipe;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -5,9 +5,9 @@
 //! of change, which it copies from the tree although nobody can choose them there. The last are
 //! set by debugfs afterwards, in every inode in use.
 
-use super::programs::{command, run};
 use super::stage::chmod;
 use crate::BuildError;
+use crate::programs::{command, run};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;

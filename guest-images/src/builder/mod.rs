@@ -4,14 +4,11 @@ mod bootstrap;
 mod child;
 mod ext4;
 mod initramfs;
-mod programs;
 mod stage;
 mod unpack;
 
-pub use programs::missing_programs;
-pub(crate) use programs::run;
-
 use crate::packages::{Apt, Package};
+use crate::programs::missing_programs;
 use crate::recipe::{Kind, Recipe};
 use crate::{BuildError, packages};
 use sha2::{Digest, Sha256};

@@ -40,7 +40,7 @@ fn a_confined_command_mounts_in_a_name_space_of_its_own() {
         return; // an ordinary user's build has a user name space, and its mounts with it
     }
     let own = fs::read_link("/proc/self/ns/mnt").unwrap();
-    let mut command = programs::command("readlink");
+    let mut command = crate::programs::command("readlink");
     child::confine(&mut command);
     let output = command.arg("/proc/self/ns/mnt").output().unwrap();
     assert!(output.status.success());

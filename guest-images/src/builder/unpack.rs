@@ -1,10 +1,10 @@
 //! Images of packages that are only unpacked: no root, no name spaces, nothing of theirs is run.
 
-use super::programs::{command, run};
 use super::stage::{Stage, chmod};
 use super::{Options, ext4};
 use crate::BuildError;
 use crate::packages::{self, Closure};
+use crate::programs::{command, run};
 use crate::recipe::Recipe;
 use std::fs;
 use std::path::Path;

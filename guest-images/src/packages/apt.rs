@@ -3,6 +3,7 @@
 
 use super::{Closure, Package, sources};
 use crate::BuildError;
+use crate::programs::run;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -133,7 +134,7 @@ impl Apt {
         progress(&format!("reading the package lists of Debian {}", self.suite));
         let mut command = self.apt("apt-get", Source::Empty);
         command.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-        match crate::builder::run(&mut command, &|_| {}) {
+        match run(&mut command, &|_| {}) {
             Ok(()) => write(&stamp, ""),
             Err(e) if old.is_none() => Err(e),
             Err(_) => {

@@ -10,6 +10,7 @@ mod sources;
 pub(crate) use apt::{Apt, Freshness};
 
 use crate::BuildError;
+use crate::programs::run;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,7 +112,7 @@ fn unpacked(
 fn unpack(files: &[PathBuf], tree: &Path) -> Result<(), BuildError> {
     fs::create_dir_all(tree).map_err(BuildError::io("make", tree))?;
     for file in files {
-        crate::builder::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(tree), &|_| {})?;
+        run(Command::new("dpkg-deb").arg("-x").arg(file).arg(tree), &|_| {})?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Where they are; an ordinary user's PATH lacks the half of it.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Lines of a failed program's output that its error repeats.
 const LAST: usize = 4;
 
@@ -43,7 +43,7 @@ fn is_there(program: &str) -> bool {
 }
 
 /// A command with the path and the language that builds use.
-pub(super) fn command(program: &str) -> Command {
+pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env("PATH", PATH).env("LC_ALL", "C").env("TZ", "UTC");
     command
@@ -80,7 +80,7 @@ pub(crate) fn run(command: &mut Command, line: &dyn Fn(&str)) -> Result<(), Buil
 }
 
 /// Reads to the end; the last lines, for an error.
-pub(super) fn read_lines(from: impl std::io::Read, line: &dyn Fn(&str)) -> String {
+pub(crate) fn read_lines(from: impl std::io::Read, line: &dyn Fn(&str)) -> String {
     let mut last = std::collections::VecDeque::new();
     let mut reader = BufReader::new(from);
     let mut bytes = Vec::new();
