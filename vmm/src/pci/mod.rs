@@ -20,6 +20,8 @@
 mod access;
 mod bus;
 mod config;
+mod doorbells;
+mod function;
 mod host_bridge;
 mod msix;
 
@@ -29,8 +31,10 @@ pub(crate) mod fake;
 use crate::arch::native::layout;
 
 pub use access::{BarWindow, ConfigPorts, Ecam};
-pub use bus::{Doorbells, PciBus, PciBusState, PciError, PciFunction, Requester, Slot};
+pub use bus::{PciBus, PciBusState, PciError};
 pub use config::{BarKind, Capability, ConfigSpace, ConfigState, Identity};
+pub use doorbells::Doorbells;
+pub use function::{PciFunction, Requester, Slot};
 pub use host_bridge::HostBridge;
 pub use msix::{MsiMessage, MsiRouter, MsiVector, Msix, MsixState};
 

@@ -1,0 +1,59 @@
+//! A function in a slot, as the bus sees it.
+
+/// Devices on bus 0, each with one function.
+pub(super) const SLOTS: usize = 32;
+
+/// A device number on bus 0. Slot 0 is the host bridge's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub(super) u8);
+
+impl Slot {
+    /// Slot `number`, below 32.
+    pub fn new(number: u8) -> Option<Self> {
+        (usize::from(number) < SLOTS).then_some(Self(number))
+    }
+
+    /// The device number.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The requester id of function 0 in this slot.
+    pub fn requester(self) -> Requester {
+        Requester(u16::from(self.0) << 3)
+    }
+}
+
+/// Bus, device and function of who sends a message, as 16 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requester(pub u16);
+
+/// A PCI function in a slot. Offsets and lengths come from the guest; implementations accept any.
+pub trait PciFunction: Send + Sync {
+    /// Reads configuration space.
+    fn config_read(&self, offset: u16, data: &mut [u8]);
+
+    /// Writes configuration space.
+    fn config_write(&self, offset: u16, data: &[u8]);
+
+    /// Address and size of BAR `index` if it exists and is decoded.
+    fn decoded(&self, index: usize) -> Option<(u64, u64)>;
+
+    /// Size of BAR `index`, if it exists.
+    fn bar_size(&self, index: usize) -> Option<u64>;
+
+    /// Firmware's work at power-on: puts BAR `index` at `address` and enables memory decoding.
+    fn place_bar(&self, index: usize, address: u64);
+
+    /// BAR `index` is routed at `address` from now on, or nowhere. Called after every change.
+    fn routed(&self, index: usize, address: Option<u64>);
+
+    /// Reads within BAR `index`; `offset + data.len()` is within its size.
+    fn bar_read(&self, index: usize, offset: u64, data: &mut [u8]);
+
+    /// Writes within BAR `index`; `offset + data.len()` is within its size.
+    fn bar_write(&self, index: usize, offset: u64, data: &[u8]);
+
+    /// Back to the state after power-on. On return the function neither writes memory nor interrupts.
+    fn reset(&self);
+}
