@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{Begin, GuestMemory, QueueError, QueueState, VirtQueue, block, console, rng};
+use super::{Begin, GuestMemory, Interrupt, QueueError, QueueState, VirtQueue, block, console, rng};
 
 /// Device types (5) that exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,16 +40,6 @@ pub enum DeviceError {
     /// A saved state does not belong to this device or contradicts itself.
     #[error("the saved state does not fit this device: {0}")]
     State(String),
-}
-
-/// How a running device reaches its driver; made by the transport, callable from any thread.
-pub trait Interrupt: Send + Sync {
-    /// The used ring of `queue` has news.
-    fn used_buffers(&self, queue: u16);
-    /// The device configuration changed (5.x `config`); bumps the generation.
-    fn config_changed(&self);
-    /// The driver did what no driver may do: sets `DEVICE_NEEDS_RESET` (2.1.2) and says so once.
-    fn needs_reset(&self, why: &QueueError);
 }
 
 /// What a device gets at `DRIVER_OK`.

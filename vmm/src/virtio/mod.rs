@@ -21,8 +21,10 @@
 
 mod chain;
 mod device;
+mod error;
 mod features;
 mod guarded;
+mod interrupt;
 mod queue;
 mod worker;
 
@@ -35,9 +37,11 @@ pub mod transport;
 pub(crate) mod ring;
 
 pub use chain::{Buffer, Chain, Slice};
-pub use device::{Activation, DeviceError, DeviceState, DeviceType, Interrupt, VirtioDevice};
+pub use device::{Activation, DeviceError, DeviceState, DeviceType, VirtioDevice};
+pub use error::QueueError;
 pub use features::{EVENT_IDX, INDIRECT_DESC, VERSION_1};
-pub use queue::{QueueError, QueueState, VirtQueue};
+pub use interrupt::Interrupt;
+pub use queue::{QueueState, VirtQueue};
 pub use worker::{Begin, Stop, Task, ThreadKind, ThreadSetup, Worker};
 
 pub(crate) use guarded::Guarded;
