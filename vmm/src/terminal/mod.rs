@@ -23,16 +23,8 @@ use set::Place;
 pub use set::{AttachError, MAX_ATTACHED, Terminals};
 
 use crate::console_log::ConsoleWriter;
-use crate::virtio::console::PortBackend;
-
-/// Rows and columns of a terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TerminalSize {
-    /// Lines.
-    pub rows: u16,
-    /// Characters a line.
-    pub cols: u16,
-}
+pub use crate::virtio::console::TerminalSize;
+use crate::virtio::console::{PortBackend, PortInput};
 
 /// Where what is typed goes.
 pub trait Keyboard: Send + Sync {
@@ -41,6 +33,16 @@ pub trait Keyboard: Send + Sync {
 
     /// The terminal that is typed at has this size now. A console without a size ignores it.
     fn resize(&self, _size: TerminalSize) {}
+}
+
+impl Keyboard for PortInput {
+    fn press(&self, bytes: &[u8]) -> usize {
+        self.write(bytes)
+    }
+
+    fn resize(&self, size: TerminalSize) {
+        PortInput::resize(self, size);
+    }
 }
 
 /// One console of the guest.

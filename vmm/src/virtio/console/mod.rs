@@ -13,6 +13,7 @@
 
 mod control;
 mod port;
+mod state;
 mod task;
 
 #[cfg(fuzzing)]
@@ -26,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(fuzzing)]
 pub use fuzzing::serve_rounds;
-pub use port::{Port, PortBackend, PortInput, PortOpen};
+pub use port::{Port, PortBackend, PortInput, PortOpen, PortRole, PortSpec, TerminalSize};
+pub use state::{ConsoleState, PortState};
 
 use self::control::Control;
 use self::task::ConsoleTask;
@@ -55,50 +57,6 @@ const CONTROL_QUEUE: u16 = 64;
 pub struct ConsoleSpec {
     /// The ports; the first one with the role of a console becomes port 0.
     pub ports: Vec<PortSpec>,
-}
-
-/// One port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PortSpec {
-    /// The name under which the guest finds it; at most 63 bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// What it is for.
-    pub role: PortRole,
-}
-
-/// What a port is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PortRole {
-    /// A terminal, `hvcN` in the guest.
-    Console,
-    /// A byte stream to the guest's agent.
-    Agent,
-}
-
-/// What a port must remember: which messages were exchanged, and how much of the guest's first unfinished
-/// buffer is taken already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PortState {
-    /// The guest knows the port.
-    pub ready: bool,
-    /// Somebody in the guest has it open.
-    pub open: bool,
-    /// Bytes taken of the transmit buffer that is next in the ring.
-    pub taken: u64,
-}
-
-/// State of the device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsoleState {
-    /// Every port.
-    pub ports: Vec<PortState>,
-    /// Control messages for which the guest had no buffer yet: port, event, value.
-    pub pending: Vec<(u32, u16, u16)>,
 }
 
 /// The device.

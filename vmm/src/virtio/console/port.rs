@@ -1,18 +1,47 @@
-//! A port and its host side.
+//! A port: what it is for, and its host side.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use super::{PortRole, PortSpec};
-use crate::terminal::{Keyboard, TerminalSize};
 use crate::virtio::Guarded;
 
 /// Bytes kept for a guest that does not read: enough for a burst, little enough to be nothing.
 const MAX_INPUT: usize = 64 << 10;
+
+/// One port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortSpec {
+    /// The name under which the guest finds it; at most 63 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it is for.
+    pub role: PortRole,
+}
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortRole {
+    /// A terminal, `hvcN` in the guest.
+    Console,
+    /// A byte stream to the guest's agent.
+    Agent,
+}
+
+/// Rows and columns of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub cols: u16,
+}
 
 /// The host side of a port, called on the console's thread; so it must not block, and may be slow only
 /// in that it takes less than it was given.
@@ -143,16 +172,6 @@ impl PortInput {
 
     fn clear(&self) -> bool {
         self.take(usize::MAX)
-    }
-}
-
-impl Keyboard for PortInput {
-    fn press(&self, bytes: &[u8]) -> usize {
-        self.write(bytes)
-    }
-
-    fn resize(&self, size: TerminalSize) {
-        PortInput::resize(self, size);
     }
 }
 
