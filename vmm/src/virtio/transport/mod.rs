@@ -1,11 +1,13 @@
 //! The PCI transport (4.1): a virtio device as a function on the PCI bus.
 //!
-//! - [`VirtioPci`]: configuration space, capabilities and BAR 0.
+//! - [`VirtioPci`]: the function, its capabilities, and how its device starts.
+//! - `access`: what the bus does with it, in configuration space and in BAR 0.
 //! - [`layout`]: what lies where in BAR 0.
 //! - `common`: the common configuration registers and the device's state machine.
 //! - [`VirtioPciState`]: all of it as plain data.
 //! - `signals`: what device threads use of the transport: interrupts and `DEVICE_NEEDS_RESET`.
 
+mod access;
 mod common;
 mod function;
 pub mod layout;
