@@ -2,7 +2,7 @@
 //!
 //! * [`slots`]: which PCI slot each device gets.
 //! * [`assemble`]: in which order everything is made and where it is plugged in.
-//! * [`vcpus`]: the threads of the vCPUs, held and let go together.
+//! * [`vcpus`]: the threads of the vCPUs, held and let go together by their [`orders`].
 //! * `run`: the life of the machine: boot, resets, pauses, the end.
 //! * `save`: all of it written to files, and a fresh machine made of them.
 //! * [`remote`]: what the control socket can do with it.
@@ -18,6 +18,7 @@
 
 pub mod assemble;
 pub mod exits;
+pub mod orders;
 mod plug;
 pub mod remote;
 pub mod resumption;
@@ -25,7 +26,7 @@ mod run;
 mod save;
 pub mod slots;
 pub mod state;
-mod vcpu_thread;
+pub mod vcpu_thread;
 pub mod vcpus;
 
 use std::path::Path;

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::vcpus::{Brake, VcpuEvent};
+use super::orders::Brake;
+use super::vcpu_thread::VcpuEvent;
 
 use crate::control::{
     ChainDisk, ControlError, ControlledDisk, ErrorKind, GuestAgent, MachineControl, MachineStatus, RunState,

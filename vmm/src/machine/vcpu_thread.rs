@@ -4,12 +4,37 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::MachineError;
-use super::exits::Place;
-use super::vcpus::{Brake, Order, Orders, Outside, State, VcpuEvent};
+use super::exits::{Counting, Place};
+use super::orders::{Brake, Order, Orders, State};
 use crate::arch::native::{Entry, VcpuState};
+use crate::bus::Bus;
 use crate::kvm::kick::Kicker;
 use crate::kvm::vcpu::{Exit, Vcpu};
 use crate::sandbox::{self, ThreadKind};
+
+/// What a vCPU does with its exits.
+#[derive(Clone)]
+pub struct Outside {
+    /// Ports.
+    pub ports: Arc<Bus>,
+    /// Addresses without RAM.
+    pub memory: Arc<Bus>,
+    /// Whether exits are counted.
+    pub exits: Counting,
+    /// Told of what no vCPU can go on after.
+    pub events: Arc<dyn Fn(VcpuEvent) + Send + Sync>,
+}
+
+/// What happened to a vCPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VcpuEvent {
+    /// A triple fault.
+    TripleFault,
+    /// The CPU cannot go on: the guest's doing, as far as one can tell.
+    Stuck(String),
+    /// KVM failed.
+    Failed(String),
+}
 
 /// One thread.
 pub(super) struct Thread {

@@ -1,23 +1,19 @@
 //! The threads of the vCPUs.
 //!
-//! All of them obey one `Order`. A thread looks at it before each entry into the guest; who changes
-//! it kicks the threads out of the guest. So after [`Crew::hold`] has returned no guest instruction
-//! runs and every vCPU's state is whole.
+//! All of them obey one `Order`. So after [`Crew::hold`] has returned no guest instruction runs and every
+//! vCPU's state is whole.
 //!
 //! Lock order: the crew's state is taken last; nothing else is locked under it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::MachineError;
-use super::exits::Counting;
-use super::vcpu_thread::Thread;
+use super::orders::{Brake, Order, Orders, State};
+use super::vcpu_thread::{Outside, Thread};
 use crate::arch::native::{Entry, VcpuState};
-use crate::bus::Bus;
-use crate::kvm::kick::Kicker;
 use crate::kvm::vcpu::Vcpu;
 
 /// How long vCPUs may take to be held: the longest that a device keeps one of them.
@@ -25,112 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often those that are not yet held are kicked again.
 const KICK_AGAIN: Duration = Duration::from_millis(100);
 
-/// What the threads are to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Stay out of the guest.
-    Hold,
-    /// Run it.
-    Run,
-    /// Return.
-    End,
-}
-
-/// What all threads look at.
-pub(super) struct Orders {
-    /// Counts changes of the state: the fast way to see that there was none.
-    pub(super) epoch: AtomicU64,
-    /// Guards what follows.
-    state: Mutex<State>,
-    /// The order changed, or a thread came to be held.
-    pub(super) changed: Condvar,
-}
-
-pub(super) struct State {
-    pub(super) order: Order,
-    /// How many threads are held.
-    pub(super) held: usize,
-    /// Counts restarts; a thread that has seen fewer makes its vCPU anew before it runs.
-    pub(super) restarts: u64,
-    /// Where the first vCPU enters the guest after a restart.
-    pub(super) entry: Option<Entry>,
-    /// How many threads have still to make their vCPU anew since the last restart.
-    pub(super) unbegun: usize,
-    pub(super) kickers: Vec<Kicker>,
-    /// What held threads are to do one after the other, and whose turn it is.
-    pub(super) errand: Option<Errand>,
-    pub(super) turn: usize,
-}
-
-/// Work on a held vCPU, by its index.
-pub(super) type Errand = Arc<dyn Fn(usize, &Vcpu) + Send + Sync>;
-
-/// What a vCPU does with its exits.
-#[derive(Clone)]
-pub struct Outside {
-    /// Ports.
-    pub ports: Arc<Bus>,
-    /// Addresses without RAM.
-    pub memory: Arc<Bus>,
-    /// Whether exits are counted.
-    pub exits: Counting,
-    /// Told of what no vCPU can go on after.
-    pub events: Arc<dyn Fn(VcpuEvent) + Send + Sync>,
-}
-
-/// What happened to a vCPU.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VcpuEvent {
-    /// A triple fault.
-    TripleFault,
-    /// The CPU cannot go on: the guest's doing, as far as one can tell.
-    Stuck(String),
-    /// KVM failed.
-    Failed(String),
-}
-
-/// A handle to stop the vCPUs from anywhere, also from a device that one of them called.
-#[derive(Clone)]
-pub struct Brake(pub(super) Arc<Orders>);
-
-impl Brake {
-    /// Has every vCPU held as soon as it comes to look, without waiting for it.
-    pub fn pull(&self) {
-        let mut state = self.0.lock();
-        if state.order == Order::Run {
-            self.0.set(&mut state, Order::Hold);
-        }
-    }
-}
-
 /// The threads, from their start to their end.
+#[derive(Default)]
 pub struct Crew {
     orders: Arc<Orders>,
     threads: Vec<JoinHandle<()>>,
-}
-
-impl Default for Crew {
-    fn default() -> Self {
-        let state = State {
-            order: Order::Hold,
-            held: 0,
-            restarts: 0,
-            entry: None,
-            unbegun: 0,
-            kickers: Vec::new(),
-            errand: None,
-            turn: 0,
-        };
-        let orders = Orders {
-            epoch: AtomicU64::new(1),
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        };
-        Self {
-            orders: Arc::new(orders),
-            threads: Vec::new(),
-        }
-    }
 }
 
 impl Crew {
@@ -247,31 +142,5 @@ impl Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-impl State {
-    /// Whether vCPUs that are to run are still to be made anew.
-    pub(super) fn is_beginning(&self) -> bool {
-        self.order == Order::Run && self.unbegun > 0
-    }
-
-    fn kick_all(&self) {
-        for kicker in &self.kickers {
-            kicker.kick();
-        }
-    }
-}
-
-impl Orders {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, state: &mut State, order: Order) {
-        state.order = order;
-        self.epoch.fetch_add(1, Ordering::SeqCst);
-        state.kick_all();
-        self.changed.notify_all();
     }
 }
