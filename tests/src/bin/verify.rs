@@ -40,7 +40,9 @@ fn promises(specification: &str) -> Vec<Promise> {
 ///
 /// What a test's children print may stand between its name and its result; the result then has a line of its own.
 fn results(log: &str) -> (HashMap<String, bool>, HashMap<String, String>) {
-    let last = |name: &str| name.rsplit("::").next().unwrap_or(name).to_string();
+    // A test that is to fail says so behind its name.
+    let name = |name: &str| name.split_once(" - ").map_or(name, |(name, _)| name).to_string();
+    let last = |full: &str| name(full.rsplit("::").next().unwrap_or(full));
     let (mut passed, mut figures) = (HashMap::new(), HashMap::new());
     let (mut begun, mut shown) = (String::new(), String::new());
     for line in log.lines() {
@@ -180,6 +182,12 @@ mod tests {
             (passed.get("noisy"), passed.get("b")),
             (Some(&true), Some(&false))
         );
+    }
+
+    #[test]
+    fn a_test_that_is_to_fail_is_known_by_its_name_alone() {
+        let (passed, _) = results("test a::too_much_is_found - should panic ... ok\n");
+        assert_eq!(passed.get("too_much_is_found"), Some(&true));
     }
 
     #[test]
