@@ -22,6 +22,7 @@ pub const CRASH_POINTS: &[&str] = &[
 
 const OPTION: &str = "--crash-point=";
 const OPEN_IN: &str = "--open-in=";
+const PANIC_IN: &str = "--panic-in=";
 const EXIST: bool = cfg!(any(debug_assertions, feature = "crash-points"));
 
 /// Whether the command line says `option`, followed by `name`.
@@ -31,11 +32,15 @@ fn is_asked(option: &str, name: &str) -> bool {
     EXIST && std::env::args_os().any(is_so)
 }
 
-/// Opens a file if the command line says that a thread of this kind, which is confined by now, shall: none
-/// of a VMM may. `--open-in=vcpu` shows what becomes of one that is taken over.
-pub(crate) fn open_if_asked(kind: &str) {
+/// Does what the command line says that a thread of this kind, which is confined by now, shall do: `--open-in=vcpu`
+/// shows what becomes of one that is taken over, `--panic-in=vcpu` of one that has a bug.
+#[expect(clippy::panic, reason = "that is what was asked for")]
+pub(crate) fn fail_if_asked(kind: &str) {
     if is_asked(OPEN_IN, kind) {
         drop(std::fs::File::open("/proc/self/status"));
+    }
+    if is_asked(PANIC_IN, kind) {
+        panic!("a {kind} thread was asked to panic");
     }
 }
 

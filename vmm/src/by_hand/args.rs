@@ -97,6 +97,11 @@ pub struct Args {
     #[arg(long, value_name = "KIND", hide = true)]
     pub open_in: Option<String>,
 
+    /// Have each thread of this kind panic once it is confined.
+    #[cfg(any(debug_assertions, feature = "crash-points"))]
+    #[arg(long, value_name = "KIND", hide = true)]
+    pub panic_in: Option<String>,
+
     /// Say more.
     #[arg(short, long)]
     pub verbose: bool,

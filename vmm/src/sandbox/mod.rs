@@ -15,10 +15,12 @@
 //! * [`confine`] narrows the calling thread to what its [`ThreadKind`] needs. Filters add up: no
 //!   thread can get back what the process gave away.
 //!
-//! No filter of a VMM's threads allows to open a file, to make a socket or to run a program; the
-//! parent's allows to open and rename, which its one folder needs. A forbidden call ends
-//! the process at once and is named in the exit record (`violation`).
+//! No filter allows to open a file, to make a socket, to run a program or to make one of memory; the
+//! parent's allows to rename, which its record needs. A forbidden call ends the process at once and is
+//! named in the exit record (`violation`). What is allowed is what threads of a kind were seen to do
+//! (`tests/instance/allowed`), and what the C library and the kernel do for them now and then.
 
+mod allowed;
 mod devices;
 mod filter;
 mod namespaces;
@@ -29,6 +31,7 @@ pub(crate) mod violation;
 use std::io;
 use std::os::fd::AsFd;
 
+pub use allowed::{Allowed, Condition};
 pub use devices::{ConfinedPort, DeviceThreads};
 pub use syscalls::name as syscall_name;
 
@@ -167,9 +170,14 @@ pub(crate) fn confine_parent() -> Result<(), SandboxError> {
 pub fn confine(kind: ThreadKind) -> Result<(), SandboxError> {
     if is_entered() {
         filter::install(kind)?;
-        crate::crash::open_if_asked(kind.name());
+        crate::crash::fail_if_asked(kind.name());
     }
     Ok(())
+}
+
+/// The system calls that threads of `kind` may make.
+pub fn allowed(kind: ThreadKind) -> Vec<Allowed> {
+    allowed::of(kind)
 }
 
 /// Whether this thread is under a system call filter. The kernel remembers it, so we need not.

@@ -1,5 +1,7 @@
 //! Which system calls each kind of thread needs, in groups that say what for.
 
+use std::collections::BTreeSet;
+
 use super::ThreadKind;
 use crate::arch::native::syscalls as old;
 
@@ -14,47 +16,109 @@ macro_rules! group {
 }
 
 group! {
-    /// Every thread: its memory, its locks, its stop, the clock (read by a system call where the
-    /// TSC is not to be trusted), eventfds, and the end.
-    COMMON: SYS_read SYS_write SYS_readv SYS_writev SYS_close SYS_futex SYS_ppoll
-        SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_brk
-        SYS_clock_gettime SYS_clock_nanosleep SYS_nanosleep SYS_gettimeofday SYS_sched_yield
-        SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall
-        SYS_gettid SYS_getpid SYS_exit SYS_exit_group SYS_getrandom
-        SYS_sched_getaffinity SYS_set_robust_list SYS_rseq
+    /// Every thread: bytes of its descriptors, its memory (see [`CONDITIONAL`], too), the clock (read by a system call
+    /// where the TSC is not to be trusted), its end, and an abort's last words.
+    COMMON: SYS_read SYS_write SYS_writev
+        SYS_munmap SYS_mremap SYS_brk SYS_clock_gettime
+        SYS_rt_sigprocmask SYS_sigaltstack SYS_gettid SYS_getpid SYS_exit_group
 }
 
 group! {
-    /// Open files, by descriptor: disks, logs.
-    FILES: SYS_pread64 SYS_pwrite64 SYS_preadv SYS_pwritev SYS_preadv2 SYS_pwritev2 SYS_lseek
-        SYS_fsync SYS_fdatasync SYS_fallocate SYS_ftruncate SYS_fstat
+    /// One of several threads: locks, channels, and its end before that of the process.
+    THREAD: SYS_futex SYS_sched_yield SYS_madvise SYS_exit
 }
 
 group! {
-    /// Waiting for many descriptors, and being woken.
-    EVENTS: SYS_eventfd2 SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_timerfd_create
-        SYS_timerfd_settime
+    /// Letting go of descriptors.
+    CLOSE: SYS_close
 }
 
 group! {
-    /// Connections that others made to our sockets. Nothing here makes a socket or connects one.
-    SOCKETS: SYS_accept4 SYS_recvmsg SYS_sendmsg SYS_recvfrom SYS_sendto SYS_shutdown
-        SYS_getsockopt SYS_getpeername SYS_geteuid
+    /// Waiting for descriptors.
+    WAITS: SYS_ppoll
 }
 
 group! {
-    /// Starting threads, which then narrow themselves; and waiting for signals by hand.
-    THREADS: SYS_seccomp SYS_rt_sigtimedwait
+    /// Waiting for a thread, and no longer than so long: the host may sleep meanwhile.
+    PATIENCE: SYS_restart_syscall
+}
+
+group! {
+    /// The layers of disks, by descriptor.
+    LAYERS: SYS_preadv SYS_pwritev SYS_fdatasync SYS_lseek SYS_ftruncate SYS_fstat
+}
+
+group! {
+    /// What a guest gave back of its disk: by whoever commits that.
+    HOLES: SYS_fallocate SYS_pwrite64
+}
+
+group! {
+    /// Kernels and saved machines, whose pages are written as the zeroes of holes are.
+    MACHINES: SYS_pread64
+}
+
+group! {
+    /// Saved machines are on disk before it is said.
+    SYNC: SYS_fsync
+}
+
+group! {
+    /// The log, whose content moves to its former part when it is full.
+    LOG: SYS_pread64 SYS_pwrite64 SYS_ftruncate
+}
+
+group! {
+    /// An event: of an interrupt, of a wait that can be ended.
+    EVENTS: SYS_eventfd2
+}
+
+group! {
+    /// A byte stream that another made to one of our sockets. Nothing here makes a socket or connects one.
+    STREAMS: SYS_accept4 SYS_recvfrom SYS_sendto
+}
+
+group! {
+    /// The control socket: descriptors come along, and who is there is asked.
+    SOCKETS: SYS_recvmsg SYS_sendmsg SYS_getsockopt
+}
+
+group! {
+    /// Starting threads.
+    THREADS: SYS_sched_getaffinity SYS_set_robust_list SYS_rseq
+}
+
+group! {
+    /// Random bytes: a guest's, and the seeds of hash tables.
+    RANDOM: SYS_getrandom
+}
+
+group! {
+    /// Sleeping.
+    SLEEP: SYS_clock_nanosleep
+}
+
+group! {
+    /// Returning from the handler of a kick.
+    KICKS: SYS_rt_sigreturn
+}
+
+group! {
+    /// Building the machine: threads narrow themselves, whose machine it is, and signals of one by hand.
+    BUILDING: SYS_seccomp SYS_geteuid SYS_rt_sigtimedwait
 }
 
 group! {
     /// The parent's: waiting, the link to its child, and the exit record's place in the instance's folder.
-    RECORD: SYS_wait4 SYS_recvfrom SYS_sendto SYS_openat SYS_unlinkat SYS_renameat
+    RECORD: SYS_wait4 SYS_recvfrom SYS_sendto SYS_ftruncate SYS_fsync SYS_renameat
 }
 
-/// Calls that are allowed with some arguments only; `filter` has the conditions.
+/// Calls that are allowed with some arguments only; `allowed` has the conditions.
 const CONDITIONAL: Group = &[
+    (libc::SYS_mmap, "SYS_mmap"),
+    (libc::SYS_mprotect, "SYS_mprotect"),
     (libc::SYS_ioctl, "SYS_ioctl"),
+    (libc::SYS_rt_sigaction, "SYS_rt_sigaction"),
     (libc::SYS_fcntl, "SYS_fcntl"),
     (libc::SYS_statx, "SYS_statx"),
     (libc::SYS_newfstatat, "SYS_newfstatat"),
@@ -62,7 +126,6 @@ const CONDITIONAL: Group = &[
     (libc::SYS_tgkill, "SYS_tgkill"),
     (libc::SYS_clone, "SYS_clone"),
     (libc::SYS_clone3, "SYS_clone3"),
-    (libc::SYS_readlinkat, "SYS_readlinkat"),
 ];
 
 group! {
@@ -75,25 +138,35 @@ group! {
         SYS_chroot SYS_unshare SYS_setns SYS_setuid SYS_setgid SYS_setresuid SYS_setresgid
         SYS_capset SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_io_uring_setup
         SYS_io_uring_enter SYS_keyctl SYS_add_key SYS_request_key SYS_memfd_create SYS_pidfd_open
-        SYS_pidfd_getfd SYS_pidfd_send_signal SYS_rt_sigaction SYS_prlimit64 SYS_dup SYS_dup3
+        SYS_pidfd_getfd SYS_pidfd_send_signal SYS_prlimit64 SYS_dup SYS_dup3
         SYS_pipe2 SYS_setsockopt SYS_getsockname SYS_uname SYS_sysinfo SYS_getuid
         SYS_getgid SYS_getegid SYS_getppid SYS_wait4 SYS_waitid SYS_copy_file_range SYS_sendfile
         SYS_splice SYS_sync SYS_syncfs SYS_sync_file_range SYS_flock SYS_statfs SYS_fstatfs
         SYS_getcwd SYS_chdir SYS_fchdir SYS_membarrier SYS_mlock SYS_mlock2 SYS_msync SYS_mincore
         SYS_sched_setaffinity SYS_sched_setscheduler SYS_setpriority SYS_getrusage
+        SYS_readv SYS_preadv2 SYS_pwritev2 SYS_nanosleep SYS_gettimeofday SYS_getpeername SYS_shutdown
+        SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_timerfd_create SYS_timerfd_settime
 }
 
-/// The unconditional calls of `kind`.
-pub(super) fn of(kind: ThreadKind) -> Vec<libc::c_long> {
+/// The unconditional calls of `kind`, each once.
+pub(super) fn of(kind: ThreadKind) -> BTreeSet<libc::c_long> {
     let groups: &[Group] = match kind {
-        ThreadKind::Process => &[COMMON, FILES, EVENTS, SOCKETS, THREADS, old::COMMON, old::EVENTS],
-        ThreadKind::Main => &[COMMON, FILES, EVENTS, THREADS, old::COMMON, old::EVENTS],
-        ThreadKind::Vcpu => &[COMMON, FILES, EVENTS, old::COMMON],
-        ThreadKind::Block => &[COMMON, FILES, EVENTS, old::COMMON, old::EVENTS],
-        ThreadKind::Console => &[COMMON, FILES, EVENTS, SOCKETS, old::COMMON, old::EVENTS],
-        ThreadKind::Rng => &[COMMON, old::COMMON, old::EVENTS],
-        ThreadKind::Control => &[COMMON, FILES, EVENTS, SOCKETS, old::COMMON, old::EVENTS],
-        ThreadKind::Parent => &[COMMON, FILES, RECORD, old::COMMON],
+        ThreadKind::Process => &[
+            COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, HOLES, MACHINES, SYNC, EVENTS, STREAMS, SOCKETS,
+            THREADS, RANDOM, SLEEP, KICKS, BUILDING,
+        ],
+        ThreadKind::Main => &[
+            COMMON, THREAD, CLOSE, PATIENCE, LAYERS, HOLES, MACHINES, EVENTS, THREADS, RANDOM, SLEEP,
+        ],
+        ThreadKind::Vcpu => &[COMMON, THREAD, CLOSE, LOG, EVENTS, KICKS],
+        ThreadKind::Block => &[COMMON, THREAD, WAITS, PATIENCE, LAYERS, HOLES],
+        ThreadKind::Console => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LOG, STREAMS],
+        ThreadKind::Rng => &[COMMON, THREAD, WAITS, RANDOM],
+        ThreadKind::Control => &[
+            COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, HOLES, SYNC, EVENTS, STREAMS, SOCKETS, THREADS,
+            RANDOM,
+        ],
+        ThreadKind::Parent => &[COMMON, CLOSE, WAITS, RECORD],
     };
     groups
         .iter()
@@ -106,14 +179,25 @@ pub fn name(number: u32) -> Option<&'static str> {
     let number = libc::c_long::from(number);
     [
         COMMON,
-        FILES,
+        THREAD,
+        CLOSE,
+        WAITS,
+        PATIENCE,
+        LAYERS,
+        HOLES,
+        MACHINES,
+        SYNC,
         EVENTS,
+        STREAMS,
         SOCKETS,
         THREADS,
+        RANDOM,
+        SLEEP,
+        KICKS,
+        BUILDING,
         CONDITIONAL,
         FORBIDDEN,
-        old::COMMON,
-        old::EVENTS,
+        old::ABSENT,
         old::FORBIDDEN,
     ]
     .into_iter()
@@ -135,21 +219,33 @@ mod tests {
     #[test]
     fn no_thread_of_a_vmm_may_open_make_or_run_anything() {
         for kind in of_a_vmm() {
+            let allowed = super::super::allowed(kind);
             for &(call, name) in FORBIDDEN.iter().chain(old::FORBIDDEN) {
-                assert!(!of(kind).contains(&call), "{name} is allowed to {}", kind.name());
+                let is_allowed = allowed.iter().any(|entry| entry.call == call);
+                assert!(!is_allowed, "{name} is allowed to {}", kind.name());
             }
         }
     }
 
     #[test]
     fn the_process_may_what_any_thread_may() {
+        let of_the_process = super::super::allowed(ThreadKind::Process);
         for kind in of_a_vmm() {
-            for call in of(kind) {
-                assert!(
-                    of(ThreadKind::Process).contains(&call),
-                    "{call} of {}",
-                    kind.name()
-                );
+            for entry in super::super::allowed(kind) {
+                assert!(of_the_process.contains(&entry), "{entry} of {}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_is_allowed_always_or_with_conditions_and_every_one_has_a_name() {
+        for kind in ThreadKind::ALL {
+            for entry in super::super::allowed(kind) {
+                let conditional = CONDITIONAL.iter().any(|&(call, _)| call == entry.call);
+                let absent = super::super::allowed::absent().any(|call| call == entry.call);
+                assert_eq!(entry.condition.is_some(), conditional && !absent, "{entry}");
+                let number = u32::try_from(entry.call).unwrap();
+                assert!(name(number).is_some(), "{number} of {}", kind.name());
             }
         }
     }

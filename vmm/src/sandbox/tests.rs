@@ -37,18 +37,20 @@ fn the_sandbox_is_entered_and_ordinary_work_goes_on() {
     let (report, status) = in_a_process(|| {
         enter().unwrap();
         assert!(is_entered());
-        let threads = ThreadKind::ALL.map(|kind| {
+        let kinds = ThreadKind::ALL.into_iter();
+        // The parent is a process of one thread.
+        let threads = kinds.filter(|kind| *kind != ThreadKind::Parent).map(|kind| {
             std::thread::Builder::new()
                 .name(kind.name().to_owned())
                 .spawn(move || {
                     confine(kind).unwrap();
                     let grown: Vec<u8> = vec![1; 10 << 20];
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    std::thread::yield_now();
                     grown.len()
                 })
                 .unwrap()
         });
-        for thread in threads {
+        for thread in threads.collect::<Vec<_>>() {
             assert_eq!(thread.join().unwrap(), 10 << 20);
         }
     });
@@ -79,12 +81,22 @@ fn hazard_a_forbidden_call_ends_the_process_and_is_named() {
 #[test]
 fn hazard_nothing_can_be_opened_run_or_forked() {
     type Attempt = fn();
-    let attempts: [(&str, Attempt); 4] = [
+    let attempts: [(&str, Attempt); 6] = [
         ("open", || drop(File::open("/etc/passwd"))),
         ("run", || drop(std::process::Command::new("/bin/true").spawn())),
         ("fork", || {
             // SAFETY: a plain fork, which does not return.
             unsafe { libc::fork() };
+        }),
+        ("make a program of memory", || {
+            let (place, length) = (std::ptr::null_mut(), 4096);
+            let (kind, protection) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::PROT_EXEC);
+            // SAFETY: a new mapping anywhere, or none: the call does not return.
+            unsafe { libc::mmap(place, length, protection, kind, -1, 0) };
+        }),
+        ("make a program of a page in use", || {
+            // SAFETY: no page is at address 0, and the call does not return.
+            unsafe { libc::mprotect(std::ptr::null_mut(), 4096, libc::PROT_READ | libc::PROT_EXEC) };
         }),
         ("signal another process", || {
             // SAFETY: a call without pointers, which does not return.
@@ -142,11 +154,11 @@ fn what_was_opened_before_can_be_used_by_those_who_need_it() {
     let (report, status) = in_a_process(|| {
         use std::os::unix::fs::FileExt;
         enter().unwrap();
+        assert!(std::fs::read_link("/proc/self/fd/0").is_err());
         confine(ThreadKind::Block).unwrap();
         file.write_all_at(b"inside", 0).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 6);
         file.sync_data().unwrap();
-        assert!(std::fs::read_link("/proc/self/fd/0").is_err());
         file.set_len(3).unwrap();
     });
     assert_eq!((report.as_str(), exit_status(status)), ("", Some(0)));

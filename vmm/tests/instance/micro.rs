@@ -8,7 +8,7 @@ use kiln_vmm::client::{self, ExitRecord, Started, Vmm};
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
 
 /// Long enough for a busy host.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// An instance's folder with a machine that runs in it.
 pub(crate) struct Micro {
@@ -17,12 +17,7 @@ pub(crate) struct Micro {
 }
 
 impl Micro {
-    /// Starts a machine with `devices` and the guest `program`.
-    pub(crate) fn start(program: &Program, devices: Vec<Device>) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), program, devices)
-    }
-
-    /// The same, in a folder in which something has been prepared.
+    /// Starts a machine with `devices` and the guest `program`, in a folder in which something has been prepared.
     pub(crate) fn start_in(folder: tempfile::TempDir, program: &Program, devices: Vec<Device>) -> Self {
         prepare(folder.path(), program, devices);
         let started = client::spawn(kiln_vmm(), folder.path()).unwrap();

@@ -181,28 +181,45 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
     assert_eq!(of_kernel("socket:").len(), 3);
 }
 
+/// Every kind of thread of a machine that runs.
+pub(crate) const KINDS: [ThreadKind; 6] = [
+    ThreadKind::Main,
+    ThreadKind::Vcpu,
+    ThreadKind::Block,
+    ThreadKind::Console,
+    ThreadKind::Rng,
+    ThreadKind::Control,
+];
+
+/// What the record says of a machine whose threads of `kind` do as this option says.
+fn end_of(option: &str, kind: ThreadKind) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let devices = devices(folder.path());
+    prepare(folder.path(), &waiting(), devices);
+    started_by_hand(folder.path(), &[&format!("{option}={}", kind.name())]);
+    let record = client::wait_exit(folder.path(), LONG).unwrap().unwrap();
+    assert_eq!(record.reason, ExitReason::VmmError);
+    record.detail
+}
+
 #[test]
 fn hazard_a_thread_of_any_kind_that_opens_a_file_ends_the_machine_and_is_named() {
-    for kind in [
-        ThreadKind::Vcpu,
-        ThreadKind::Block,
-        ThreadKind::Console,
-        ThreadKind::Rng,
-        ThreadKind::Control,
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let devices = devices(folder.path());
-        prepare(folder.path(), &waiting(), devices);
-        let name = kind.name();
-        started_by_hand(folder.path(), &[&format!("--open-in={name}")]);
-        let record = client::wait_exit(folder.path(), LONG).unwrap().unwrap();
-        assert_eq!(record.reason, ExitReason::VmmError);
-        assert_eq!(
-            record.detail,
-            format!(
-                "a {name} thread of the VMM made a forbidden system call, `openat` ({})",
-                libc::SYS_openat
-            )
+    for kind in KINDS {
+        let (name, number) = (kind.name(), libc::SYS_openat);
+        let expected =
+            format!("a {name} thread of the VMM made a forbidden system call, `openat` ({number})");
+        assert_eq!(end_of("--open-in", kind), expected);
+    }
+}
+
+#[test]
+fn a_thread_of_any_kind_that_panics_ends_the_machine_and_its_message_is_kept() {
+    for kind in KINDS {
+        let (name, detail) = (kind.name(), end_of("--panic-in", kind));
+        let message = format!("a {name} thread was asked to panic");
+        assert!(
+            detail.starts_with("the VMM panicked: ") && detail.contains(&message),
+            "{detail}"
         );
     }
 }

@@ -14,7 +14,7 @@ const RINGS: u32 = 0x100_0000;
 /// Of each queue: table, available ring, used ring.
 const RING: u32 = 0x3000;
 /// Where a request's buffers are.
-const BUFFERS: u32 = 0x180_0000;
+pub(crate) const BUFFERS: u32 = 0x180_0000;
 /// Bytes that the disk begins with.
 pub(crate) const MARK: [u8; 4] = *b"Kiln";
 
@@ -29,7 +29,7 @@ pub(crate) fn bar(device: usize) -> u32 {
 }
 
 /// The register at `offset` of the configuration of `device`.
-fn configuration(device: usize, offset: u32) -> u32 {
+pub(crate) fn configuration(device: usize, offset: u32) -> u32 {
     ECAM as u32 + ((device as u32 + 1) << 15) + offset
 }
 
@@ -56,7 +56,7 @@ impl Sweep {
     }
 
     /// Brings a device from a reset to these bits of its status.
-    fn reach(&mut self, device: usize, status: u8) {
+    pub(crate) fn reach(&mut self, device: usize, status: u8) {
         let at = bar(device);
         self.write(at + 20, 1, 0);
         let mut reached = 0;
@@ -79,7 +79,7 @@ impl Sweep {
         }
     }
 
-    fn enable(&mut self, device: usize, queue: u16) {
+    pub(crate) fn enable(&mut self, device: usize, queue: u16) {
         let (at, rings) = (bar(device), rings(device, queue));
         self.write(rings + 0x1000, 4, 0);
         self.write(rings + 0x2000, 4, 0);
@@ -236,7 +236,7 @@ impl Sweep {
     }
 }
 
-fn rings(device: usize, queue: u16) -> u32 {
+pub(crate) fn rings(device: usize, queue: u16) -> u32 {
     RINGS + RING * (device as u32 * 8 + u32::from(queue))
 }
 

@@ -1,13 +1,7 @@
 //! System calls that newer architectures never had: this is one.
 
-/// What every thread may.
-pub(crate) const COMMON: &[(libc::c_long, &str)] = &[];
-
-/// Waiting for many descriptors.
-pub(crate) const EVENTS: &[(libc::c_long, &str)] = &[];
-
-/// Answered as if the kernel did not have them.
-pub(crate) const ABSENT: &[(libc::c_long, &str)] = &[];
+/// Asking for a link's target: answered as if the kernel did not have it.
+pub(crate) const ABSENT: &[(libc::c_long, &str)] = &[(libc::SYS_readlinkat, "SYS_readlinkat")];
 
 /// What no thread may do.
 pub(crate) const FORBIDDEN: &[(libc::c_long, &str)] = &[];

@@ -1,10 +1,5 @@
-//! System calls that newer architectures never had, with their names for messages: for the sandbox.
-
-/// Waiting for one descriptor: what every thread may.
-pub(crate) const COMMON: &[(libc::c_long, &str)] = &[(libc::SYS_poll, "SYS_poll")];
-
-/// Waiting for many.
-pub(crate) const EVENTS: &[(libc::c_long, &str)] = &[(libc::SYS_epoll_wait, "SYS_epoll_wait")];
+//! System calls that newer architectures never had, or that this one makes in an older way, with their names for messages: for
+//! the sandbox.
 
 /// Asking for a link's target: answered as if the kernel did not have it.
 pub(crate) const ABSENT: &[(libc::c_long, &str)] = &[(libc::SYS_readlink, "SYS_readlink")];
@@ -24,4 +19,7 @@ pub(crate) const FORBIDDEN: &[(libc::c_long, &str)] = &[
     (libc::SYS_accept, "SYS_accept"),
     (libc::SYS_getdents, "SYS_getdents"),
     (libc::SYS_arch_prctl, "SYS_arch_prctl"),
+    (libc::SYS_poll, "SYS_poll"),
+    (libc::SYS_epoll_wait, "SYS_epoll_wait"),
+    (libc::SYS_readlinkat, "SYS_readlinkat"),
 ];
