@@ -54,7 +54,7 @@ pub use id::{ImageId, InstanceId, OperationId, ReservationId, SnapshotId, Volume
 pub use image::{
     BlockDeviceMapping, CreateImage, CreatedImage, DeletedSnapshot, DeregisterImage, DeregisteredImage,
     DescribeImages, EbsBlockDevice, ExportFormat, ExportImage, Image, ImageBoot, Images, ImportImage,
-    MenuChoice, OnDeregister, OnTermination, Owner, Progress, Reboot, StateReason, check_name,
+    MenuChoice, OnDeregister, OnTermination, Owner, Progress, Reboot, check_name,
 };
 pub use instance::*;
 pub use instance_type::{InstanceType, InstanceTypes};
@@ -64,6 +64,8 @@ pub use region::Region;
 pub use reply::Reply;
 pub use size::Bytes;
 pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
-pub use state::{ImageState, InstanceState, OnShutdown, SnapshotState, VirtualizationType, VolumeState};
+pub use state::{
+    ImageState, InstanceState, OnShutdown, SnapshotState, StateReason, VirtualizationType, VolumeState,
+};
 pub use tag::{Tag, name_of};
 pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};

@@ -150,3 +150,13 @@ impl InstanceState {
         }
     }
 }
+
+/// Why something is in the state it is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StateReason {
+    /// Such as `Client.UserInitiatedShutdown`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}

@@ -2,10 +2,9 @@
 
 use super::{from_json, to_json};
 use crate::id::{ImageId, InstanceId, OperationId, ReservationId};
-use crate::image::StateReason;
 use crate::moment::Moment;
 use crate::size::Bytes;
-use crate::state::{InstanceState, OnShutdown, VirtualizationType};
+use crate::state::{InstanceState, OnShutdown, StateReason, VirtualizationType};
 use crate::{Code, Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
-//! EC2's document of an image.
+//! EC2's documents of images.
 
 use crate::moment::Moment;
 use crate::size::Bytes;
-use crate::state::{ImageState, VirtualizationType};
+use crate::state::{ImageState, StateReason, VirtualizationType};
 use crate::tag::Tag;
 use serde::Serialize;
 
@@ -64,16 +64,6 @@ pub struct Image {
     pub virtualization_type: VirtualizationType,
 }
 
-/// Why something is in the state it is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct StateReason {
-    /// Such as `Client.UserInitiatedShutdown`.
-    pub code: String,
-    /// For people.
-    pub message: String,
-}
-
 /// A disk of an image.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -100,4 +90,36 @@ pub struct EbsBlockDevice {
     /// Its size to the byte; not in EC2's document.
     #[serde(skip)]
     pub size: Bytes,
+}
+
+/// Reply of CreateImage, ImportImage.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreatedImage {
+    /// The image's id.
+    pub image_id: String,
+}
+
+/// Reply of DeregisterImage.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeregisteredImage {
+    /// Always true: anything else is an error.
+    pub r#return: bool,
+    /// What became of the snapshots.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delete_snapshot_results: Vec<DeletedSnapshot>,
+    /// The image that is gone.
+    #[serde(skip)]
+    pub image_id: String,
+}
+
+/// What became of one snapshot.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeletedSnapshot {
+    /// The snapshot.
+    pub snapshot_id: String,
+    /// `success`, or `skipped` where another image names it.
+    pub return_code: &'static str,
 }

@@ -1,8 +1,7 @@
-//! EC2's document of an instance.
+//! EC2's documents of instances.
 
-use crate::image::StateReason;
 use crate::moment::Moment;
-use crate::state::{InstanceState, OnShutdown, VirtualizationType};
+use crate::state::{InstanceState, OnShutdown, StateReason, VirtualizationType};
 use crate::tag::Tag;
 use serde::Serialize;
 
@@ -136,4 +135,51 @@ pub struct EbsInstanceBlockDevice {
     pub status: &'static str,
     /// The volume.
     pub volume_id: String,
+}
+
+/// Reply of StartInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartingInstances {
+    /// What changed.
+    pub starting_instances: Vec<InstanceStateChange>,
+}
+
+/// Reply of StopInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StoppingInstances {
+    /// What changed.
+    pub stopping_instances: Vec<InstanceStateChange>,
+}
+
+/// Reply of TerminateInstances.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TerminatingInstances {
+    /// What changed.
+    pub terminating_instances: Vec<InstanceStateChange>,
+}
+
+/// Reply of RebootInstances, which in EC2 says nothing.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RebootedInstances {
+    /// Always true: anything else is an error.
+    pub r#return: bool,
+    /// The instances; not in EC2's document.
+    #[serde(skip)]
+    pub instance_ids: Vec<String>,
+}
+
+/// A change of state.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceStateChange {
+    /// After.
+    pub current_state: InstanceStateDocument,
+    /// The instance.
+    pub instance_id: String,
+    /// Before.
+    pub previous_state: InstanceStateDocument,
 }

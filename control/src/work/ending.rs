@@ -6,8 +6,8 @@
 //! 3. At the deadline the machine is killed, and the caller is told that it was: what the guest had not written by
 //!    then is lost, as after a power cut.
 
-use crate::image::StateReason;
 use crate::instance::Ending;
+use crate::state::StateReason;
 use crate::supervisor::{Farewell, Heard};
 use crate::{Cloud, InstanceId, Result};
 use kiln_vmm::client::{ExitReason, ExitRecord};

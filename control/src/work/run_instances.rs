@@ -26,7 +26,7 @@ use crate::crash::crash_point;
 use crate::instance::{Lifetime, Reservation, RunInstances};
 use crate::instance_type::InstanceType;
 use crate::moment::Moment;
-use crate::state::{ImageState, InstanceState};
+use crate::state::{ImageState, InstanceState, StateReason};
 use crate::tag;
 use crate::{Cloud, Code, Error, InstanceId, OperationId, Reply, ReservationId, Result, resolve};
 use rusqlite::Connection;
@@ -322,7 +322,7 @@ fn settle(db: &Connection, about: &About) -> Result<()> {
 }
 
 /// Ends what runs of a launch and forgets the rest.
-fn undo(work: Work<'_>, about: &About, reason: &crate::image::StateReason) -> Result<()> {
+fn undo(work: Work<'_>, about: &About, reason: &StateReason) -> Result<()> {
     let cloud = work.cloud;
     for instance in &about.instances {
         cloud.machines.kill(&cloud.instance_directory(instance))?;

@@ -1,26 +1,20 @@
-//! From what a user typed to the thing that is meant: an id, a name, or an unambiguous beginning of either.
+//! Which of several candidates a text means.
 //!
-//! An exact id wins over an exact name, an exact name over beginnings. Where images are concerned, only one's own and
-//! those that come with Kiln are ever found by name: an image that a stranger has given a well-known name is not
-//! launched by mistake (what became known as *whoAMI*).
+//! An exact id wins over an exact name, an exact name over beginnings.
 
-use crate::catalog::{images, instances, snapshots, tags, volumes};
 use crate::id::looks_like;
-use crate::state::InstanceState;
-use crate::tag::name_of;
-use crate::{Cloud, Code, Error, ImageId, InstanceId, Result, SnapshotId, VolumeId};
-use rusqlite::Connection;
+use crate::{Code, Error, Result};
 
 /// Something that may be meant.
-struct Candidate<I> {
-    id: I,
-    name: Option<String>,
+pub(super) struct Candidate<I> {
+    pub(super) id: I,
+    pub(super) name: Option<String>,
     /// Names of a lower rank are looked at first.
-    rank: u8,
+    pub(super) rank: u8,
 }
 
 /// What to say when nothing is meant.
-struct Kind {
+pub(super) struct Kind {
     noun: &'static str,
     /// The command that shows them.
     list: &'static str,
@@ -29,28 +23,28 @@ struct Kind {
     malformed: Code,
 }
 
-const INSTANCE: Kind = Kind {
+pub(super) const INSTANCE: Kind = Kind {
     noun: "instance",
     list: "kiln list",
     prefix: "i-",
     missing: Code::InvalidInstanceIdNotFound,
     malformed: Code::InvalidInstanceIdMalformed,
 };
-const IMAGE: Kind = Kind {
+pub(super) const IMAGE: Kind = Kind {
     noun: "image",
     list: "kiln image list",
     prefix: "ami-",
     missing: Code::InvalidAmiIdNotFound,
     malformed: Code::InvalidAmiIdMalformed,
 };
-const SNAPSHOT: Kind = Kind {
+pub(super) const SNAPSHOT: Kind = Kind {
     noun: "snapshot",
     list: "kiln snapshot list",
     prefix: "snap-",
     missing: Code::InvalidSnapshotNotFound,
     malformed: Code::InvalidSnapshotIdMalformed,
 };
-const VOLUME: Kind = Kind {
+pub(super) const VOLUME: Kind = Kind {
     noun: "volume",
     list: "kiln volume list",
     prefix: "vol-",
@@ -84,7 +78,8 @@ impl Kind {
     }
 }
 
-fn choose<I: Clone + ToString>(kind: &Kind, text: &str, candidates: &[Candidate<I>]) -> Result<I> {
+/// The one candidate that is meant: by its id, else by its name, else by how either begins.
+pub(super) fn choose<I: Clone + ToString>(kind: &Kind, text: &str, candidates: &[Candidate<I>]) -> Result<I> {
     if text.is_empty() {
         return Err(Error::new(
             Code::InvalidParameterValue,
@@ -145,108 +140,6 @@ fn describe<I: ToString>(candidate: &Candidate<I>) -> String {
     match &candidate.name {
         Some(name) => format!("{} ({name})", candidate.id.to_string()),
         None => candidate.id.to_string(),
-    }
-}
-
-/// An image that is not gone; one that is gone is [`Code::InvalidAmiIdUnavailable`] by its id.
-pub(crate) fn image(cloud: &Cloud, db: &Connection, text: &str) -> Result<ImageId> {
-    let candidates: Vec<_> = images::all(db, cloud.region.as_str())?
-        .into_iter()
-        .filter_map(|row| {
-            let rank = [&cloud.account, &cloud.kiln]
-                .iter()
-                .position(|owner| **owner == row.owner)?;
-            Some(Candidate {
-                id: row.id,
-                name: Some(row.name),
-                rank: u8::try_from(rank).unwrap_or(u8::MAX),
-            })
-        })
-        .collect();
-    choose(&IMAGE, text, &candidates).or_else(|error| match gone(cloud, db, text)? {
-        Some(id) => Err(Error::new(
-            Code::InvalidAmiIdUnavailable,
-            format!("the image {id} is no longer available: it was deregistered"),
-        )),
-        None => Err(error),
-    })
-}
-
-fn gone(cloud: &Cloud, db: &Connection, text: &str) -> Result<Option<ImageId>> {
-    let Ok(id) = ImageId::parse(text) else {
-        return Ok(None);
-    };
-    let row = images::find(db, &id)?;
-    let known = row.is_some_and(|row| row.region == cloud.region.as_str() && row.owner == cloud.account);
-    Ok(known.then_some(id))
-}
-
-/// An instance; a terminated one by its whole id only.
-pub(crate) fn instance(cloud: &Cloud, db: &Connection, text: &str) -> Result<InstanceId> {
-    let mut candidates = Vec::new();
-    for row in instances::all(db, cloud.region.as_str(), &cloud.account)? {
-        if row.state == InstanceState::Terminated && row.id.as_str() != text {
-            continue;
-        }
-        let name = name_of(&tags::of(db, row.id.as_str())?).map(str::to_owned);
-        candidates.push(Candidate {
-            id: row.id,
-            name,
-            rank: 0,
-        });
-    }
-    choose(&INSTANCE, text, &candidates)
-}
-
-/// The instances meant, in the order in which they were named, each once.
-pub(crate) fn each_instance(cloud: &Cloud, db: &Connection, texts: &[String]) -> Result<Vec<InstanceId>> {
-    let mut all = Vec::new();
-    for text in texts {
-        let id = instance(cloud, db, text)?;
-        if !all.contains(&id) {
-            all.push(id);
-        }
-    }
-    Ok(all)
-}
-
-/// A snapshot.
-pub(crate) fn snapshot(cloud: &Cloud, db: &Connection, text: &str) -> Result<SnapshotId> {
-    let mut candidates = Vec::new();
-    for row in snapshots::all(db, cloud.region.as_str(), &cloud.account)? {
-        let name = name_of(&tags::of(db, row.id.as_str())?).map(str::to_owned);
-        candidates.push(Candidate {
-            id: row.id,
-            name,
-            rank: 0,
-        });
-    }
-    choose(&SNAPSHOT, text, &candidates)
-}
-
-/// A volume.
-pub(crate) fn volume(cloud: &Cloud, db: &Connection, text: &str) -> Result<VolumeId> {
-    let mut candidates = Vec::new();
-    for row in volumes::all(db, cloud.region.as_str(), &cloud.account)? {
-        let name = name_of(&tags::of(db, row.id.as_str())?).map(str::to_owned);
-        candidates.push(Candidate {
-            id: row.id,
-            name,
-            rank: 0,
-        });
-    }
-    choose(&VOLUME, text, &candidates)
-}
-
-impl Cloud {
-    /// Finds one instance by id, name or beginning of either. Terminated ones are found by their id only.
-    pub fn resolve_instance(&self, text: &str) -> Result<InstanceId> {
-        self.catalog.read(|tx| instance(self, tx, text))
-    }
-
-    /// Finds one image by id, name or beginning of either, among one's own and those that come with Kiln.
-    pub fn resolve_image(&self, text: &str) -> Result<ImageId> {
-        self.catalog.read(|tx| image(self, tx, text))
     }
 }
 

@@ -1,8 +1,6 @@
-//! Tags: names that users put on things.
+//! A tag, as EC2's documents have it, and what it may be.
 
-use crate::catalog::{images, tags};
-use crate::{Cloud, Code, Error, ImageId, Result, resolve};
-use rusqlite::Connection;
+use crate::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The most tags that one thing may carry.
@@ -82,88 +80,6 @@ pub fn name_of(tags: &[Tag]) -> Option<&str> {
     tags.iter()
         .find(|tag| tag.key == Tag::NAME)
         .map(|tag| tag.value.as_str())
-}
-
-impl Cloud {
-    /// CreateTags on images, instances, volumes and snapshots, by id, name or beginning of either. A key that a thing
-    /// has already gets the new value.
-    pub fn create_tags(&self, resources: &[String], tags: &[Tag]) -> Result<()> {
-        check_set(tags)?;
-        self.catalog.write(|tx| {
-            for text in resources {
-                let id = any_resource(self, tx, text)?;
-                tags::set(tx, &id, tags)?;
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Finds a thing of any kind: by the prefix of its id if there is one, else by its name among all kinds. An exact name
-/// wins over beginnings here, too, and what is ambiguous within one kind is not decided by another.
-fn any_resource(cloud: &Cloud, db: &Connection, text: &str) -> Result<String> {
-    type Find = fn(&Cloud, &Connection, &str) -> Result<String>;
-    let kinds: [(&str, Find); 4] = [
-        ("i-", |cloud, db, text| {
-            Ok(resolve::instance(cloud, db, text)?.to_string())
-        }),
-        ("ami-", |cloud, db, text| {
-            Ok(resolve::image(cloud, db, text)?.to_string())
-        }),
-        ("vol-", |cloud, db, text| {
-            Ok(resolve::volume(cloud, db, text)?.to_string())
-        }),
-        ("snap-", |cloud, db, text| {
-            Ok(resolve::snapshot(cloud, db, text)?.to_string())
-        }),
-    ];
-    if let Some((_, find)) = kinds.iter().find(|(prefix, _)| text.starts_with(prefix)) {
-        return find(cloud, db, text);
-    }
-    let mut found = Vec::new();
-    let mut exact = Vec::new();
-    for (_, find) in kinds {
-        match find(cloud, db, text) {
-            Ok(id) if is_named(db, &id, text)? => exact.push(id),
-            Ok(id) => found.push(id),
-            Err(error) if is_missing(error.code()) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let meant = if exact.is_empty() { found } else { exact };
-    match meant.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => Err(Error::new(
-            Code::InvalidId,
-            format!("there is nothing called '{}'", text.escape_debug()),
-        )),
-        several => Err(Error::new(
-            Code::InvalidParameterValue,
-            format!(
-                "'{}' means more than one thing: {}",
-                text.escape_debug(),
-                several.join(", ")
-            ),
-        )),
-    }
-}
-
-fn is_missing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::InvalidInstanceIdNotFound
-            | Code::InvalidAmiIdNotFound
-            | Code::InvalidVolumeNotFound
-            | Code::InvalidSnapshotNotFound
-    )
-}
-
-/// Is this its whole name? An image's is its own, all others have a tag for it.
-fn is_named(db: &Connection, id: &str, text: &str) -> Result<bool> {
-    if let Ok(image) = ImageId::parse(id) {
-        return Ok(images::find(db, &image)?.is_some_and(|row| row.name == text));
-    }
-    Ok(name_of(&tags::of(db, id)?) == Some(text))
 }
 
 #[cfg(test)]

@@ -1,0 +1,144 @@
+//! What is asked for about instances.
+
+use crate::filter::Filter;
+use crate::image::OnTermination;
+use crate::size::Bytes;
+use crate::state::OnShutdown;
+use crate::tag::Tag;
+use std::fs::File;
+use std::time::Duration;
+
+/// How long a guest may take to end before it is ended by force, where nothing else is said.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// RunInstances: one image launched `count` times.
+#[derive(Debug)]
+pub struct RunInstances {
+    /// The image: id, name or beginning of either. A name means one's own image or one that comes with Kiln,
+    /// never a stranger's.
+    pub image: String,
+    /// The instance type's name; the default type if not given.
+    pub instance_type: Option<String>,
+    /// How many. All or none are launched.
+    pub count: u32,
+    /// Tags of the instances; the instance's name is its `Name` tag.
+    pub tags: Vec<Tag>,
+    /// The root volume's size, at least the image's.
+    pub root_size: Option<Bytes>,
+    /// Additional volumes.
+    pub volumes: Vec<NewVolume>,
+    /// A kernel in place of the disk's own.
+    pub kernel: Option<KernelFiles>,
+    /// Words added to the kernel's command line that the disk's menu names.
+    pub append: Option<String>,
+    /// What happens when the guest ends by itself.
+    pub on_shutdown: OnShutdown,
+    /// How long the instances live.
+    pub lifetime: Lifetime,
+    /// A token that makes a retry answer with the first try's instances.
+    pub client_token: Option<String>,
+}
+
+impl RunInstances {
+    /// One instance of an image, everything else as by default.
+    pub fn of(image: impl Into<String>) -> RunInstances {
+        RunInstances {
+            image: image.into(),
+            instance_type: None,
+            count: 1,
+            tags: Vec::new(),
+            root_size: None,
+            volumes: Vec::new(),
+            kernel: None,
+            append: None,
+            on_shutdown: OnShutdown::default(),
+            lifetime: Lifetime::default(),
+            client_token: None,
+        }
+    }
+}
+
+/// A kernel given at launch; copied into the instance, so that it can be started again without the files.
+#[derive(Debug)]
+pub struct KernelFiles {
+    /// The kernel, opened for reading.
+    pub kernel: File,
+    /// The initial file system, opened for reading.
+    pub initrd: Option<File>,
+    /// The whole command line.
+    pub cmdline: String,
+}
+
+/// An additional volume of a launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewVolume {
+    /// What it begins as.
+    pub from: VolumeSource,
+    /// What becomes of it at the instance's end.
+    pub on_termination: OnTermination,
+}
+
+/// What a new volume begins as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// Nothing but zeroes.
+    Empty(Bytes),
+    /// A snapshot: id, name or beginning of either.
+    Snapshot(String),
+}
+
+/// How long instances live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until someone ends them.
+    #[default]
+    Persistent,
+    /// As long as the [`Cloud`](crate::Cloud) that launched them: if that process dies, however it dies, the next
+    /// command terminates them.
+    Session,
+}
+
+/// DescribeInstances.
+#[derive(Clone, Debug, Default)]
+pub struct DescribeInstances {
+    /// Ids, names or beginnings of either; none for all.
+    pub instances: Vec<String>,
+    /// Filters.
+    pub filters: Vec<Filter>,
+}
+
+/// Whether a guest is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Asked, and ended by force after this long.
+    Clean(Duration),
+    /// Not asked.
+    Force,
+}
+
+impl Default for Ending {
+    fn default() -> Ending {
+        Ending::Clean(DEFAULT_TIMEOUT)
+    }
+}
+
+/// Whether a call waits for the guest's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waiting {
+    /// Until it is done.
+    #[default]
+    UntilDone,
+    /// No longer than it takes to ask.
+    No,
+}
+
+/// StopInstances.
+#[derive(Clone, Debug, Default)]
+pub struct StopInstances {
+    /// Which.
+    pub instances: Vec<String>,
+    /// How.
+    pub ending: Ending,
+    /// Whether to wait.
+    pub waiting: Waiting,
+}
