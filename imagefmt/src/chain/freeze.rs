@@ -10,13 +10,13 @@ use std::fs::File;
 use std::sync::{Arc, PoisonError};
 
 use super::admission::check_on_top_of;
-use super::{Chain, named};
+use super::{Chain, named, slices_of_each};
 use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::gate::MAX_DEPTH;
 use crate::io::{FileStorage, Host};
 use crate::lock;
-use crate::qcow2::{Layer, SEALED_SLICES};
+use crate::qcow2::Layer;
 
 /// A checked, empty overlay that is ready to become the top.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Chain {
         for layer in waiting {
             layer.commit_fully()?;
             lock::downgrade(layer.host());
-            layer.set_cache_limit(SEALED_SLICES / 2);
+            layer.set_cache_limit(slices_of_each(self.depth()));
             self.sealing().retain(|other| !Arc::ptr_eq(other, &layer));
             if Arc::ptr_eq(&layer, &sealing.layer) {
                 break;
