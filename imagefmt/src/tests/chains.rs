@@ -95,7 +95,10 @@ fn a_disk_grows_within_and_beyond_its_l1_cluster() {
     disk.grow(9 << 40).unwrap();
     write_all_at(&disk, 8 << 40, &[7; 512]).unwrap();
     // Three clusters of entries: there is room for as many again, and then there is none.
+    let len = || std::fs::metadata(folder.path("a")).unwrap().len();
+    let before = len();
     disk.grow(12 << 40).unwrap();
+    assert_eq!(len(), before, "the entries go where there is room for them");
     write_all_at(&disk, 11 << 40, &[8; 512]).unwrap();
     disk.grow(13 << 40).unwrap();
     write_all_at(&disk, (13 << 40) - 1024, &[9; 512]).unwrap();
@@ -200,4 +203,30 @@ fn a_flush_costs_one_sync_and_two_where_there_are_new_clusters() {
         "{overwriting:?}"
     );
     assert_eq!(syncs(&tape(&mut machine, 4 * CLUSTER)), 2);
+}
+
+#[test]
+fn zeroes_that_are_to_keep_their_space_are_written_in_place() {
+    let mut machine = Machine::new();
+    machine.step(&Step::Write { at: 0, len: CLUSTER }).unwrap();
+    machine.step(&Step::Flush).unwrap();
+    let zeroes = Step::Zero {
+        at: 0,
+        len: CLUSTER,
+        unmap: false,
+    };
+    machine.world.record();
+    machine.step(&zeroes).unwrap();
+    machine.step(&Step::Flush).unwrap();
+    let tape = machine.world.tape();
+    assert!(
+        matches!(
+            &tape[..],
+            [Event::Change(0, Change::Write(_, bytes)), Event::Sync(0)]
+                if bytes.len() as u64 == CLUSTER && bytes.iter().all(|byte| *byte == 0)
+        ),
+        "{} operations",
+        tape.len()
+    );
+    assert!(content(machine.disk()) == machine.model.bytes());
 }
