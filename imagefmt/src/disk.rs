@@ -46,6 +46,14 @@ pub trait Disk: Send + Sync {
     /// Makes durable whatever was written before.
     fn flush(&self) -> Result<(), DiskError>;
 
+    /// Writes out what has gathered in memory, if that has become much; takes as long as a [`flush`](Disk::flush) then.
+    ///
+    /// Nothing is lost without it: a request that finds memory full does it by itself, and is held up by it. Whoever
+    /// calls it after each request that changes the disk has none that is.
+    fn settle(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
     /// The caller no longer needs these bytes. Whole clusters read as zeroes afterwards, the rest keeps its
     /// content; older data never comes back.
     fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError>;

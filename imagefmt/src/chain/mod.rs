@@ -204,13 +204,20 @@ impl Disk for Chain {
         if self.is_read_only() {
             return Ok(());
         }
-        // The layers are not held while the host syncs: a swap never waits for a disk.
+        // The layers are not held while the host syncs: a swap never waits for a disk. The top is looked up first: after a
+        // swap in between it is found among those that are not durable yet.
         let top = self.layers().last().cloned();
         let sealing = self.sealing().clone();
         for layer in sealing.iter().chain(&top) {
             layer.commit()?;
         }
         Ok(())
+    }
+
+    fn settle(&self) -> Result<(), DiskError> {
+        // As above. What a former top has gathered is written when it is made durable.
+        let top = self.layers().last().cloned();
+        top.map_or(Ok(()), |top| top.commit_if_filling())
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {

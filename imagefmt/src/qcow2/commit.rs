@@ -45,6 +45,12 @@ impl Layer {
         self.commit()
     }
 
+    /// Keeps what waits in memory so small that no request finds it crowded.
+    pub(crate) fn commit_if_filling(&self) -> Result<(), DiskError> {
+        let filling = self.tables().is_filling();
+        if filling { self.commit() } else { Ok(()) }
+    }
+
     /// Keeps what waits in memory bounded. Called without a request in flight.
     pub(super) fn commit_if_crowded(&self) -> Result<(), DiskError> {
         let crowded = self.tables().is_crowded();

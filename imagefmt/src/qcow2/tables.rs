@@ -180,6 +180,11 @@ impl Tables {
         Some(result)
     }
 
+    /// Whether so many slices are dirty that they should be written when nobody waits for it.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.dirty > self.limit / 8 * 3
+    }
+
     /// Whether so many slices are dirty that they must be written before more are changed.
     pub(crate) fn is_crowded(&self) -> bool {
         self.dirty > self.limit / 2

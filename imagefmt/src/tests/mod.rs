@@ -2,6 +2,7 @@
 
 mod chains;
 mod differential;
+mod flushes;
 mod foreign;
 mod full_disk;
 mod harness;

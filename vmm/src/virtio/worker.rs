@@ -63,7 +63,11 @@ pub struct Stop {
 }
 
 impl Stop {
-    fn new() -> io::Result<Self> {
+    /// One that is not set.
+    ///
+    /// # Errors
+    /// No descriptor can be had.
+    pub fn new() -> io::Result<Self> {
         let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         Ok(Self {
             event,

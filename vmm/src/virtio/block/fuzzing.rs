@@ -19,7 +19,7 @@ pub fn serve_all(disk: &dyn Disk, queue: &mut VirtQueue, features: u64) {
         write_through: features & FLUSH == 0,
     };
     while let Ok(Some(chain)) = queue.pop() {
-        let done = match target.serve(&chain) {
+        let done = match target.serve(&chain, &mut None) {
             Ok(outcome) => queue.complete(&chain, outcome.written),
             Err(error) => {
                 queue.breaks(&error);

@@ -12,6 +12,10 @@ const LOOK_FOR_STOP: Duration = Duration::from_millis(20);
 /// Lets requests pass while it is open. Closed, no request is in flight and none is taken: the state in
 /// which a disk's layers may be exchanged under a running guest.
 ///
+/// What makes data durable needs no passage: the host takes its time for that, and a guest must not be held still for it. A
+/// request that comes to it gives up its passage first: [`Disk::flush`](kiln_imagefmt::Disk::flush) and
+/// [`Disk::settle`](kiln_imagefmt::Disk::settle) are right whichever layers there are.
+///
 /// It belongs to the device, not to its driver: it stays as it is over resets.
 #[derive(Debug, Default)]
 pub struct BlockGate {
@@ -75,7 +79,7 @@ impl BlockGate {
 
     /// Waits until the gate is open and passes it; `None` if `stop` is set first, so that a device can
     /// be stopped behind a closed gate.
-    pub(super) fn pass(&self, stop: &Stop) -> Option<Passage<'_>> {
+    pub fn pass(&self, stop: &Stop) -> Option<Passage<'_>> {
         let mut state = self.state.lock();
         while state.closed > 0 {
             if stop.is_set() {
@@ -95,7 +99,7 @@ impl BlockGate {
 
 /// One request on the disk's side of the gate.
 #[derive(Debug)]
-pub(super) struct Passage<'a>(&'a BlockGate);
+pub struct Passage<'a>(&'a BlockGate);
 
 impl Drop for Passage<'_> {
     fn drop(&mut self) {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(fuzzing)]
 pub use fuzzing::serve_all;
-pub use gate::BlockGate;
+pub use gate::{BlockGate, Passage};
 pub use request::Serial;
 pub use spec::{Backing, BlockSpec, DiskFormat, OpenError};
 pub use traffic::DiskTraffic;

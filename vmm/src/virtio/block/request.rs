@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use kiln_imagefmt::{Disk, DiskError, Segment, Unmap};
 
 use super::config::{MAX_SEGMENT_SECTORS, MAX_SEGMENTS, SECTOR};
-
+use super::gate::Passage;
 use super::traffic::Traffic;
 use crate::virtio::{Chain, GuestMemory, QueueError, Slice};
 
@@ -98,18 +98,23 @@ pub(super) struct Outcome {
 }
 
 impl Target<'_> {
-    /// Does the request in `chain` and writes its status, the last byte that the device may write.
+    /// Does the request in `chain` and writes its status, the last byte that the device may write. It gives up its
+    /// `passage` before it waits for the host's disk.
     ///
     /// # Errors
     /// There is no place for a status, so nobody can be told but by a reset.
-    pub(super) fn serve(&self, chain: &Chain) -> Result<Outcome, QueueError> {
+    pub(super) fn serve(
+        &self,
+        chain: &Chain,
+        passage: &mut Option<Passage<'_>>,
+    ) -> Result<Outcome, QueueError> {
         let status_at = chain
             .writable_len()
             .checked_sub(1)
             .ok_or(QueueError::ChainTooShort { wanted: 1 })?;
         // Before anything is done: a request whose status cannot be told is not begun.
         chain.writable(self.memory, status_at, 1)?;
-        let result = self.execute(chain, status_at);
+        let result = self.execute(chain, status_at, passage);
         let (status, filled) = match &result {
             Ok(filled) => (Status::Ok, *filled),
             Err(failure) => (failure.status(), 0),
@@ -128,7 +133,7 @@ impl Target<'_> {
     }
 
     /// Returns how many bytes were written to the guest; `room` are before the status.
-    fn execute(&self, chain: &Chain, room: u64) -> Result<u64, Failure> {
+    fn execute(&self, chain: &Chain, room: u64, passage: &mut Option<Passage<'_>>) -> Result<u64, Failure> {
         let mut header = [0; HEADER];
         chain.read_at(self.memory, 0, &mut header)?;
         let [a, b, c, d, _, _, _, _, sector @ ..] = header;
@@ -147,14 +152,12 @@ impl Target<'_> {
                 let offset = self.place(sector, payload)?;
                 let slices = chain.readable(self.memory, HEADER as u64, payload)?;
                 self.disk.write(offset, &segments(&slices))?;
-                if self.write_through {
-                    self.disk.flush()?;
-                }
+                self.settle(passage)?;
                 self.traffic.written(payload);
                 Ok(0)
             }
             4 => {
-                self.disk.flush()?;
+                self.flush(passage)?;
                 self.traffic.flushed();
                 Ok(0)
             }
@@ -171,14 +174,28 @@ impl Target<'_> {
             kind @ (11 | 13) => {
                 self.refuse_read_only()?;
                 self.ranges(chain, payload, kind)?;
-                if self.write_through {
-                    self.disk.flush()?;
-                }
+                self.settle(passage)?;
                 self.traffic.discarded();
                 Ok(0)
             }
             _ => Err(Failure::Unsupported),
         }
+    }
+
+    /// Makes durable what was written before. The gate does not wait for it, since the host may take long: a flush moves
+    /// none of the guest's data, and what was done before it is covered whichever layers it lies in.
+    fn flush(&self, passage: &mut Option<Passage<'_>>) -> Result<(), DiskError> {
+        *passage = None;
+        self.disk.flush()
+    }
+
+    /// What follows a change of the disk, before it is told to be done. The gate does not wait for that either.
+    fn settle(&self, passage: &mut Option<Passage<'_>>) -> Result<(), DiskError> {
+        if self.write_through {
+            return self.flush(passage);
+        }
+        *passage = None;
+        self.disk.settle()
     }
 
     fn refuse_read_only(&self) -> Result<(), Failure> {

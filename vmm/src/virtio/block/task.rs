@@ -169,7 +169,8 @@ impl Task for BlockTask {
                 read_only: self.read_only,
                 write_through: self.write_through,
             };
-            match target.serve(&chain) {
+            let mut passage = Some(passage);
+            match target.serve(&chain, &mut passage) {
                 Ok(outcome) => {
                     if let Some(failure) = &outcome.failure {
                         self.intake.report(failure);

@@ -1,3 +1,4 @@
+mod gate;
 mod queues;
 mod traffic;
 
@@ -16,14 +17,21 @@ const HEADER: u64 = DATA;
 const STATUS: u64 = DATA + 0x100;
 const BODY: u64 = DATA + 0x1000;
 
+/// Which requests a disk holds back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Reads,
+    Flushes,
+}
+
 /// A disk in memory that says what was asked of it.
 struct MemoryDisk {
     bytes: Mutex<Vec<u8>>,
     log: Mutex<Vec<String>>,
     read_only: bool,
     fails: AtomicBool,
-    /// While true, reads wait.
-    held: Mutex<bool>,
+    /// Requests that wait.
+    held: Mutex<Option<Held>>,
     let_go: Condvar,
     waiting: AtomicU64,
 }
@@ -40,7 +48,7 @@ impl MemoryDisk {
             log: Mutex::default(),
             read_only,
             fails: AtomicBool::new(false),
-            held: Mutex::new(false),
+            held: Mutex::default(),
             let_go: Condvar::new(),
             waiting: AtomicU64::new(0),
         })
@@ -60,9 +68,17 @@ impl MemoryDisk {
         std::mem::take(&mut self.log.lock().expect("lock"))
     }
 
-    fn hold(&self, held: bool) {
-        *self.held.lock().expect("lock") = held;
+    fn hold(&self, held: impl Into<Option<Held>>) {
+        *self.held.lock().expect("lock") = held.into();
         self.let_go.notify_all();
+    }
+
+    fn wait_if_held(&self, kind: Held) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut held = self.held.lock().expect("lock");
+        while *held == Some(kind) {
+            held = self.let_go.wait(held).expect("lock");
+        }
     }
 
     fn expect_waiting(&self, count: u64) {
@@ -84,12 +100,7 @@ impl Disk for MemoryDisk {
     }
 
     fn read(&self, offset: u64, to: &[Segment<'_>]) -> Result<(), DiskError> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut held = self.held.lock().expect("lock");
-        while *held {
-            held = self.let_go.wait(held).expect("lock");
-        }
-        drop(held);
+        self.wait_if_held(Held::Reads);
         self.note(format!("read {offset}"))?;
         let span = kiln_imagefmt::disk::Span::new(to);
         let bytes = self.bytes.lock().expect("lock");
@@ -106,6 +117,7 @@ impl Disk for MemoryDisk {
     }
 
     fn flush(&self) -> Result<(), DiskError> {
+        self.wait_if_held(Held::Flushes);
         self.note("flush".into())
     }
 
@@ -377,7 +389,7 @@ fn hazard_a_broken_ring_costs_no_time() {
 fn requests_overlap_and_complete_out_of_order() {
     let disk = MemoryDisk::new();
     let mut guest = guest(&disk);
-    disk.hold(true);
+    disk.hold(Held::Reads);
     for (n, kind) in [(0, 0), (1, 0), (2, 4)] {
         let at = DATA + n * 0x2000;
         guest.rings[0].write(at, &header(kind, n));
@@ -388,68 +400,8 @@ fn requests_overlap_and_complete_out_of_order() {
     }
     // The flush, offered last, is done first.
     assert_eq!(guest.wait(0, 1), [(4, 1)]);
-    disk.hold(false);
+    disk.hold(None);
     assert_eq!(guest.wait(0, 3).len(), 2);
-}
-
-#[test]
-fn a_closed_gate_drains_and_holds_back_until_it_opens() {
-    let disk = MemoryDisk::new();
-    let mut guest = guest(&disk);
-    let gate = guest.device.gate();
-    disk.hold(true);
-    guest.rings[0].write(HEADER, &header(0, 0));
-    guest.rings[0].chain(&[(HEADER, 16, false), (BODY, 513, true)]);
-    guest.kick(0);
-    disk.expect_waiting(1);
-    let closing = std::thread::spawn({
-        let gate = Arc::clone(&gate);
-        move || gate.close()
-    });
-    std::thread::sleep(Duration::from_millis(30));
-    assert!(!closing.is_finished(), "a request is in flight");
-    disk.hold(false);
-    closing.join().expect("closes");
-    assert_eq!(guest.rings[0].used().len(), 1, "what was in flight is completed");
-    guest.rings[0].chain(&[(HEADER, 16, false), (BODY, 513, true)]);
-    guest.kick(0);
-    std::thread::sleep(Duration::from_millis(30));
-    assert_eq!(guest.rings[0].completed(), 1, "nothing passes");
-    // A device can be paused behind a closed gate.
-    guest.device.pause();
-    guest.device.resume();
-    gate.open();
-    assert_eq!(guest.wait(0, 2).len(), 1);
-}
-
-#[test]
-fn hazard_no_write_to_memory_after_a_reset_is_acknowledged() {
-    let disk = MemoryDisk::new();
-    let mut guest = guest(&disk);
-    disk.hold(true);
-    for n in 0..128_u64 {
-        let at = DATA + n * 0x1000;
-        guest.rings[0].write(at, &header(0, n));
-        guest.rings[0].chain(&[(at, 16, false), (at + 0x400, 513, true)]);
-    }
-    guest.kick(0);
-    disk.expect_waiting(THREADS as u64);
-    let free = std::thread::spawn({
-        let disk = Arc::clone(&disk);
-        move || {
-            std::thread::sleep(Duration::from_millis(50));
-            disk.hold(false);
-        }
-    });
-    guest.device.reset();
-    let before = guest.rings[0].read(0, END as usize);
-    free.join().expect("thread");
-    guest.kick(0);
-    std::thread::sleep(Duration::from_millis(50));
-    assert!(
-        before == guest.rings[0].read(0, END as usize),
-        "guest memory changed after the reset"
-    );
 }
 
 #[test]

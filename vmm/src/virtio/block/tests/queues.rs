@@ -74,7 +74,7 @@ fn a_closed_gate_holds_back_every_queue_and_drains_them_all() {
     let disk = MemoryDisk::new();
     let mut guest = Guest::start(device_with(4, &disk, "test"), ALL | FLUSH | SEVERAL_QUEUES);
     let gate = guest.device.gate();
-    disk.hold(true);
+    disk.hold(Held::Reads);
     offer(&mut guest, 1, 0, 0);
     offer(&mut guest, 2, 0, 0);
     disk.expect_waiting(2);
@@ -83,7 +83,7 @@ fn a_closed_gate_holds_back_every_queue_and_drains_them_all() {
         !gate.is_drained_within(Duration::from_millis(10)),
         "two are in flight"
     );
-    disk.hold(false);
+    disk.hold(None);
     gate.drained();
     assert_eq!((guest.rings[1].completed(), guest.rings[2].completed()), (1, 1));
     for queue in 0..4 {
