@@ -1,14 +1,20 @@
 //! A guest of a few instructions, for what can be seen on any `/dev/kvm`.
 
-use crate::access::{self, Access};
+use crate::access::Access::{self, Await, Write};
+use crate::access::code;
 
 /// Where the guest's program lies, and is entered in 32-bit protected mode with flat segments (PVH).
 const ENTRY: u32 = 0x10_0000;
 
 /// Where the first disk's registers are, if it is the machine's first device.
 const DISK: u32 = 0xc000_0000;
+/// What is written to, to tell the disk of requests.
+const DOORBELL: u32 = DISK + 0x3000;
 /// Where the program has its ring and its request to that disk.
 const RING: u32 = 0x30_0000;
+const AVAILABLE: u32 = RING + 0x1000;
+const USED: u32 = RING + 0x2000;
+const REQUEST: u32 = RING + 0x3000;
 
 /// The guest's program, in machine code of 32-bit protected mode.
 #[derive(Debug, Clone, Default)]
@@ -92,55 +98,42 @@ impl Program {
     /// Makes `accesses`, one after the other. What is read is forgotten.
     pub fn accesses(mut self, accesses: &[Access]) -> Self {
         let at = ENTRY.wrapping_add(self.0.len() as u32);
-        self.0.extend(access::code(accesses, at));
+        self.0.extend(code(accesses, at));
         self
     }
 
     /// Writes `sector` to the beginning of the machine's first disk, which is its first device, and waits until it is
     /// there, durably.
     pub fn write_first_sector(self, sector: &[u8; 512]) -> Self {
-        use Access::{Await, Write};
-        let (available, used, request) = (RING + 0x1000, RING + 0x2000, RING + 0x3000);
-        // Reset, then acknowledged, driver; the feature VERSION_1 and no other; queue 0 of 4 entries.
-        let mut accesses = vec![
-            Write(DISK + 20, 1, 0),
-            Write(DISK + 20, 1, 1),
-            Write(DISK + 20, 1, 3),
-            Write(DISK + 8, 4, 0),
-            Write(DISK + 12, 4, 0),
-            Write(DISK + 8, 4, 1),
-            Write(DISK + 12, 4, 1),
-            Write(DISK + 20, 1, 11),
-            Write(DISK + 22, 2, 0),
-            Write(DISK + 24, 2, 4),
-            Write(DISK + 32, 4, RING.into()),
-            Write(DISK + 36, 4, 0),
-            Write(DISK + 40, 4, available.into()),
-            Write(DISK + 44, 4, 0),
-            Write(DISK + 48, 4, used.into()),
-            Write(DISK + 52, 4, 0),
-            Write(DISK + 28, 2, 1),
-            Write(DISK + 20, 1, 15),
-        ];
-        // A header (write, sector 0), the data, a status: three descriptors, each leading to the next.
-        for (nth, (at, length, flags)) in (0..).zip([(0, 16, 1), (0x100, 512, 1), (0x800, 1, 2_u64)]) {
-            let descriptor = RING + nth * 16;
-            accesses.push(Write(descriptor, 8, u64::from(request + at)));
-            accesses.push(Write(descriptor + 8, 4, length));
-            accesses.push(Write(descriptor + 12, 4, flags | u64::from(nth + 1) << 16));
-        }
-        accesses.extend([Write(request, 8, 1), Write(request + 8, 8, 0)]);
+        let mut accesses = request(1);
         for (nth, word) in (0..).zip(sector.as_chunks().0) {
-            accesses.push(Write(request + 0x100 + nth * 8, 8, u64::from_le_bytes(*word)));
+            accesses.push(Write(REQUEST + 0x100 + nth * 8, 8, u64::from_le_bytes(*word)));
         }
         accesses.extend([
-            Write(used, 4, 0),
-            Write(available + 4, 4, 0),
-            Write(available, 4, 1 << 16),
-            Write(DISK + 0x3000, 2, 0),
-            Await(used + 2, 1),
+            Write(AVAILABLE, 4, 1 << 16),
+            Write(DOORBELL, 2, 0),
+            Await(USED + 2, 1),
         ]);
         self.accesses(&accesses)
+    }
+
+    /// Reads the beginning of the machine's first disk, which is its first device, for ever: again whenever it has been
+    /// read.
+    pub fn read_first_sector_for_ever(self) -> Self {
+        let mut program = self.accesses(&request(0));
+        // inc word [the available ring's index]; mov word [doorbell], 0
+        program.0.extend([0x66, 0xff, 0x05]);
+        program.0.extend((AVAILABLE + 2).to_le_bytes());
+        program.0.extend([0x66, 0xc7, 0x05]);
+        program.0.extend(DOORBELL.to_le_bytes());
+        program.0.extend([0, 0]);
+        // mov ax, [the available ring's index]; cmp ax, [the used ring's index]; jne to it; jmp to the start
+        program.0.extend([0x66, 0xa1]);
+        program.0.extend((AVAILABLE + 2).to_le_bytes());
+        program.0.extend([0x66, 0x3b, 0x05]);
+        program.0.extend((USED + 2).to_le_bytes());
+        program.0.extend([0x75, 0xf1, 0xeb, 0xdf]);
+        program
     }
 
     /// An ELF file with the PVH note, as a kernel has it.
@@ -174,4 +167,41 @@ impl Program {
         file.extend(&self.0);
         file
     }
+}
+
+/// What a driver does until a request of this type for the first sector lies in the disk's ring, not yet offered.
+fn request(kind: u64) -> Vec<Access> {
+    // Reset, then acknowledged, driver; the feature VERSION_1 and no other; queue 0 of 4 entries.
+    let mut accesses = vec![
+        Write(DISK + 20, 1, 0),
+        Write(DISK + 20, 1, 1),
+        Write(DISK + 20, 1, 3),
+        Write(DISK + 8, 4, 0),
+        Write(DISK + 12, 4, 0),
+        Write(DISK + 8, 4, 1),
+        Write(DISK + 12, 4, 1),
+        Write(DISK + 20, 1, 11),
+        Write(DISK + 22, 2, 0),
+        Write(DISK + 24, 2, 4),
+        Write(DISK + 32, 4, RING.into()),
+        Write(DISK + 36, 4, 0),
+        Write(DISK + 40, 4, AVAILABLE.into()),
+        Write(DISK + 44, 4, 0),
+        Write(DISK + 48, 4, USED.into()),
+        Write(DISK + 52, 4, 0),
+        Write(DISK + 28, 2, 1),
+        Write(DISK + 20, 1, 15),
+    ];
+    // A header, the data, which the disk writes if it is to be read, a status: three descriptors, each leading to the next.
+    let data = if kind == 0 { 3 } else { 1 };
+    for (nth, (at, length, flags)) in (0..).zip([(0, 16, 1), (0x100, 512, data), (0x800, 1, 2_u64)]) {
+        let descriptor = RING + nth * 16;
+        accesses.push(Write(descriptor, 8, u64::from(REQUEST + at)));
+        accesses.push(Write(descriptor + 8, 4, length));
+        accesses.push(Write(descriptor + 12, 4, flags | u64::from(nth + 1) << 16));
+    }
+    // For the first sector; both rings empty, whatever the machine did before.
+    accesses.extend([Write(REQUEST, 8, kind), Write(REQUEST + 8, 8, 0)]);
+    accesses.extend([Write(USED, 4, 0), Write(AVAILABLE, 8, 0)]);
+    accesses
 }

@@ -7,6 +7,7 @@ mod allowed;
 mod console;
 mod hostile;
 mod micro;
+mod neighbours;
 mod pvgrub;
 mod raw_disk;
 mod resources;
