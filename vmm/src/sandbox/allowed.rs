@@ -124,7 +124,7 @@ pub(super) fn of(kind: ThreadKind) -> Vec<Allowed> {
     if matches!(kind, Process | Main | Vcpu | Control) {
         all.push(KVM);
     }
-    if !matches!(kind, Block | Rng) {
+    if kind != Rng {
         // Nobody closes what is not open: the standard library's debug builds look (`debug_assert_fd_is_open`).
         all.extend(one_of!(SYS_fcntl, 1: F_GETFD));
     }
@@ -135,8 +135,8 @@ pub(super) fn of(kind: ThreadKind) -> Vec<Allowed> {
     if matches!(kind, Process | Main | Block | Control) {
         all.extend(DESCRIPTOR);
     }
-    if matches!(kind, Process | Main | Control) {
-        // The locks of layers: given back with the disk.
+    if matches!(kind, Process | Main | Block | Control) {
+        // The locks of layers: given back with the disk, or with a layer by the last who uses it.
         all.extend(one_of!(SYS_fcntl, 1: F_OFD_SETLK));
     }
     if matches!(kind, Process | Control) {

@@ -159,7 +159,7 @@ pub(super) fn of(kind: ThreadKind) -> BTreeSet<libc::c_long> {
             COMMON, THREAD, CLOSE, PATIENCE, LAYERS, HOLES, MACHINES, EVENTS, THREADS, RANDOM, SLEEP,
         ],
         ThreadKind::Vcpu => &[COMMON, THREAD, CLOSE, LOG, EVENTS, KICKS],
-        ThreadKind::Block => &[COMMON, THREAD, WAITS, PATIENCE, LAYERS, HOLES],
+        ThreadKind::Block => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, HOLES],
         ThreadKind::Console => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LOG, STREAMS],
         ThreadKind::Rng => &[COMMON, THREAD, WAITS, RANDOM],
         ThreadKind::Control => &[

@@ -55,7 +55,12 @@ pub(super) const CHANCE: &[Reason] = &[
         why: "the agent of a restored guest is not heard yet when it is looked for: tell, machine/resumption.rs",
     },
     Reason {
-        kinds: &[Process, Main, Vcpu, Console, Control, Parent],
+        kinds: &[Block],
+        calls: "close fcntl(F_OFD_SETLK)",
+        why: "a layer that the disk let go of while a request still used it: Drop of Layer, imagefmt",
+    },
+    Reason {
+        kinds: &[Process, Main, Vcpu, Block, Console, Control, Parent],
         calls: "fcntl(F_GETFD)",
         why: "debug builds look whether what they close is open: std, os/fd/owned.rs, debug_assert_fd_is_open",
     },
