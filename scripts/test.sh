@@ -25,7 +25,7 @@ trap 'for home in "$WORK/home" "$WORK"/*/home; do KILN_HOME=$home "$BIN/kiln" ma
 echo "== units, properties, micro guests"
 units() { cargo test --locked --no-fail-fast "$@" -- ${TEST_FLAGS:-} "${only[@]}" || status=1; }
 # Those with guests of a few instructions, by their names and files; the rest wants no /dev/kvm.
-micro_guests=(arch::x86_64::probe:: tests::real_machines:: tests::machine_crashes::)
+micro_guests=(arch::x86_64::probe:: tests::real_machines:: tests::machine_crashes:: tests::disk_header::)
 only=()
 # Commands at such a guest.
 commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" units -p kiln --test console --test stats; }
