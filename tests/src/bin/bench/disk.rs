@@ -1,7 +1,7 @@
 //! Disks: the threads of a block device over `imagefmt`, against `qemu-img bench` on the same files with the same
 //! requests. No guest: an exit would cost more than any layer that is measured here.
 
-use crate::comparison::{Comparison, Figure, ROUNDS};
+use crate::comparison::{Comparison, Figure, MEDIAN, ROUNDS};
 use kiln_imagefmt::{Access, Chain, Disk, RawDisk, Segment};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -97,6 +97,7 @@ pub(crate) fn compare() -> Comparison {
     }
     Comparison {
         title: "Disks, natively",
+        each: MEDIAN,
         of: ["qemu-img bench", "kiln"],
         figures,
     }

@@ -1,7 +1,7 @@
 //! Disks as a guest sees them: under Kiln, and under QEMU with an iothread and io_uring, over the same files.
 
 use crate::boot::tiny;
-use crate::comparison::{Comparison, Figure, ROUNDS};
+use crate::comparison::{Comparison, Figure, MEDIAN, ROUNDS};
 use crate::init::{DISKS, END_SAYS, FIGURE, PATTERNS, SIZE, WORKS};
 use crate::rival::{Guest, Vmm};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ pub(crate) fn compare() -> Comparison {
     let figures = names.into_iter().zip(&mut samples);
     Comparison {
         title: "Disks as a guest sees them",
+        each: MEDIAN,
         of: ["QEMU q35, iothread, io_uring", "kiln-vmm"],
         figures: figures
             .map(|(name, samples)| Figure::new(name, "ms", samples, 1.05))

@@ -6,12 +6,15 @@
 mod boot;
 mod comparison;
 mod disk;
+mod freeze;
 mod guest;
 mod init;
 mod launch;
 mod rival;
 mod run;
 mod save;
+mod storage_daemon;
+mod writer;
 
 use std::process::ExitCode;
 
@@ -20,20 +23,30 @@ fn main() -> ExitCode {
         init::init();
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, seconds] = arguments.as_slice()
+        && what == "write"
+    {
+        let seconds = seconds.parse().unwrap_or(1);
+        return writer::write(seconds).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let [what, out] = arguments.as_slice() else {
-        eprintln!("usage: bench boot|disk|guest|launch|run|save|start OUT.json");
+        eprintln!("usage: bench boot|disk|freeze|guest|launch|run|save|start|writer OUT.json");
         return ExitCode::from(2);
     };
     let comparison = match what.as_str() {
         "boot" => boot::compare(),
         "disk" => disk::compare(),
+        "freeze" => freeze::compare(),
         "guest" => guest::compare(),
         "launch" => launch::compare(),
         "run" => run::compare(),
         "save" => save::compare(),
         "start" => boot::compare_start(),
+        "writer" => writer::compare(),
         other => {
-            eprintln!("error: nothing is known of {other}: boot, disk, guest, launch, run, save or start");
+            eprintln!(
+                "error: nothing is known of {other}: boot, disk, freeze, guest, launch, run, save, start or writer"
+            );
             return ExitCode::from(2);
         }
     };
