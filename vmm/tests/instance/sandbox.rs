@@ -103,7 +103,9 @@ fn hazard_the_vmm_has_name_spaces_of_its_own_and_an_empty_root() {
         );
         return;
     }
-    assert_eq!(shared, Vec::<&str>::new());
+    // Root needs none of users to have the others, and has none where it may not make one.
+    let is_root = rustix::process::geteuid().is_root();
+    assert!(shared.is_empty() || is_root && shared == ["user"], "{shared:?}");
     let root = fs::read_dir(format!("/proc/{vmm}/root")).unwrap();
     assert_eq!(root.count(), 0);
 }

@@ -9,11 +9,11 @@ use kiln_vmm::spec::MachineSpec;
 use crate::devices;
 use crate::micro::{LONG, Micro, Program, kiln_vmm, prepare};
 
-/// Prints, works for a while, and prints again.
+/// Prints, waits for the power button, and prints again.
 fn working() -> Program {
     Program::default()
         .print("before\n")
-        .wait(40)
+        .wait_for_the_button()
         .print("after\n")
         .halt()
 }
@@ -70,6 +70,7 @@ fn a_machine_that_was_saved_goes_on_in_another_folder_within_the_sandbox() {
     let restored = Micro { folder, started };
     assert_eq!(restored.vmm().status().unwrap().state, RunState::Paused);
     restored.vmm().resume().unwrap();
+    restored.vmm().powerdown().unwrap();
     restored.printed("after");
     assert_eq!(restored.console(), "after\n", "it began where it was saved");
     // The files are needed no more, and a reset boots.
@@ -83,6 +84,7 @@ fn a_running_machine_is_saved_and_goes_on() {
     let machine = working_machine();
     let _saved = saved(&machine);
     assert_eq!(machine.vmm().status().unwrap().state, RunState::Running);
+    machine.vmm().powerdown().unwrap();
     machine.printed("after");
 }
 

@@ -39,6 +39,12 @@ pub(super) const CHANCE: &[Reason] = &[
               std, sys/pal/unix/stack_overflow.rs, drop_handler",
     },
     Reason {
+        kinds: &[Main, Control],
+        calls: "clone3",
+        why: "a thread is started: glibc, sysdeps/unix/sysv/linux/clone-internal.c; since 2.41 it is not tried again where it \
+              was missing once",
+    },
+    Reason {
         kinds: &[Control],
         calls: "getrandom",
         why: "a hash table's seed: std, sys/random/linux.rs; a glibc since 2.41 has it from Linux' vDSO",
