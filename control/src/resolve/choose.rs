@@ -13,6 +13,13 @@ pub(super) struct Candidate<I> {
     pub(super) rank: u8,
 }
 
+impl<I> Candidate<I> {
+    /// One of those whose names are all of one rank.
+    pub(super) fn of_one_rank(id: I, name: Option<String>) -> Self {
+        Self { id, name, rank: 0 }
+    }
+}
+
 /// What to say when nothing is meant.
 pub(super) struct Kind {
     noun: &'static str,

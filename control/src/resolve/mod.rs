@@ -53,12 +53,8 @@ pub(crate) fn instance(cloud: &Cloud, db: &Connection, text: &str) -> Result<Ins
         if row.state == InstanceState::Terminated && row.id.as_str() != text {
             continue;
         }
-        let name = name_of(&tags::of(db, row.id.as_str())?).map(str::to_owned);
-        candidates.push(Candidate {
-            id: row.id,
-            name,
-            rank: 0,
-        });
+        let name = named(db, row.id.as_str())?;
+        candidates.push(Candidate::of_one_rank(row.id, name));
     }
     choose(&INSTANCE, text, &candidates)
 }
@@ -79,12 +75,8 @@ pub(crate) fn each_instance(cloud: &Cloud, db: &Connection, texts: &[String]) ->
 pub(crate) fn snapshot(cloud: &Cloud, db: &Connection, text: &str) -> Result<SnapshotId> {
     let mut candidates = Vec::new();
     for row in snapshots::all(db, cloud.region.as_str(), &cloud.account)? {
-        let name = name_of(&tags::of(db, row.id.as_str())?).map(str::to_owned);
-        candidates.push(Candidate {
-            id: row.id,
-            name,
-            rank: 0,
-        });
+        let name = named(db, row.id.as_str())?;
+        candidates.push(Candidate::of_one_rank(row.id, name));
     }
     choose(&SNAPSHOT, text, &candidates)
 }
@@ -93,12 +85,8 @@ pub(crate) fn snapshot(cloud: &Cloud, db: &Connection, text: &str) -> Result<Sna
 pub(crate) fn volume(cloud: &Cloud, db: &Connection, text: &str) -> Result<VolumeId> {
     let mut candidates = Vec::new();
     for row in volumes::all(db, cloud.region.as_str(), &cloud.account)? {
-        let name = name_of(&tags::of(db, row.id.as_str())?).map(str::to_owned);
-        candidates.push(Candidate {
-            id: row.id,
-            name,
-            rank: 0,
-        });
+        let name = named(db, row.id.as_str())?;
+        candidates.push(Candidate::of_one_rank(row.id, name));
     }
     choose(&VOLUME, text, &candidates)
 }
@@ -146,6 +134,11 @@ pub(crate) fn any(cloud: &Cloud, db: &Connection, text: &str) -> Result<String> 
     }
 }
 
+/// What the `Name` tag of a thing says.
+fn named(db: &Connection, id: &str) -> Result<Option<String>> {
+    Ok(name_of(&tags::of(db, id)?).map(str::to_owned))
+}
+
 fn is_missing(code: Code) -> bool {
     matches!(
         code,
@@ -161,7 +154,7 @@ fn is_named(db: &Connection, id: &str, text: &str) -> Result<bool> {
     if let Ok(image) = ImageId::parse(id) {
         return Ok(images::find(db, &image)?.is_some_and(|row| row.name == text));
     }
-    Ok(name_of(&tags::of(db, id)?) == Some(text))
+    Ok(named(db, id)?.as_deref() == Some(text))
 }
 
 impl Cloud {

@@ -40,9 +40,11 @@ fn promises(specification: &str) -> Vec<Promise> {
 ///
 /// What a test's children print may stand between its name and its result; the result then has a line of its own.
 fn results(log: &str) -> (HashMap<String, bool>, HashMap<String, String>) {
-    // A test that is to fail says so behind its name.
-    let name = |name: &str| name.split_once(" - ").map_or(name, |(name, _)| name).to_string();
-    let last = |full: &str| name(full.rsplit("::").next().unwrap_or(full));
+    let last = |name: &str| {
+        // A test that is to fail says so behind its name.
+        let (name, _) = name.split_once(" - ").unwrap_or((name, ""));
+        name.rsplit("::").next().unwrap_or(name).to_string()
+    };
     let (mut passed, mut figures) = (HashMap::new(), HashMap::new());
     let (mut begun, mut shown) = (String::new(), String::new());
     for line in log.lines() {

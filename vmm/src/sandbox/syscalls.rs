@@ -150,7 +150,14 @@ group! {
 
 /// The unconditional calls of `kind`, each once.
 pub(super) fn of(kind: ThreadKind) -> BTreeSet<libc::c_long> {
-    let groups: &[Group] = match kind {
+    groups(kind)
+        .iter()
+        .flat_map(|group| group.iter().map(|&(call, _)| call))
+        .collect()
+}
+
+fn groups(kind: ThreadKind) -> &'static [Group] {
+    match kind {
         ThreadKind::Process => &[
             COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, HOLES, MACHINES, SYNC, EVENTS, STREAMS, SOCKETS,
             THREADS, RANDOM, SLEEP, KICKS, BUILDING,
@@ -167,43 +174,17 @@ pub(super) fn of(kind: ThreadKind) -> BTreeSet<libc::c_long> {
             RANDOM,
         ],
         ThreadKind::Parent => &[COMMON, CLOSE, WAITS, RECORD],
-    };
-    groups
-        .iter()
-        .flat_map(|group| group.iter().map(|&(call, _)| call))
-        .collect()
+    }
 }
 
 /// The name of system call `number` on this architecture, as manual pages have it.
 pub fn name(number: u32) -> Option<&'static str> {
     let number = libc::c_long::from(number);
-    [
-        COMMON,
-        THREAD,
-        CLOSE,
-        WAITS,
-        PATIENCE,
-        LAYERS,
-        HOLES,
-        MACHINES,
-        SYNC,
-        EVENTS,
-        STREAMS,
-        SOCKETS,
-        THREADS,
-        RANDOM,
-        SLEEP,
-        KICKS,
-        BUILDING,
-        CONDITIONAL,
-        FORBIDDEN,
-        old::ABSENT,
-        old::FORBIDDEN,
-    ]
-    .into_iter()
-    .flatten()
-    .find(|&&(call, _)| call == number)
-    .and_then(|&(_, name)| name.strip_prefix("SYS_"))
+    let allowed = ThreadKind::ALL.into_iter().flat_map(groups);
+    let others = [CONDITIONAL, FORBIDDEN, old::ABSENT, old::FORBIDDEN];
+    let mut all = allowed.copied().chain(others).flatten();
+    all.find(|&&(call, _)| call == number)
+        .and_then(|&(_, name)| name.strip_prefix("SYS_"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Boots: the same kernel and init under Kiln and under QEMU, where guests run; and what a VMM needs before its guest's
 //! first instruction, on this host.
 
-use crate::comparison::{Comparison, Figure, MEDIAN, ROUNDS};
+use crate::comparison::{Comparison, Figure, ROUNDS, median_of};
 use crate::init::INIT_SAYS;
 use crate::rival::{Boot, Guest, Vmm};
 use kiln_guest_images::cpio::Archive;
@@ -50,7 +50,7 @@ pub(crate) fn compare() -> Comparison {
     }
     Comparison {
         title: "Boot of Debian's kernel",
-        each: MEDIAN,
+        each: median_of(ROUNDS),
         of: ["QEMU", "kiln-vmm"],
         figures,
     }
@@ -73,7 +73,7 @@ pub(crate) fn compare_start() -> Comparison {
     let memory = Figure::new("private memory", "KiB", &mut memory, 1.0).at_most(MEMORY_LIMIT);
     Comparison {
         title: "Start of a guest of a few instructions, natively",
-        each: MEDIAN,
+        each: median_of(ROUNDS),
         of: ["QEMU microvm", "kiln-vmm"],
         figures: vec![
             Figure::new("exec to the first port write", "ms", &mut time, 1.0),

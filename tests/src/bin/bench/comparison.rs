@@ -5,15 +5,13 @@ use std::time::Instant;
 
 /// How often each of the two is measured.
 pub(crate) const ROUNDS: usize = 11;
-/// What each number of a table is, where nothing else is said.
-pub(crate) const MEDIAN: &str = "median of 11";
 
 /// A table of figures, each measured of the same two.
 pub(crate) struct Comparison {
     /// What is compared.
     pub(crate) title: &'static str,
     /// What each number is.
-    pub(crate) each: &'static str,
+    pub(crate) each: String,
     /// The names of the two. Ratios are of the second to the first.
     pub(crate) of: [&'static str; 2],
     /// What was measured.
@@ -121,6 +119,11 @@ impl Comparison {
             .collect();
         json!({"title": self.title, "each": self.each, "figures": rows})
     }
+}
+
+/// What each number of a table is, where it is the median of so many samples.
+pub(crate) fn median_of(rounds: usize) -> String {
+    format!("median of {rounds}")
 }
 
 fn median(samples: &mut [f64]) -> f64 {

@@ -1,13 +1,11 @@
 //! Disks: the threads of a block device over `imagefmt`, against `qemu-img bench` on the same files with the same
 //! requests. No guest: an exit would cost more than any layer that is measured here.
 
-use crate::comparison::{Comparison, Figure, MEDIAN, ROUNDS};
+use crate::comparison::{Comparison, Figure, ROUNDS, median_of};
+use crate::share::share_out;
 use kiln_imagefmt::{Access, Chain, Disk, RawDisk, Segment};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 /// As large as stays in the host's memory: the layers are measured, not its disk.
 const SIZE: u64 = 256 << 20;
@@ -68,7 +66,10 @@ impl Format {
 /// Runs all of it.
 pub(crate) fn compare() -> Comparison {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let files = Files::make(folder.path());
+    full(folder.path(), SIZE);
+    let files = Files {
+        folder: folder.path().to_owned(),
+    };
     let mut figures = Vec::new();
     for format in [Format::Raw, Format::Qcow2] {
         for (work, name) in [
@@ -97,10 +98,24 @@ pub(crate) fn compare() -> Comparison {
     }
     Comparison {
         title: "Disks, natively",
-        each: MEDIAN,
+        each: median_of(ROUNDS),
         of: ["qemu-img bench", "kiln"],
         figures,
     }
+}
+
+/// Makes a raw disk and a qcow2 one that are full: `full.raw`, `full.qcow2`.
+pub(crate) fn full(folder: &Path, size: u64) -> [PathBuf; 2] {
+    let [raw, qcow2] = ["full.raw", "full.qcow2"].map(|name| folder.join(name));
+    let mut content = vec![0_u8; usize::try_from(size).expect("it fits")];
+    for (place, byte) in (0_u32..).zip(&mut content) {
+        *byte = (place.wrapping_mul(2_654_435_761) >> 24) as u8;
+    }
+    std::fs::write(&raw, content).expect("a full disk");
+    run(Command::new("qemu-img")
+        .args(["convert", "-f", "raw", "-O", "qcow2"])
+        .args([&raw, &qcow2]));
+    [raw, qcow2]
 }
 
 /// The files that are measured.
@@ -109,24 +124,6 @@ struct Files {
 }
 
 impl Files {
-    /// Makes the full ones.
-    fn make(folder: &Path) -> Files {
-        let files = Files {
-            folder: folder.to_owned(),
-        };
-        let raw = files.path("full.raw");
-        let mut content = vec![0_u8; usize::try_from(SIZE).expect("it fits")];
-        for (place, byte) in (0_u32..).zip(&mut content) {
-            *byte = (place.wrapping_mul(2_654_435_761) >> 24) as u8;
-        }
-        std::fs::write(&raw, content).expect("a full disk");
-        let full = files.path("full.qcow2");
-        run(Command::new("qemu-img")
-            .args(["convert", "-f", "raw", "-O", "qcow2"])
-            .args([&raw, &full]));
-        files
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -192,33 +189,16 @@ fn kiln(file: &Path, format: Format, work: Work, pattern: Pattern, threads: usiz
         }
         Format::Qcow2 => Box::new(Chain::open_path(file, access).expect("a chain")),
     };
-    let next = AtomicU64::new(0);
-    // As of the other side, threads and buffers are there before the time begins.
-    let ready = Barrier::new(threads + 1);
-    let began = std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut buffer = vec![7_u8; usize::try_from(pattern.len).expect("it fits")];
-                ready.wait();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= pattern.count {
-                        break;
-                    }
-                    let offset = number.wrapping_mul(pattern.step) % SIZE;
-                    let done = match work {
-                        Work::Read => disk.read(offset, &[Segment::from_mut(&mut buffer)]),
-                        _ => disk.write(offset, &[Segment::from_ref(&buffer)]),
-                    };
-                    done.expect("a sound disk");
-                }
-            });
-        }
-        let began = Instant::now();
-        ready.wait();
-        began
+    let len = usize::try_from(pattern.len).expect("it fits");
+    let took = share_out(pattern.count, threads, len, |number, buffer| {
+        let offset = number.wrapping_mul(pattern.step) % SIZE;
+        let done = match work {
+            Work::Read => disk.read(offset, &[Segment::from_mut(buffer)]),
+            _ => disk.write(offset, &[Segment::from_ref(buffer)]),
+        };
+        done.map_err(std::io::Error::other)
     });
-    began.elapsed().as_secs_f64() * 1000.0
+    took.expect("a sound disk")
 }
 
 fn run(command: &mut Command) -> String {

@@ -104,7 +104,7 @@ pub(crate) fn compare() -> Comparison {
     }
     Comparison {
         title: "Freezes of a disk that four threads write to, natively",
-        each: "percentiles of 250 freezes",
+        each: format!("percentiles of {} freezes", ROUNDS * FREEZES),
         of: ["QEMU blockdev-snapshot", "kiln"],
         figures,
     }

@@ -1,11 +1,11 @@
 //! Disks as a guest sees them: under Kiln, and under QEMU with an iothread and io_uring, over the same files.
 
 use crate::boot::tiny;
-use crate::comparison::{Comparison, Figure, MEDIAN, ROUNDS};
+use crate::comparison::{Comparison, Figure, ROUNDS, median_of};
+use crate::disk::full;
 use crate::init::{DISKS, END_SAYS, FIGURE, PATTERNS, SIZE, WORKS};
 use crate::rival::{Guest, Vmm};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// What a guest measured: each kind of work, its milliseconds.
 type Figures = Vec<(String, f64)>;
@@ -14,7 +14,9 @@ type Figures = Vec<(String, f64)>;
 pub(crate) fn compare() -> Comparison {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let tiny = tiny(folder.path());
-    let full = full(folder.path());
+    let full = full(folder.path(), SIZE);
+    // Beside them a base for overlays, which is no disk of its own.
+    std::fs::copy(&full[1], folder.path().join("base.qcow2")).expect("room for it");
     let mut samples = vec![[vec![], vec![]]; WORKS.len() * PATTERNS.len()];
     let mut names = Vec::new();
     for _ in 0..ROUNDS {
@@ -38,27 +40,12 @@ pub(crate) fn compare() -> Comparison {
     let figures = names.into_iter().zip(&mut samples);
     Comparison {
         title: "Disks as a guest sees them",
-        each: MEDIAN,
+        each: median_of(ROUNDS),
         of: ["QEMU q35, iothread, io_uring", "kiln-vmm"],
         figures: figures
             .map(|(name, samples)| Figure::new(name, "ms", samples, 1.05))
             .collect(),
     }
-}
-
-/// A raw disk and a qcow2 one, full of bytes, and beside them a base for overlays.
-fn full(folder: &Path) -> [PathBuf; 2] {
-    let [raw, qcow2, base] = ["full.raw", "full.qcow2", "base.qcow2"].map(|name| folder.join(name));
-    let bytes = vec![0x5a; usize::try_from(SIZE).expect("it fits")];
-    std::fs::write(&raw, bytes).expect("a full disk");
-    for made in [&qcow2, &base] {
-        let status = Command::new("qemu-img")
-            .args(["convert", "-f", "raw", "-O", "qcow2"])
-            .args([&raw, made])
-            .status();
-        assert!(status.expect("qemu-img runs").success());
-    }
-    [raw, qcow2]
 }
 
 /// The disks of one guest: the full ones, a new empty one, and a new overlay.

@@ -1,11 +1,10 @@
 //! The first process of a guest that is booted to be measured: this same program, as `/init`.
 
+use crate::share::share_out;
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 /// What it says when it is there.
 pub(crate) const INIT_SAYS: &str = "kiln-bench: init";
@@ -33,7 +32,7 @@ pub(crate) const WORKS: [(&str, &str, Access); 6] = [
 ];
 
 /// Name, bytes of a request, bytes from one to the next, requests, requests in flight.
-type Pattern = (&'static str, usize, u64, u64, u64);
+type Pattern = (&'static str, usize, u64, u64, usize);
 
 /// The stride makes each request of a disk that is empty, or empty above another, one for a cluster of its own.
 pub(crate) const PATTERNS: [Pattern; 4] = [
@@ -102,30 +101,11 @@ fn run(disk: &str, access: Access, start: u64, pattern: Pattern) -> std::io::Res
         .write(access == Access::Write)
         .custom_flags(direct)
         .open(disk)?;
-    let next = AtomicU64::new(0);
-    let work = || -> std::io::Result<()> {
-        // Where a page begins, as this kind of access wants it.
-        let mut room = vec![7_u8; len + 4096];
-        let page = room.as_ptr().align_offset(4096);
-        let buffer = &mut room[page..page + len];
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count {
-                return Ok(());
-            }
-            let offset = start + number * step % (SIZE / 4);
-            match access {
-                Access::Read => file.read_exact_at(buffer, offset)?,
-                Access::Write => file.write_all_at(buffer, offset)?,
-            }
+    share_out(count, depth, len, |number, buffer| {
+        let offset = start + number * step % (SIZE / 4);
+        match access {
+            Access::Read => file.read_exact_at(buffer, offset),
+            Access::Write => file.write_all_at(buffer, offset),
         }
-    };
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..depth).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().expect("it does not panic"))
-    })?;
-    Ok(began.elapsed().as_secs_f64() * 1000.0)
+    })
 }

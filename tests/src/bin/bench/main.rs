@@ -13,6 +13,7 @@ mod launch;
 mod rival;
 mod run;
 mod save;
+mod share;
 mod storage_daemon;
 mod writer;
 

@@ -1,7 +1,7 @@
 //! A command in a fresh guest, as a CI job calls it on a host without virtualization: with the software machine up, and
 //! with it stopped, when its saved state is gone on from.
 
-use crate::comparison::{Comparison, Figure, MEDIAN, ROUNDS, timed};
+use crate::comparison::{Comparison, Figure, ROUNDS, median_of, timed};
 use kiln_tests::home::program;
 use std::process::Command;
 
@@ -21,7 +21,7 @@ pub(crate) fn compare() -> Comparison {
     kiln(&["machine", "stop"]);
     Comparison {
         title: "A command in a fresh guest",
-        each: MEDIAN,
+        each: median_of(ROUNDS),
         of: ["machine up", "machine stopped"],
         figures: vec![
             Figure::new("kiln run --rm tiny -- true", "ms", &mut samples, f64::INFINITY).at_most(LIMIT),

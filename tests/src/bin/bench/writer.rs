@@ -1,6 +1,6 @@
 //! What a live bake costs a program in the guest: the longest that a write of its takes, with a bake and without.
 
-use crate::comparison::{Comparison, Figure};
+use crate::comparison::{Comparison, Figure, median_of};
 use kiln_tests::Home;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ pub(crate) fn compare() -> Comparison {
     }
     Comparison {
         title: "A program that writes and syncs in a Debian, for 6 s at a time",
-        each: "median of 7",
+        each: median_of(ROUNDS),
         of: ["undisturbed", "with a live bake"],
         figures: vec![Figure::new(
             "longest from write to write",
