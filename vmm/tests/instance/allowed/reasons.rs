@@ -61,6 +61,16 @@ pub(super) const CHANCE: &[Reason] = &[
         why: "the agent of a restored guest is not heard yet when it is looked for: tell, machine/resumption.rs",
     },
     Reason {
+        kinds: &[Control],
+        calls: "ioctl(KVM)",
+        why: "the power button is pressed over the socket, and raises its interrupt: set_line, arch/x86_64/board.rs",
+    },
+    Reason {
+        kinds: &[Block, Rng],
+        calls: "read",
+        why: "a queue was found empty before its kick came: drain, virtio/worker.rs",
+    },
+    Reason {
         kinds: &[Block],
         calls: "close fcntl(F_OFD_SETLK)",
         why: "a layer that the disk let go of while a request still used it: Drop of Layer, imagefmt",
