@@ -14,13 +14,13 @@ fn patterns() -> Code {
     code = code.bytes(&[
         0x0f, 0x20, 0xe0, 0x48, 0x0d, 0x00, 0x02, 0x00, 0x00, 0x0f, 0x22, 0xe0,
     ]);
-    for (n, msr) in MSRS.into_iter().enumerate() {
+    for (msr, pattern) in MSRS {
         // mov ecx, msr; mov eax, pattern; mov edx, 0; wrmsr
         code = code
             .bytes(&[0xb9])
             .bytes(&msr.to_le_bytes())
             .bytes(&[0xb8])
-            .bytes(&(0x1111_0000 + n as u32).to_le_bytes())
+            .bytes(&pattern.to_le_bytes())
             .bytes(&[0xba, 0, 0, 0, 0, 0x0f, 0x30]);
     }
     // mov rax, pattern; mov dr0..dr3, rax; mov cr2, rax
@@ -76,11 +76,8 @@ fn found() -> Vec<(Vec<u8>, u32)> {
     found.push((vec![0x0f, 0x20, 0xd0], DEBUG as u32));
     found.push((vec![0x0f, 0x20, 0xe0, 0x25, 0x00, 0x02, 0x00, 0x00], 0x200));
     // mov ecx, msr; rdmsr
-    found.extend(
-        (0x1111_0000..)
-            .zip(MSRS)
-            .map(|(pattern, msr)| ([&[0xb9][..], &msr.to_le_bytes(), &[0x0f, 0x32]].concat(), pattern)),
-    );
+    let read = |msr: u32| [&[0xb9][..], &msr.to_le_bytes(), &[0x0f, 0x32]].concat();
+    found.extend(MSRS.map(|(msr, pattern)| (read(msr), pattern)));
     // movdqu [0x200020], xmm1; mov eax, [0x200020]
     let store = [0xf3, 0x0f, 0x7f, 0x0c, 0x25, 0x20, 0x00, 0x20, 0x00];
     let load = [0x8b, 0x04, 0x25, 0x20, 0x00, 0x20, 0x00];
@@ -97,17 +94,18 @@ fn found() -> Vec<(Vec<u8>, u32)> {
     found
 }
 
-/// LSTAR, STAR, SFMASK, kernel GS base, FS base, GS base, SYSENTER's three.
-const MSRS: [u32; 9] = [
-    0xc000_0082,
-    0xc000_0081,
-    0xc000_0084,
-    0xc000_0102,
-    0xc000_0100,
-    0xc000_0101,
-    0x174,
-    0x175,
-    0x176,
+/// LSTAR, STAR, SFMASK, kernel GS base, FS base, GS base, SYSENTER's three, with what is written to each.
+/// `SYSENTER_CS` is a selector: some processors keep 16 bits of it.
+const MSRS: [(u32, u32); 9] = [
+    (0xc000_0082, 0x1111_0000),
+    (0xc000_0081, 0x1111_0001),
+    (0xc000_0084, 0x1111_0002),
+    (0xc000_0102, 0x1111_0003),
+    (0xc000_0100, 0x1111_0004),
+    (0xc000_0101, 0x1111_0005),
+    (0x174, 0x1106),
+    (0x175, 0x1111_0007),
+    (0x176, 0x1111_0008),
 ];
 
 const GENERAL: u64 = 0x0123_4567_89ab_cdef;
