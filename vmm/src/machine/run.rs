@@ -64,6 +64,10 @@ impl Machine {
         for function in &self.functions {
             function.pause();
         }
+        // What a guest was told is written outlives its machine, whether it asked for a flush or not.
+        if let Err(error) = self.sync_disks() {
+            tracing::warn!("writes that the guest did not flush may be lost: {error}");
+        }
         result
     }
 

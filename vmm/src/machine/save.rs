@@ -50,7 +50,7 @@ impl Machine {
     }
 
     /// What the guest takes for written must be there for it, whatever becomes of this process.
-    fn sync_disks(&self) -> Result<(), MachineError> {
+    pub(super) fn sync_disks(&self) -> Result<(), MachineError> {
         for disk in &self.backings {
             disk.flush()?;
         }

@@ -168,6 +168,15 @@ fn hazard_each_process_can_be_killed_and_the_reason_is_known() {
     assert_eq!(record.reason, ExitReason::Killed);
     assert!(record.detail.contains("SIGKILL"), "{}", record.detail);
 
+    for (fault, name) in [(Signal::SEGV, "SIGSEGV"), (Signal::BUS, "SIGBUS")] {
+        let machine = whole();
+        let (_, vmm) = machine.processes();
+        signal(vmm, fault);
+        let record = machine.record();
+        assert_eq!(record.reason, ExitReason::VmmError);
+        assert!(record.detail.contains(name), "{}", record.detail);
+    }
+
     let machine = whole();
     let (parent, vmm) = machine.processes();
     signal(parent, Signal::KILL);

@@ -160,31 +160,56 @@ fn another_disk_than_the_saved_machines_is_refused() {
     assert!(refused(Vec::new()).contains("devices: [disk], this one []"));
 }
 
+/// A disk of its own format, and what its first sector begins with for whoever opens its file now.
+fn qcow2(path: &Path) -> BlockSpec {
+    BlockSpec {
+        format: DiskFormat::Qcow2,
+        ..raw(path)
+    }
+}
+
+fn first_word(path: &Path) -> u32 {
+    let disk = qcow2(path).open(Path::new("/")).unwrap().disk();
+    let mut sector = vec![0; 512];
+    kiln_imagefmt::disk::read_exact_at(&*disk, 0, &mut sector).unwrap();
+    words(&sector[..4])[0]
+}
+
+/// A guest that wrote to the disk at `path`, flushed nothing, and waits for a key to power off.
+fn written(path: &Path) -> Running {
+    kiln_imagefmt::create_base(path, 1 << 20).unwrap();
+    let extra = Extra {
+        disks: vec![qcow2(path)],
+        ..Extra::default()
+    };
+    let running = Running::start_with(&writes(&[0x1234_5678]), Shape::default(), extra);
+    running.wait_for(b"S");
+    running.board.serial.receive(b"k");
+    running.wait_for(b"D");
+    running
+}
+
 #[test]
 fn what_the_guest_wrote_is_in_the_file_once_the_machine_is_saved() {
     let folder = tempfile::tempdir().unwrap();
     let (path, copy) = (folder.path().join("disk"), folder.path().join("copy"));
-    kiln_imagefmt::create_base(&path, 1 << 20).unwrap();
-    let qcow2 = |path: &Path| BlockSpec {
-        format: DiskFormat::Qcow2,
-        ..raw(path)
-    };
-    let code = writes(&[0x1234_5678]);
-    let extra = Extra {
-        disks: vec![qcow2(&path)],
-        ..Extra::default()
-    };
-    let running = Running::start_with(&code, Shape::default(), extra);
-    running.wait_for(b"S");
-    running.board.serial.receive(b"k");
-    // Not flushed by the guest.
-    running.wait_for(b"D");
+    let running = written(&path);
     running.remote.pause().unwrap();
     let _saved = Disk::of(&running);
     // What another process would find, were this one killed now.
     std::fs::copy(&path, &copy).unwrap();
-    let disk = qcow2(&copy).open(folder.path()).unwrap().disk();
-    let mut sector = vec![0; 512];
-    kiln_imagefmt::disk::read_exact_at(&*disk, 0, &mut sector).unwrap();
-    assert_eq!(words(&sector[..4]), [0x1234_5678]);
+    assert_eq!(first_word(&copy), 0x1234_5678);
+}
+
+#[test]
+fn what_the_guest_wrote_is_in_the_file_once_it_has_powered_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("disk"), folder.path().join("copy"));
+    let mut running = written(&path);
+    running.board.serial.receive(b"k");
+    running.end();
+    // This process still has the disk.
+    std::fs::copy(&path, &copy).unwrap();
+    assert_eq!(first_word(&copy), 0x1234_5678);
+    assert!(kiln_imagefmt::check_layer(&copy).unwrap().is_clean());
 }
