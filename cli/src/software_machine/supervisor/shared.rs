@@ -90,6 +90,19 @@ impl Shared {
         self.set_phase(Phase::Stopping);
     }
 
+    /// Asks for its end if still nobody has used it for longer than `limit`. False if somebody does again: who gets a
+    /// lease is not shut down.
+    pub(super) fn end_if_idle(&self, limit: Duration) -> bool {
+        let mut state = self.lock();
+        let idle = state.leases == 0 && state.idle_since.elapsed() > limit;
+        let ends = idle && state.phase == Phase::Running;
+        if ends {
+            state.phase = Phase::Stopping;
+            self.changed.notify_all();
+        }
+        ends
+    }
+
     pub(super) fn end(&self, reason: Option<String>) {
         self.lock().phase = Phase::Ended(reason);
         self.changed.notify_all();
@@ -225,6 +238,24 @@ mod tests {
         assert_eq!(shared.idle_for(), None);
         drop(lease);
         assert!(shared.idle_for().is_some());
+    }
+
+    #[test]
+    fn a_machine_that_was_idle_and_is_not_any_more_does_not_end() {
+        let shared = Arc::new(Shared::new(Settings::default()));
+        shared.set_phase(Phase::Running);
+        let idle = Duration::from_nanos(1);
+        while shared.idle_for().is_none_or(|so_far| so_far <= idle) {}
+        // Somebody comes while it is asked for its instances.
+        let lease = shared.lease().expect("it runs");
+        assert!(!shared.end_if_idle(idle));
+        assert_eq!(shared.phase(), Phase::Running);
+        drop(lease);
+        assert!(!shared.end_if_idle(Duration::from_secs(3600)), "it begins anew");
+        assert_eq!(shared.phase(), Phase::Running);
+        while !shared.end_if_idle(idle) {}
+        assert_eq!(shared.phase(), Phase::Stopping);
+        assert!(shared.lease().is_none(), "who comes now waits for the next one");
     }
 
     #[test]

@@ -64,10 +64,10 @@ fn until_it_ends(machine: &mut Machine, layout: &Layout, shared: &Shared) -> Res
             return end(machine, layout);
         }
         if shared.idle_for().is_some_and(|idle| idle > idle_limit) {
+            // That takes a while, in which somebody may come.
             if has_instances(layout) {
                 shared.not_idle();
-            } else {
-                shared.ask_for_end();
+            } else if shared.end_if_idle(idle_limit) {
                 continue;
             }
         }
