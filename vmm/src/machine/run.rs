@@ -170,19 +170,22 @@ impl Machine {
         Next::GoOn
     }
 
+    /// Holds vCPUs and devices. If the vCPUs cannot be held in time, all go on: a machine is held whole or not at all.
     pub(super) fn pause(&mut self) -> Result<(), MachineError> {
-        if !self.remote.paused.swap(true, Ordering::SeqCst) {
-            self.crew.hold()?;
+        if !self.remote.paused.load(Ordering::SeqCst) {
+            self.crew.hold().inspect_err(|_| self.go())?;
             for function in &self.functions {
                 function.pause();
             }
+            self.remote.paused.store(true, Ordering::SeqCst);
         }
         Ok(())
     }
 
     pub(super) fn resume(&mut self) -> Result<(), MachineError> {
-        if self.remote.paused.swap(false, Ordering::SeqCst) {
+        if self.remote.paused.load(Ordering::SeqCst) {
             self.go_on()?;
+            self.remote.paused.store(false, Ordering::SeqCst);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Guests in machine code, and machines that run them with their serial port in a buffer.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -285,6 +285,11 @@ impl Running {
 
     pub(crate) fn printed(&self) -> Vec<u8> {
         self.printed.0.lock().unwrap().clone()
+    }
+
+    /// While what is returned lives, the guest's next byte on the serial port keeps its vCPU there.
+    pub(crate) fn stop_up_the_port(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.printed.0.lock().unwrap()
     }
 
     /// Waits until the guest has printed `text`.

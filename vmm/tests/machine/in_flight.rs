@@ -16,7 +16,7 @@ const AVAILABLE: u32 = 0x30_1000;
 const USED: u32 = 0x30_2000;
 const BUFFERS: u32 = 0x31_0000;
 
-fn raw(path: &Path) -> BlockSpec {
+pub(crate) fn raw(path: &Path) -> BlockSpec {
     BlockSpec {
         id: "vol-0123456789abcdef0".into(),
         path: path.to_owned(),
@@ -29,7 +29,7 @@ fn raw(path: &Path) -> BlockSpec {
 
 /// A driver that sets up the queue and writes `values` to the sectors from 0 on, one request each, all
 /// made available at once after a key; it waits until all are completed.
-fn writes(values: &[u32]) -> Code {
+pub(crate) fn writes(values: &[u32]) -> Code {
     let status = |code: Code, bits| code.store_byte(BAR + 20, bits);
     let mut code = [0, 1, 3].into_iter().fold(Code::default(), status);
     // Features, in two halves: a write cache; version 1.
@@ -69,7 +69,7 @@ fn writes(values: &[u32]) -> Code {
     code.power_off()
 }
 
-fn first_words(disk: &Path, count: usize) -> Vec<u32> {
+pub(crate) fn first_words(disk: &Path, count: usize) -> Vec<u32> {
     let bytes = std::fs::read(disk).unwrap();
     bytes
         .chunks(512)

@@ -7,6 +7,7 @@ mod entry;
 mod exits;
 mod generation;
 mod guest;
+mod hold;
 mod in_flight;
 mod large;
 mod power;
