@@ -46,7 +46,7 @@ fn gpt(names: &[&str]) -> Vec<u8> {
 /// A file system that a kernel wrote and never unmounted.
 fn dirty(family: &str) -> Vec<u8> {
     let path = format!(
-        "{}/../imagefmt/testdata/dirty-{family}.img.gz",
+        "{}/../../imagefmt/testdata/dirty-{family}.img.gz",
         env!("CARGO_MANIFEST_DIR")
     );
     filtered(&["gzip", "-dc"], &std::fs::read(path).unwrap())
