@@ -41,9 +41,12 @@ pub fn forget_environment() -> io::Result<()> {
         .exec())
 }
 
-/// Closes every descriptor above stderr but `kept`. Whatever this process opens later has
-/// close-on-exec set.
-pub(super) fn close_all_but(kept: Option<i32>) -> io::Result<()> {
+/// Closes every descriptor above stderr but `kept`: called before this process opens anything of its own. Whatever it
+/// opens later has close-on-exec set.
+///
+/// # Errors
+/// The kernel cannot do so: it is older than 5.9.
+pub fn close_all_but(kept: Option<i32>) -> io::Result<()> {
     let kept = kept.and_then(|kept| u32::try_from(kept).ok());
     match kept {
         None => close_range(3, u32::MAX),

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use rustix::fs::Mode;
 use rustix::process::Signal;
 
-pub use inherited::{forget_environment, take_ready_fd};
+pub use inherited::{close_all_but, forget_environment, take_ready_fd};
 pub use link::ToParent;
 pub use ready::{BootInfo, ReadySender, StartError};
 

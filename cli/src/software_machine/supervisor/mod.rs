@@ -31,6 +31,8 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 /// Runs the supervisor until the machine has ended. Somebody else's lock is no error: then there is
 /// a supervisor already.
 pub(crate) fn run(home: &Path) -> Result<(), Error> {
+    // Locks and pipes of whoever started it are not held for as long as the machine lives. An old kernel cannot.
+    let _ = kiln_vmm::parent::close_all_but(None);
     // Fails only for a group's leader, and then we are in the background already.
     let _ = rustix::process::setsid();
     let layout = Layout::of(home);

@@ -1,0 +1,71 @@
+//! The processes around the software machine's QEMU, where none runs. No guest is needed.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// A supervisor that has the machine's lock and reads its settings.
+struct Reading {
+    supervisor: Child,
+    /// It reads for as long as this is open.
+    _settings: OwnedFd,
+    _home: tempfile::TempDir,
+}
+
+impl Reading {
+    /// Started by a shell with these redirections; its stdout is a pipe before them.
+    fn started_with(redirections: &str) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let machine = home.path().join("machine");
+        std::fs::create_dir(&machine).expect("a folder");
+        let settings = machine.join("settings.json");
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &settings, FileType::Fifo, mode, 0).expect("a FIFO");
+        let script = format!("exec \"$0\" machine-supervisor \"$1\" {redirections}");
+        let mut supervisor = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_kiln")])
+            .arg(home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell starts");
+        let settings = loop {
+            match rustix::fs::open(&settings, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+                Ok(open) => break open,
+                Err(error) => assert_eq!(error, Errno::NXIO, "nobody reads it yet"),
+            }
+            let ended = supervisor.try_wait().expect("it can be asked");
+            assert_eq!(ended, None, "it read no settings");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Self {
+            supervisor,
+            _settings: settings,
+            _home: home,
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+    }
+}
+
+#[test]
+fn a_supervisor_keeps_nothing_open_of_whoever_started_it() {
+    let reading = Reading::started_with("9>&1 >/dev/null 2>&1");
+    let ours = reading.supervisor.stdout.as_ref().expect("piped").as_raw_fd();
+    let pipe = std::fs::read_link(format!("/proc/self/fd/{ours}")).expect("a pipe");
+    let open: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{}/fd", reading.supervisor.id()))
+        .expect("it lives")
+        .filter_map(|entry| std::fs::read_link(entry.expect("an entry").path()).ok())
+        .collect();
+    assert!(open.iter().any(|file| file.ends_with("machine/lock")), "{open:?}");
+    assert!(!open.contains(&pipe), "{pipe:?} is among {open:?}");
+}
