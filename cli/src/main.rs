@@ -37,8 +37,9 @@ fn main() -> ExitCode {
                 Err(_) => ExitCode::FAILURE,
             };
         }
-        [_, first, program, rest @ ..] if *first == "machine-child" => {
-            eprintln!("{}", software_machine::supervisor::become_child(program, rest));
+        [_, first, parent, program, rest @ ..] if *first == "machine-child" => {
+            let failed = software_machine::supervisor::become_child(parent, program, rest);
+            eprintln!("{failed}");
             return ExitCode::FAILURE;
         }
         [_, first, nanos] if *first == "machine-clock" => {

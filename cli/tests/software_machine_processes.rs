@@ -69,3 +69,22 @@ fn a_supervisor_keeps_nothing_open_of_whoever_started_it() {
     assert!(open.iter().any(|file| file.ends_with("machine/lock")), "{open:?}");
     assert!(!open.contains(&pipe), "{pipe:?} is among {open:?}");
 }
+
+#[test]
+fn what_a_supervisor_started_does_not_begin_when_it_is_gone() {
+    let child = |parent: u32| {
+        Command::new(env!("CARGO_BIN_EXE_kiln"))
+            .args(["machine-child", &parent.to_string(), "echo", "it began"])
+            .output()
+            .expect("it starts")
+    };
+    let of_ours = child(std::process::id());
+    assert_eq!(of_ours.stdout, b"it began\n", "{of_ours:?}");
+    // No process has this number.
+    let orphan = child(u32::MAX);
+    assert_eq!(
+        (orphan.status.code(), &*orphan.stdout),
+        (Some(1), &b""[..]),
+        "{orphan:?}"
+    );
+}

@@ -163,7 +163,8 @@ impl Qemu {
             .map_err(|e| Error::io("open", &layout.log(), &e))?;
         let mut command = Command::new(own);
         // `machine-child` ties its life to ours, then becomes QEMU.
-        command.arg("machine-child").args(&self.words);
+        let parent = std::process::id().to_string();
+        command.args(["machine-child", &parent]).args(&self.words);
         if let Some(modules) = &self.modules {
             command.env("QEMU_MODULE_DIR", modules);
         }
