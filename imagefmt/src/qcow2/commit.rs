@@ -63,7 +63,9 @@ impl Layer {
         let forgotten = writer.refcounts().take_pending();
         let changes = self.tables_mut().take_changes();
         let counts = writer.refcounts().take_changes();
-        let outcome = self.write_changes(&changes, &counts);
+        let outcome = self
+            .lengthen(writer)
+            .and_then(|()| self.write_changes(&changes, &counts));
         let told = outcome.as_ref().map(|_| ()).map_err(|_| ());
         self.tables_mut().written(&changes, told);
         writer.refcounts().written(&counts, told);
@@ -78,10 +80,6 @@ impl Layer {
     }
 
     fn write_changes(&self, changes: &Changes, counts: &CountChanges) -> Result<(), DiskError> {
-        if self.known_len() < counts.len {
-            self.host.set_len(counts.len)?;
-            self.note_len(counts.len);
-        }
         write_counts(&self.host, counts)?;
         if !counts.table.is_empty() {
             self.host.sync()?;
@@ -102,6 +100,19 @@ impl Layer {
             }
         }
         self.host.sync()
+    }
+
+    /// Makes the file reach over all clusters that were handed out.
+    fn lengthen(&self, writer: &Writer) -> Result<(), DiskError> {
+        // Nobody gets a cluster beyond this length while the counts are held: else the file could be cut off behind
+        // what is written there meanwhile.
+        let refcounts = writer.refcounts();
+        let len = refcounts.file_len();
+        if self.known_len() < len {
+            self.host.set_len(len)?;
+            self.note_len(len);
+        }
+        Ok(())
     }
 
     /// Where a slice is in the file. Its L2 table exists and never moves.

@@ -57,8 +57,6 @@ pub(crate) struct CountChanges {
     pub(crate) pages: Vec<(u64, HostOffset, Box<[u16]>)>,
     /// Changed entries of the refcount table: index, place in the file, entry.
     pub(crate) table: Vec<(usize, HostOffset, u64)>,
-    /// How long the file must be at least, in bytes.
-    pub(crate) len: u64,
 }
 
 impl Refcounts {
@@ -81,6 +79,11 @@ impl Refcounts {
             end,
             pending: Vec::new(),
         }
+    }
+
+    /// The length in bytes of a file that holds every cluster that was handed out.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.end * self.geometry.cluster_size()
     }
 
     /// Clusters that one refcount block counts.
@@ -197,8 +200,7 @@ impl Refcounts {
                 Some(0) => self.add_block(index)?,
                 Some(_) => return Ok(()),
                 None => {
-                    let len = self.end * self.geometry.cluster_size();
-                    return Err(self.fault(Fault::RefcountTableFull(len)));
+                    return Err(self.fault(Fault::RefcountTableFull(self.file_len())));
                 }
             }
         }
@@ -281,10 +283,7 @@ impl Refcounts {
 
     /// Copies changed pages; they count as being written until [`Refcounts::written`].
     pub(crate) fn take_pages(&mut self) -> CountChanges {
-        let mut changes = CountChanges {
-            len: self.end * self.geometry.cluster_size(),
-            ..CountChanges::default()
-        };
+        let mut changes = CountChanges::default();
         let dirty: Vec<u64> = self
             .pages
             .iter()

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::simulated::{Dice, World};
 use crate::Chain;
@@ -47,13 +47,13 @@ impl Stop {
     /// Called before each operation that changes the file or syncs it.
     fn pass(&self) {
         let mut state = self.state.lock().unwrap();
-        state.at = match state.at {
+        state.at = match state.at.take() {
             Some(0) => {
                 state.reached = true;
                 let held = |state: &mut Waiting| !state.let_go;
                 let waited = self.changed.wait_timeout_while(state, LONG, held).unwrap();
                 state = waited.0;
-                assert!(state.let_go, "the freeze waits for the flush");
+                assert!(state.let_go, "who was to let it go waits for it");
                 None
             }
             at => at.map(|left| left - 1),
@@ -192,6 +192,40 @@ fn a_flush_that_a_freeze_falls_into_loses_nothing_written_before_it() {
             assert!(operations >= 5, "a flush has {operations} operations");
         }
     }
+}
+
+#[test]
+fn a_flush_that_makes_the_file_longer_cuts_nothing_off_that_is_written_meanwhile() {
+    let world = World::default();
+    format(&world.file(), None, SIZE).unwrap();
+    let stop = Arc::new(Stop::default());
+    let file = Halting {
+        inner: world.host(0),
+        stop: Arc::clone(&stop),
+    };
+    let disk = Chain::open_hosts(vec![Host::new(Arc::new(file), "0")], Access::ReadWrite).unwrap();
+    // The file ends within the new cluster: the first thing that a flush does is to make it longer.
+    write_all_at(&disk, 0, &[1; 512]).unwrap();
+    stop.at(0);
+    std::thread::scope(|scope| {
+        let flush = scope.spawn(|| disk.flush());
+        assert!(stop.is_reached(|| flush.is_finished()));
+        let write = scope.spawn(|| write_all_at(&disk, ONCE, &[2; 65536]));
+        // Whoever may write to a new cluster now has done so, but for a host that is very busy.
+        let begun = Instant::now();
+        while !write.is_finished() && begun.elapsed() < Duration::from_millis(300) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stop.let_go();
+        flush.join().unwrap().unwrap();
+        write.join().unwrap().unwrap();
+    });
+    let mut seen = vec![0; 65536];
+    read_exact_at(&disk, ONCE, &mut seen).unwrap();
+    assert!(seen == [2; 65536], "what was written is gone");
+    drop(disk);
+    let found = Layer::open(world.host(0)).unwrap().inspect().unwrap();
+    assert_eq!(found.corruptions, Vec::<String>::new());
 }
 
 #[test]

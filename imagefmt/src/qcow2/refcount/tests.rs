@@ -44,7 +44,7 @@ fn a_new_block_counts_itself_also_where_it_takes_the_last_cluster_that_it_counts
     );
     assert_eq!(counts.table, [(BLOCK - 1) << 16, BLOCK << 16, 0]);
     let changes = counts.take_changes();
-    assert_eq!(changes.len, (BLOCK + 5) << 16);
+    assert_eq!(counts.file_len(), (BLOCK + 5) << 16);
     let mut places: Vec<_> = changes.pages.iter().map(|(page, at, _)| (*page, at.0)).collect();
     places.sort_unstable();
     // The last page of the first block, and the first one of the second.
