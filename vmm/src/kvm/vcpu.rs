@@ -92,11 +92,17 @@ impl Vcpu {
     }
 
     /// Completes the access that the last exit left open, without running the guest on: afterwards
-    /// the registers are whole, to be read, written or saved.
-    pub fn complete(&mut self) {
-        self.fd.set_kvm_immediate_exit(1);
+    /// the registers are whole, to be read, written or saved. Where the instruction goes on with another
+    /// access, as a copied string does, that is for `serve`.
+    pub fn complete(&mut self, mut serve: impl FnMut(Exit<'_>)) {
         // With the flag set KVM finishes the access and returns EINTR before entering the guest.
-        let _ = self.fd.run();
+        self.fd.set_kvm_immediate_exit(1);
+        loop {
+            match self.run() {
+                Ok(Exit::Interrupted | Exit::TripleFault | Exit::Failed(_)) | Err(_) => break,
+                Ok(part) => serve(part),
+            }
+        }
         self.fd.set_kvm_immediate_exit(0);
     }
 

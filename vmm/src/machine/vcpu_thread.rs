@@ -8,6 +8,7 @@ use super::exits::{Counting, Place};
 use super::orders::{Brake, Order, Orders, State};
 use crate::arch::native::{Entry, VcpuState};
 use crate::bus::Bus;
+use crate::kvm::KvmError;
 use crate::kvm::kick::Kicker;
 use crate::kvm::vcpu::{Exit, Vcpu};
 use crate::sandbox::{self, ThreadKind};
@@ -60,7 +61,7 @@ impl Thread {
         }
         vcpu.with_kicks(|vcpu| {
             while self.obey(vcpu) {
-                if !self.run(vcpu) {
+                if !self.handle(vcpu.run()) {
                     // What happened has been told; until somebody decides, nothing runs.
                     brake.pull();
                 }
@@ -82,7 +83,10 @@ impl Thread {
                 Order::End => return false,
                 Order::Hold => {
                     drop(state);
-                    vcpu.complete();
+                    vcpu.complete(|access| {
+                        // The vCPU can go on after any access.
+                        self.handle(Ok(access));
+                    });
                     self.wait(vcpu);
                 }
                 // It may start the others: not before they are made anew, which would undo that.
@@ -151,15 +155,15 @@ impl Thread {
         Ok(())
     }
 
-    /// Runs the guest to its next exit and handles that. `false`: the vCPU cannot go on.
-    fn run(&self, vcpu: &mut Vcpu) -> bool {
+    /// Handles what came of running the guest. `false`: the vCPU cannot go on.
+    fn handle(&self, exit: Result<Exit<'_>, KvmError>) -> bool {
         let Outside {
             ports,
             memory,
             exits,
             events,
         } = &self.outside;
-        match vcpu.run() {
+        match exit {
             Ok(Exit::PortRead { port, size, data }) => {
                 exits.count(Place::In(port));
                 for value in data.chunks_mut(size) {

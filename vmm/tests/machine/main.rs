@@ -15,3 +15,4 @@ mod registers;
 mod save;
 mod smp;
 mod streaming;
+mod strings;
