@@ -123,26 +123,22 @@ fn a_machine_that_dies_frozen_still_leaves_a_whole_image() {
 
 #[test]
 fn what_is_not_safely_on_disk_is_no_image_and_the_instance_goes_on() {
-    let (home, cloud, id) = started();
-    home.guests(Guests::DoNotSync);
-    cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap_err();
-    assert!(
-        cloud
-            .describe_snapshots(DescribeSnapshots::default())
-            .unwrap()
-            .snapshots
-            .len()
-            == 1
-    );
-    assert_eq!(
-        cloud.resolve_image("baked").unwrap_err().code(),
-        Code::InvalidAmiIdNotFound
-    );
-    home.guests(Guests::Obey);
-    guest_writes(&home, &cloud, &id, &[b'1'; 512]);
-    cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap();
-    assert_eq!(content(&cloud, "baked", AT, 512), [b'1'; 512]);
-    assert_whole(&cloud);
+    for guests in [Guests::DoNotSync, Guests::DoNotSyncSilently] {
+        let (home, cloud, id) = started();
+        home.guests(guests);
+        cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap_err();
+        let known = cloud.describe_snapshots(DescribeSnapshots::default()).unwrap();
+        assert_eq!(known.snapshots.len(), 1, "{guests:?}");
+        assert_eq!(
+            cloud.resolve_image("baked").unwrap_err().code(),
+            Code::InvalidAmiIdNotFound
+        );
+        home.guests(Guests::Obey);
+        guest_writes(&home, &cloud, &id, &[b'1'; 512]);
+        cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap();
+        assert_eq!(content(&cloud, "baked", AT, 512), [b'1'; 512]);
+        assert_whole(&cloud);
+    }
 }
 
 #[test]

@@ -35,12 +35,15 @@ pub(super) enum Guests {
     DieFrozen,
     /// Their disks are swapped, but the old files cannot be synced.
     DoNotSync,
+    /// The same, and the answer does not come.
+    DoNotSyncSilently,
 }
 
 /// What the file says.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Running {
     disks: Vec<(String, PathBuf)>,
+    unsynced: bool,
     resets: u64,
 }
 
@@ -117,7 +120,11 @@ impl Machines for StandIns {
             })
             .collect();
         let _ = std::fs::remove_file(dir.join("exit.json"));
-        write(dir, &Running { disks, resets: 0 });
+        let running = Running {
+            disks,
+            ..Running::default()
+        };
+        write(dir, &running);
         Ok(())
     }
 
@@ -150,6 +157,7 @@ impl Machines for StandIns {
                 .map(|(id, path)| DiskStatus {
                     id: id.clone(),
                     top: top(path),
+                    unsynced: running.unsynced,
                     traffic: kiln_vmm::client::DiskTraffic::default(),
                 })
                 .collect(),
@@ -217,6 +225,7 @@ impl Machines for StandIns {
             let place = running.disks.iter_mut().find(|(id, _)| id == &disk.id).unwrap();
             place.1 = path;
         }
+        running.unsynced = matches!(guests, Guests::DoNotSync | Guests::DoNotSyncSilently);
         write(dir, &running);
         match guests {
             Guests::DieFrozen => {
@@ -224,6 +233,7 @@ impl Machines for StandIns {
                 Err(FreezeFailure::Unknown(failure()))
             }
             Guests::DoNotSync => Err(FreezeFailure::NotSynced(failure())),
+            Guests::DoNotSyncSilently => Err(FreezeFailure::Unknown(failure())),
             _ => Ok(FreezeReply {
                 stall_us: 1,
                 quiesced: request.quiesce != Quiesce::None,

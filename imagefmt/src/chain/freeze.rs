@@ -83,6 +83,11 @@ impl Chain {
         Sealing { layer: old }
     }
 
+    /// Whether a former top is not durable yet.
+    pub fn is_sealing(&self) -> bool {
+        !self.sealing().is_empty()
+    }
+
     /// Makes the old top durable; it is complete and will not change any more. So are, before it, those that
     /// lie below it: a snapshot is no more durable than what it lies on. After an error it may be tried again.
     pub fn sync_sealing(&self, sealing: Sealing) -> Result<(), DiskError> {

@@ -40,6 +40,10 @@ impl ControlledDisk for ChainDisk {
         *self.top.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_unsynced(&self) -> bool {
+        self.chain.as_ref().is_some_and(|chain| chain.is_sealing())
+    }
+
     fn prepare(&self, overlay: File, path: Option<&str>) -> Result<Box<dyn Swap>, ControlError> {
         let refused = |why: &dyn std::fmt::Display| {
             ControlError::new(ErrorKind::Overlay, format!("disk `{}`: {why}", self.id))
@@ -149,7 +153,9 @@ mod tests {
         let seal = swap.swap();
         disk.open_gate();
         write(&chain, 512, 2);
+        assert!(disk.is_unsynced(), "the old file is not on disk yet");
         seal.sync().unwrap();
+        assert!(!disk.is_unsynced(), "the old file is on disk");
 
         assert_eq!(disk.top(), Some(FileId::of(open(&overlay)).unwrap()));
         chain.flush().unwrap();

@@ -123,6 +123,9 @@ pub trait ControlledDisk: Send + Sync {
     /// The file that takes the writes.
     fn top(&self) -> Option<FileId>;
 
+    /// Whether a former top is not on disk yet, so that no copy may be made of it.
+    fn is_unsynced(&self) -> bool;
+
     /// Checks `overlay`, which lies at `path` if the caller says so, and readies it to become the new top. No lock is held and nothing of the
     /// disk changes; dropping the result undoes it.
     ///

@@ -18,6 +18,7 @@ pub(super) fn status(call: Call<'_>) -> Result<Value, ControlError> {
         .map(|disk| DiskStatus {
             id: disk.id().to_owned(),
             top: disk.top(),
+            unsynced: disk.is_unsynced(),
             traffic: disk.traffic(),
         })
         .collect();

@@ -134,6 +134,10 @@ pub struct DiskStatus {
     /// The file that takes its writes now: after a crash of the caller it tells whether a
     /// `disks.freeze` swapped.
     pub top: Option<FileId>,
+    /// Whether what it wrote before the last `disks.freeze` that swapped is not safely on disk: once none is under
+    /// way, that the old file could not be synced. It is tried again by the next one.
+    #[serde(default)]
+    pub unsynced: bool,
     /// What the guest has read and written since the machine was started.
     #[serde(default)]
     pub traffic: DiskTraffic,

@@ -18,10 +18,11 @@
 //! ended for it is started again.
 //!
 //! **Cut short after**: the machine may or may not write to the overlays already. If it lives, it is asked which file
-//! takes a disk's writes: the overlays, then the work is finished; the old files, then it is undone. If it is gone, the
-//! work is finished: the overlay is the volume, whether it was swapped in or not, because an overlay on which nothing
-//! was written reads the same as the layer below it. A layer whose writer was killed may have leaked clusters; they are
-//! given back before it is sealed.
+//! takes a disk's writes: the overlays, then the work is finished; the old files, then it is undone. If it could not bring
+//! the old files to disk, the volumes go on with the overlays, and there are no snapshots. If it is gone, the work is
+//! finished: the overlay is the volume, whether it was swapped in or not, because an overlay on which nothing was written
+//! reads the same as the layer below it. A layer whose writer was killed may have leaked clusters; they are given back
+//! before it is sealed.
 //!
 //! A copy acknowledged is a copy on disk: the call answers after the old files were synced and the commit is durable.
 

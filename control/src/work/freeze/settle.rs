@@ -37,7 +37,10 @@ impl Outcome {
 /// Where the writes of a machine's disks go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writes {
-    ToOverlays,
+    /// To the overlays; who last wrote to the old files.
+    ToOverlays(Writer),
+    /// To the overlays, by a machine that could not bring the old files to disk.
+    Unsynced,
     ToOldFiles,
 }
 
@@ -56,10 +59,10 @@ pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<
         }
         Step::Overlays => match (writes(work.cloud, about)?, outcome) {
             (Writes::ToOldFiles, _) => undo(work, about),
-            (Writes::ToOverlays, Outcome::NotSynced) => without_snapshot(work, about),
-            (Writes::ToOverlays, Outcome::Unknown) => {
-                let is_alive = about.manner == Manner::Live && runs(work.cloud, about)?;
-                let writer = if is_alive { Writer::Alive } else { Writer::Gone };
+            (Writes::Unsynced, _) | (Writes::ToOverlays(_), Outcome::NotSynced) => {
+                without_snapshot(work, about)
+            }
+            (Writes::ToOverlays(writer), Outcome::Unknown) => {
                 seal_and_commit(&work, about, writer)?;
                 restart(work, about, &mut Vec::new());
                 Ok(())
@@ -68,22 +71,15 @@ pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<
     }
 }
 
-fn runs(cloud: &Cloud, about: &About) -> Result<bool> {
-    match &about.instance {
-        Some(instance) => cloud.machines.is_running(&cloud.instance_directory(instance)),
-        None => Ok(false),
-    }
-}
-
 /// Where the writes go: to the overlays if there is no machine; otherwise as the machine says, once it is through with
 /// a freeze that it may be at. (A request that it comes to after its caller has died changes nothing.)
 fn writes(cloud: &Cloud, about: &About) -> Result<Writes> {
     let (Manner::Live, Some(instance)) = (about.manner, &about.instance) else {
-        return Ok(Writes::ToOverlays);
+        return Ok(Writes::ToOverlays(Writer::Gone));
     };
     let dir = cloud.instance_directory(instance);
     if !cloud.machines.is_running(&dir)? {
-        return Ok(Writes::ToOverlays);
+        return Ok(Writes::ToOverlays(Writer::Gone));
     }
     let deadline = Instant::now() + SETTLE_PATIENCE;
     let status = loop {
@@ -102,24 +98,23 @@ fn writes(cloud: &Cloud, about: &About) -> Result<Writes> {
                 if cloud.machines.is_running(&dir)? {
                     return Err(error);
                 }
-                return Ok(Writes::ToOverlays);
+                return Ok(Writes::ToOverlays(Writer::Gone));
             }
         }
     };
     let mut to_overlays = 0;
+    let mut unsynced = false;
     for disk in &about.disks {
         let overlay = FileId::of(cloud.layers.open_writable(&disk.new)?)
             .map_err(|error| Error::internal(format!("look at {}", disk.new), error))?;
-        let top = status
-            .disks
-            .iter()
-            .find(|known| known.id == disk.volume.as_str())
-            .and_then(|known| known.top);
-        to_overlays += usize::from(top == Some(overlay));
+        let known = status.disks.iter().find(|known| known.id == disk.volume.as_str());
+        to_overlays += usize::from(known.and_then(|known| known.top) == Some(overlay));
+        unsynced |= known.is_some_and(|known| known.unsynced);
     }
     match to_overlays {
         0 => Ok(Writes::ToOldFiles),
-        all if all == about.disks.len() => Ok(Writes::ToOverlays),
+        all if all == about.disks.len() && unsynced => Ok(Writes::Unsynced),
+        all if all == about.disks.len() => Ok(Writes::ToOverlays(Writer::Alive)),
         some => Err(Error::new(
             Code::InternalError,
             format!(

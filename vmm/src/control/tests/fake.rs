@@ -39,6 +39,10 @@ impl ControlledDisk for FakeDisk {
         *self.top.lock().unwrap()
     }
 
+    fn is_unsynced(&self) -> bool {
+        self.cannot_sync && self.swaps.load(Ordering::SeqCst) > 0
+    }
+
     fn prepare(&self, overlay: File, _: Option<&str>) -> Result<Box<dyn Swap>, ControlError> {
         if self.refuses {
             return Err(ControlError::new(ErrorKind::Overlay, "another size"));

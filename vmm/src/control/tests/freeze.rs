@@ -81,17 +81,24 @@ fn requests_that_name_a_disk_twice_or_bring_too_few_overlays_are_refused() {
 }
 
 #[test]
-fn a_failed_sync_is_told_apart_from_a_failed_swap() {
-    let served = Served::new(with_disks(vec![FakeDisk {
+fn a_failed_sync_is_told_apart_from_a_failed_swap_and_seen_afterwards() {
+    let bad = FakeDisk {
         cannot_sync: true,
-        ..disk("vol-a")
-    }]));
+        ..disk("vol-b")
+    };
+    let served = Served::new(with_disks(vec![disk("vol-a"), bad]));
+    let unsynced = || -> Vec<bool> {
+        let disks = served.client().status().unwrap().disks;
+        disks.into_iter().map(|disk| disk.unsynced).collect()
+    };
+    assert_eq!(unsynced(), [false, false]);
     let error = served
         .client()
-        .freeze(&request(&["vol-a"], Quiesce::None), &overlays(1))
+        .freeze(&request(&["vol-a", "vol-b"], Quiesce::None), &overlays(2))
         .unwrap_err();
     assert_eq!(kind(&error), ErrorKind::NotSynced);
-    assert_eq!(served.machine.disks[0].swaps.load(Ordering::SeqCst), 1);
+    assert_eq!(served.machine.disks[1].swaps.load(Ordering::SeqCst), 1);
+    assert_eq!(unsynced(), [false, true]);
 }
 
 fn with_agent(agent: FakeAgent) -> FakeMachine {
