@@ -13,7 +13,7 @@ struct Reading {
     supervisor: Child,
     /// It reads for as long as this is open.
     _settings: OwnedFd,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Reading {
@@ -45,7 +45,7 @@ impl Reading {
         Self {
             supervisor,
             _settings: settings,
-            _home: home,
+            home,
         }
     }
 }
@@ -87,4 +87,35 @@ fn what_a_supervisor_started_does_not_begin_when_it_is_gone() {
         (Some(1), &b""[..]),
         "{orphan:?}"
     );
+}
+
+#[test]
+fn a_machine_that_another_command_starts_is_not_deleted_under_it() {
+    let mut reading = Reading::started_with("");
+    let machine = reading.home.path().join("machine");
+    let delete = || {
+        Command::new(env!("CARGO_BIN_EXE_kiln"))
+            .args(["machine", "delete", "--force"])
+            .env("KILN_HOME", reading.home.path())
+            .output()
+            .expect("it starts")
+    };
+    let refused = delete();
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(1) && error.contains("is in use"),
+        "{refused:?}"
+    );
+    assert!(machine.join("settings.json").exists());
+    reading.supervisor.kill().expect("it lives");
+    reading.supervisor.wait().expect("it ends");
+    let done = delete();
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+    let rest: Vec<_> = std::fs::read_dir(machine).expect("a folder").collect();
+    assert!(
+        matches!(&*rest, [Ok(entry)] if entry.file_name() == "lock"),
+        "{rest:?}"
+    );
+    let none = String::from_utf8(delete().stderr).expect("UTF-8");
+    assert!(none.contains("there is no software machine"), "{none}");
 }

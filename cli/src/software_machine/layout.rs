@@ -45,6 +45,12 @@ impl Layout {
         self.folder.join("lock")
     }
 
+    /// That file, made if need be. It is never removed, so that there is one lock.
+    pub(crate) fn open_lock(&self) -> io::Result<File> {
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).open(self.lock())
+    }
+
     /// The data disk: the store, as the machine sees it.
     pub(crate) fn data_disk(&self) -> PathBuf {
         self.folder.join("data.ext4")

@@ -251,12 +251,35 @@ fn ask(stream: &UnixStream, request: &Request, at_most: Duration) -> Result<Opti
 }
 
 /// Removes the machine and its disk, that is, the whole store in it. False if there is none.
+///
+/// All but the lock, which is held meanwhile: what another command starts then is a new machine, and later.
 pub(crate) fn delete(home: &Path) -> Result<bool, Error> {
     let layout = Layout::of(home);
     stop(home)?;
-    match std::fs::remove_dir_all(layout.folder()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("remove", layout.folder(), &error)),
+    let lock = match layout.open_lock() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        lock => lock.map_err(|e| Error::io("open", &layout.lock(), &e))?,
+    };
+    let began = Instant::now();
+    while rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if began.elapsed() > LISTENS_WITHIN {
+            return Err(Error::new(format!(
+                "the software machine in {} is in use: another command starts it, or it is just ending; try again",
+                layout.folder().display()
+            )));
+        }
+        if !stop(home)? {
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
+    let failed = |e: std::io::Error| Error::io("remove the files in", layout.folder(), &e);
+    let mut removed = false;
+    for entry in std::fs::read_dir(layout.folder()).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path != layout.lock() {
+            std::fs::remove_file(path).map_err(failed)?;
+            removed = true;
+        }
+    }
+    Ok(removed)
 }

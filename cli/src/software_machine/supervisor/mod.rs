@@ -36,11 +36,8 @@ pub(crate) fn run(home: &Path) -> Result<(), Error> {
     // Fails only for a group's leader, and then we are in the background already.
     let _ = rustix::process::setsid();
     let layout = Layout::of(home);
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(layout.lock())
+    let lock = layout
+        .open_lock()
         .map_err(|e| Error::io("open", &layout.lock(), &e))?;
     if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(());
