@@ -33,8 +33,11 @@ pub(crate) use readiness::{exists, readiness};
 pub(crate) use settings::Settings;
 pub(crate) use start::{Lease, delete, lease, settle, status, stop};
 
+use rustix::io::FdFlags;
 use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 /// One of our own programs that runs in guests: linked statically.
 pub(crate) fn own_program(name: &str) -> Result<PathBuf, Error> {
@@ -63,6 +66,18 @@ fn program(name: &str) -> Result<PathBuf, Error> {
         .map(|folder| folder.join(name))
         .find(|file| is_executable(file))
         .ok_or_else(|| Error::new(format!("this host has no {name}")))
+}
+
+/// Starts a program that gets these descriptors, too, under the same numbers.
+fn spawn_with(command: &mut Command, handed: &[BorrowedFd<'_>]) -> std::io::Result<Child> {
+    let set = |flags| {
+        let mut all = handed.iter();
+        all.try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags))
+    };
+    set(FdFlags::empty())?;
+    let child = command.spawn();
+    set(FdFlags::CLOEXEC)?;
+    child
 }
 
 fn is_executable(file: &Path) -> bool {

@@ -6,7 +6,7 @@
 //! So is the release: before 10.2 a nested guest under load loses interrupts, or meets some that nobody
 //! raised, which silences or kills it or the machine (`docs/architecture.md`, "The software machine").
 
-use super::{Error, layout::Layout, program, settings::Settings};
+use super::{Error, layout::Layout, program, settings::Settings, spawn_with};
 use kiln_guest_images::packages;
 use serde_json::json;
 use std::ffi::OsString;
@@ -184,12 +184,7 @@ impl Qemu {
             .stdout(log)
             .stderr(error);
         let handed = [start.agent.as_fd(), start.monitor.as_fd(), start.lock.as_fd()];
-        handed.iter().try_for_each(|fd| inheritable(fd, true))?;
-        let child = command
-            .spawn()
-            .map_err(|e| Error::new(format!("cannot start QEMU: {e}")));
-        handed.iter().try_for_each(|fd| inheritable(fd, false))?;
-        child
+        spawn_with(&mut command, &handed).map_err(|e| Error::new(format!("cannot start QEMU: {e}")))
     }
 }
 
@@ -263,15 +258,6 @@ fn version(words: &[OsString]) -> Option<String> {
 fn release(version: &str) -> Option<[u32; 2]> {
     let mut numbers = version.split('.').map(|number| number.parse().ok());
     Some([numbers.next()??, numbers.next()??])
-}
-
-fn inheritable(fd: impl AsFd, yes: bool) -> Result<(), Error> {
-    let flags = if yes {
-        rustix::io::FdFlags::empty()
-    } else {
-        rustix::io::FdFlags::CLOEXEC
-    };
-    rustix::io::fcntl_setfd(fd, flags).map_err(|e| Error::new(format!("cannot pass QEMU its socket: {e}")))
 }
 
 /// The board. A HPET that is emulated costs more than it gives.

@@ -66,7 +66,7 @@ pub(super) fn boot(
         kernel: Base::ensure(&cache)?.kernel()?,
     };
     boot.say("preparing the disk");
-    data_disk::ensure(&layout.data_disk(), settings.disk_bytes())?;
+    data_disk::ensure(&layout.data_disk(), settings.disk_bytes(), lock)?;
     let machine = boot.loaded_or_booted(&cache)?;
     if machine.is_some() {
         boot.say("mounting the store");
