@@ -93,10 +93,14 @@ impl Remote {
     }
 
     /// Where devices send power events. The guest is stopped before the sink returns: it runs no
-    /// further than the access that asked.
+    /// further than the access that asked. It does not keep the handle, which has the button of one of them.
     pub(super) fn power_sink(self: &Arc<Self>) -> PowerSink {
-        let remote = Arc::clone(self);
-        Arc::new(move |event| remote.power(event))
+        let remote = Arc::downgrade(self);
+        Arc::new(move |event| {
+            if let Some(remote) = remote.upgrade() {
+                remote.power(event);
+            }
+        })
     }
 
     fn power(&self, event: PowerEvent) {

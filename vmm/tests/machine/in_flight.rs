@@ -213,3 +213,14 @@ fn what_the_guest_wrote_is_in_the_file_once_it_has_powered_off() {
     assert_eq!(first_word(&copy), 0x1234_5678);
     assert!(kiln_imagefmt::check_layer(&copy).unwrap().is_clean());
 }
+
+#[test]
+fn a_machine_that_is_gone_has_let_go_of_its_disks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    let running = written(&path);
+    let open = || qcow2(&path).open(Path::new("/")).map(drop);
+    assert!(open().is_err(), "it is in use");
+    drop(running);
+    open().unwrap();
+}

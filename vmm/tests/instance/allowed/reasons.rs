@@ -101,11 +101,6 @@ pub(super) const ELSEWHERE: &[Reason] = &[
         why: "a release build panics, or the allocator ends it: glibc, stdlib/abort.c; nptl/pthread_kill.c",
     },
     Reason {
-        kinds: &[Main],
-        calls: "fcntl(F_OFD_SETLK)",
-        why: "a disk that is closed before its process ends: Drop of Layer, imagefmt",
-    },
-    Reason {
         kinds: &[Block],
         calls: "pwrite64 statx(AT_EMPTY_PATH) lseek",
         why: "a file system without holes, or a block device: punch_hole and length of imagefmt",
