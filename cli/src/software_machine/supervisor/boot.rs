@@ -1,5 +1,6 @@
 //! From nothing to a machine whose agent answers: loaded as it was saved once, or booted.
 
+use super::clock::Told;
 use super::shared::{Phase, Shared};
 use crate::software_machine::image::{self, Base, Programs};
 use crate::software_machine::qemu::{Memory, Qemu, Start};
@@ -12,7 +13,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A boot takes 5 s; a host that is busy with other things may need much longer.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
@@ -70,12 +71,13 @@ pub(super) fn boot(
     let machine = boot.loaded_or_booted(&cache)?;
     if machine.is_some() {
         boot.say("mounting the store");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_nanos().to_string();
-        let mounted = agent::run(layout, &["sh", "-c", MOUNT, &now], Duration::from_secs(120))?;
+        let now = Told::now();
+        let mount = ["sh", "-c", MOUNT, &now.nanos()];
+        let mounted = agent::run(layout, &mount, Duration::from_secs(120))?;
         if mounted.status != 0 {
             return Err(Error::new(format!("the software machine: {}", mounted.text)));
         }
+        shared.set_told(now);
     }
     Ok(machine)
 }

@@ -11,6 +11,7 @@
 
 mod boot;
 mod child;
+mod clock;
 mod serve;
 mod shared;
 mod watch;

@@ -84,7 +84,8 @@ fn lease(
         }
         phase = shared.wait_for_change(&phase, Duration::from_secs(5));
     };
-    if let Err(error) = watch::refresh_programs(layout, shared, programs) {
+    let refreshed = watch::refresh_programs(layout, shared, programs);
+    if let Err(error) = refreshed.and_then(|()| watch::refresh_clock(layout, shared)) {
         return wire::send(
             stream,
             &Reply::Failed {

@@ -1,5 +1,6 @@
 //! What the supervisor's threads know together.
 
+use super::clock::Told;
 use crate::software_machine::{settings::Settings, wire::Status};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ struct State {
     untold: Option<String>,
     /// The programs in the machine.
     stamp: String,
+    /// What time it was told last.
+    told: Told,
     /// Connections that still want a reply.
     waiting: usize,
 }
@@ -56,6 +59,7 @@ impl Shared {
             last_failure: None,
             untold: None,
             stamp: String::new(),
+            told: Told::now(),
             waiting: 0,
         };
         Self {
@@ -168,6 +172,14 @@ impl Shared {
 
     pub(super) fn set_stamp(&self, stamp: String) {
         self.lock().stamp = stamp;
+    }
+
+    pub(super) fn told(&self) -> Told {
+        self.lock().told
+    }
+
+    pub(super) fn set_told(&self, told: Told) {
+        self.lock().told = told;
     }
 
     /// The restart that nobody was told of, once.

@@ -1,6 +1,7 @@
 //! A running machine: is it alive, is it needed, and how it ends.
 
 use super::boot::{Machine, last_words};
+use super::clock::Told;
 use super::shared::{Phase, Shared};
 use crate::software_machine::wire::ProgramsWanted;
 use crate::software_machine::{Error, agent, image::Programs, layout::Layout};
@@ -147,5 +148,20 @@ pub(super) fn refresh_programs(
         )));
     }
     shared.set_stamp(wanted.stamp.clone());
+    Ok(())
+}
+
+/// Tells the machine the present time, if its clock may be wrong.
+pub(super) fn refresh_clock(layout: &Layout, shared: &Shared) -> Result<(), Error> {
+    let now = Told::now();
+    if shared.told().holds_at(now) {
+        return Ok(());
+    }
+    let clock = ["kiln", "machine-clock", &now.nanos()];
+    let output = agent::run(layout, &clock, Duration::from_secs(60))?;
+    if output.status != 0 {
+        return Err(Error::new(format!("the software machine: {}", output.text)));
+    }
+    shared.set_told(now);
     Ok(())
 }
