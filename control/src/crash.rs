@@ -26,6 +26,8 @@ pub const CRASH_POINTS: &[&str] = &[
     "create_image.after_restart",
     "start.after_claim",
     "start.after_spawn",
+    "ending.after_asking",
+    "reboot.after_button",
     "stop.after_claim",
     "stop.after_asking",
     "stop.after_end",

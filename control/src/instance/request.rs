@@ -5,6 +5,7 @@ use crate::image::OnTermination;
 use crate::size::Bytes;
 use crate::state::OnShutdown;
 use crate::tag::Tag;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ pub struct DescribeInstances {
 }
 
 /// Whether a guest is asked to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     /// Asked, and ended by force after this long.
     Clean(Duration),

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::OnShutdown;
-use crate::instance::{StopInstances, Waiting};
+use crate::instance::{Ending, StopInstances, Waiting};
 use crate::{Code, CreateSnapshot, DeregisterImage, DescribeImages, Lifetime, OnDeregister};
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -11,6 +11,9 @@ use std::os::unix::process::ExitStatusExt;
 const HOME: &str = "KILN_TEST_HOME";
 const SCENARIO: &str = "KILN_TEST_SCENARIO";
 const POINT: &str = "KILN_CRASH_POINT";
+
+/// What is killed while the guest has not ended yet.
+const SLOW: &str = " of a slow guest";
 
 /// What the command does that is killed; the points at which it can be.
 const SCENARIOS: &[(&str, &[&str])] = &[
@@ -56,6 +59,7 @@ const SCENARIOS: &[(&str, &[&str])] = &[
         "bake with reboot",
         &[
             "create_image.after_intent",
+            "ending.after_asking",
             "create_image.after_ending",
             "create_image.after_overlays",
             "create_image.before_freeze",
@@ -84,6 +88,7 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     ("start", &["start.after_claim", "start.after_spawn"]),
     ("stop", &["stop.after_claim", "stop.after_end"]),
     ("stop --no-wait", &["stop.after_asking"]),
+    ("reboot of a slow guest", &["reboot.after_button"]),
     (
         "terminate",
         &[
@@ -127,7 +132,7 @@ pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
         instance: name.to_owned(),
         ..super::bake(&any(), "new", reboot)
     };
-    match scenario {
+    match scenario.trim_end_matches(SLOW) {
         "import" => drop(import(cloud, "new")),
         "run" | "run --rm" => {
             let mut request = RunInstances::of("base");
@@ -155,6 +160,7 @@ pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
             })?;
         }
         "start" => drop(cloud.start_instances(&["stands".to_owned()])?),
+        "reboot" => drop(cloud.reboot_instances(&["runs".to_owned()], Ending::default())?),
         "stop" => drop(cloud.stop_instances(stop("runs", Waiting::UntilDone))?),
         "stop --no-wait" => drop(cloud.stop_instances(stop("runs", Waiting::No))?),
         "terminate" => drop(cloud.terminate_instances(&["runs".to_owned()])?),
@@ -183,11 +189,15 @@ fn the_command_that_is_killed() {
     };
     let mut options = Options::new(home);
     options.memory = Some(Bytes(64 << 30));
-    let cloud = Cloud::open_with(options, Arc::new(StandIns::default())).unwrap();
+    let machines = StandIns::default();
+    if scenario.ends_with(SLOW) {
+        *machines.guests.lock().unwrap() = Guests::Ignore;
+    }
+    let cloud = Cloud::open_with(options, Arc::new(machines)).unwrap();
     act(&cloud, &scenario).unwrap();
 }
 
-fn killed_at(home: &Home, scenario: &str, point: &str) {
+pub(super) fn killed_at(home: &Home, scenario: &str, point: &str) {
     let output = started_anew("tests::crashes::the_command_that_is_killed")
         .env(HOME, home.path())
         .env(SCENARIO, scenario)

@@ -136,6 +136,29 @@ fn a_reboot_is_a_reset_that_the_agent_makes_or_the_deadline() {
 }
 
 #[test]
+fn hazard_a_guest_that_still_ends_when_its_reboot_is_cut_short_is_started_again() {
+    for (scenario, point) in [
+        ("bake with reboot of a slow guest", "ending.after_asking"),
+        ("reboot of a slow guest", "reboot.after_button"),
+    ] {
+        let home = Home::new();
+        let (cloud, runs, _) = crashes::prepare(&home);
+        drop(cloud);
+        crashes::killed_at(&home, scenario, point);
+        home.asked();
+        let cloud = home.cloud();
+        assert_eq!(
+            home.asked(),
+            ["agent", "spawn"],
+            "{scenario}: {:?}",
+            cloud.notices()
+        );
+        assert_eq!(state(&cloud, &runs), "running", "{scenario}");
+        assert_whole(&cloud);
+    }
+}
+
+#[test]
 fn a_terminated_instance_takes_its_disks_with_it_and_is_known_for_an_hour() {
     let (_home, cloud, id) = started();
     cloud.terminate_instances(&[id.to_string()]).unwrap();

@@ -38,11 +38,12 @@ impl Cloud {
             Ok(About {
                 instance,
                 manner,
+                ending: Ending::default(),
                 disks: vec![frozen],
                 image: None,
             })
         })?;
-        let warnings = freeze::carry_out(work, &about, Ending::default())?;
+        let warnings = freeze::carry_out(work, &about)?;
         let snapshots = about.disks.iter().map(|disk| disk.snapshot.to_string()).collect();
         let described = self.describe_snapshots(DescribeSnapshots {
             snapshots,

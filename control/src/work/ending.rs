@@ -6,6 +6,7 @@
 //! 3. At the deadline the machine is killed, and the caller is told that it was: what the guest had not written by
 //!    then is lost, as after a power cut.
 
+use crate::crash::crash_point;
 use crate::instance::Ending;
 use crate::state::StateReason;
 use crate::supervisor::{Farewell, Heard};
@@ -31,6 +32,7 @@ pub(crate) fn end(cloud: &Cloud, instance: &InstanceId, ending: Ending) -> Resul
     let began = Instant::now();
     let deadline = began + timeout;
     let mut heard = ask(cloud, &dir);
+    crash_point!("ending.after_asking");
     let mut presses = 1;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -18,6 +18,7 @@
 //! | freeze (image, snapshot) | before the machine may have moved to the overlays | undone |
 //! | freeze (image, snapshot) | after | finished: the overlay is the volume |
 //! | start, reboot | anywhere | as the machine is: running or stopped |
+//! | freeze, reboot | while the guest powers off | it is waited for, and started again |
 //! | stop | anywhere | the guest goes on ending; it is stopped once its machine is gone |
 //! | terminate | anywhere | finished |
 //! | session | its process is gone | its instances are terminated |
@@ -121,6 +122,8 @@ impl<'c> Work<'c> {
 pub(crate) enum Step {
     /// Its rows are there, nothing else is certain.
     Intent,
+    /// The guest is told to power off: it will, now or later, and is to be started again.
+    Ending,
     /// The overlays are whole and on disk; a machine may be using them.
     Overlays,
     /// The result is true; what is left is to start the guest again.
@@ -131,6 +134,7 @@ impl Step {
     fn as_str(self) -> &'static str {
         match self {
             Step::Intent => "intent",
+            Step::Ending => "ending",
             Step::Overlays => "overlays",
             Step::Restart => "restart",
         }
@@ -138,7 +142,7 @@ impl Step {
 
     /// Reads a step back; one that is not known counts as the first, at which nothing is certain.
     pub(crate) fn of(operation: &Operation) -> Step {
-        [Step::Overlays, Step::Restart]
+        [Step::Ending, Step::Overlays, Step::Restart]
             .into_iter()
             .find(|step| step.as_str() == operation.step)
             .unwrap_or(Step::Intent)

@@ -2,13 +2,14 @@
 //!
 //! With an agent the guest restarts itself, and the machine counts a reset. Without one the power button is pressed
 //! and the machine started again; where there is one that does not answer, half-way to the deadline. At the deadline
-//! the machine is reset, with a warning. The instance stays `running` all the while; cut short, it is what its machine
-//! is.
+//! the machine is reset, with a warning. The instance stays `running` all the while. Cut short, it is what its machine
+//! is; after the button was pressed the guest is waited for, and started again.
 
 use super::stop::at_once;
-use super::{Work, ending, launch, start};
+use super::{Step, Work, ending, launch, start};
 use crate::catalog::instances;
 use crate::catalog::operations::{self, Operation};
+use crate::crash::crash_point;
 use crate::instance::{Ending, RebootedInstances};
 use crate::state::InstanceState;
 use crate::supervisor::{Farewell, Heard};
@@ -24,6 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     instance: InstanceId,
+    #[serde(default)]
+    ending: Ending,
 }
 
 impl Cloud {
@@ -49,14 +52,17 @@ impl Cloud {
         let (work, _) = Work::begin(self, KIND, |tx, operation| {
             operations::claim(tx, operation, id)?;
             instances::change(tx, id, &[InstanceState::Running], InstanceState::Running, None)?;
-            Ok(About { instance: id.clone() })
+            Ok(About {
+                instance: id.clone(),
+                ending,
+            })
         })?;
-        let done = self.begin_anew(id, ending);
+        let done = self.begin_anew(&work, id, ending);
         start::settle(work, id, done.as_ref().map(drop).map_err(ending::server_error))?;
         done
     }
 
-    fn begin_anew(&self, id: &InstanceId, ending: Ending) -> Result<Option<String>> {
+    fn begin_anew(&self, work: &Work<'_>, id: &InstanceId, ending: Ending) -> Result<Option<String>> {
         let dir = self.instance_directory(id);
         let Ending::Clean(timeout) = ending else {
             self.machines.reset(&dir)?;
@@ -70,7 +76,9 @@ impl Cloud {
             // An agent that did not answer may have done what it was asked all the same: it is not to be done twice.
             let late = began.elapsed() * 2 >= timeout;
             if heard == Heard::No && !pressed && (late || !has_agent) {
+                work.advance(Step::Ending)?;
                 ending::press(self, &dir);
+                crash_point!("reboot.after_button");
                 pressed = true;
             }
             std::thread::sleep(LOOK_AGAIN.min(timeout));
@@ -104,13 +112,18 @@ impl Cloud {
 
 pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<String>> {
     let about: About = super::payload(operation)?;
-    start::settle(
-        work,
-        &about.instance,
-        Err(ending::server_error("the reboot was cut short")),
-    )?;
-    Ok(Some(format!(
-        "the reboot of {} was cut short; it is now what its machine is",
-        about.instance
-    )))
+    let (cloud, id) = (work.cloud, &about.instance);
+    let (done, how) = if Step::of(operation) == Step::Ending {
+        let warning = ending::end(cloud, id, about.ending)?;
+        let spawned = launch::spawn(cloud, id).map_err(ending::server_error);
+        (
+            spawned,
+            warning.unwrap_or_else(|| "it has been finished".to_owned()),
+        )
+    } else {
+        let cut = ending::server_error("the reboot was cut short");
+        (Err(cut), "it is now what its machine is".to_owned())
+    };
+    start::settle(work, id, done)?;
+    Ok(Some(format!("the reboot of {id} was cut short; {how}")))
 }

@@ -9,7 +9,7 @@ use crate::catalog::operations::{self, Operation};
 use crate::catalog::{images, layers, snapshots};
 use crate::state::LayerState;
 use crate::store::Writer;
-use crate::work::{Step, Work, collect, payload};
+use crate::work::{Step, Work, collect, ending, payload};
 use crate::{Cloud, Code, Error, Result};
 use kiln_vmm::client::FileId;
 use rusqlite::Connection;
@@ -53,6 +53,14 @@ pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<
         .ok_or_else(|| Error::new(Code::InternalError, format!("work {} is gone", work.id)))?;
     match Step::of(&operation) {
         Step::Intent => undo(work, about),
+        Step::Ending => {
+            if let Some(instance) = &about.instance
+                && let Some(warning) = ending::end(work.cloud, instance, about.ending)?
+            {
+                tracing::warn!("{warning}");
+            }
+            undo(work, about)
+        }
         Step::Restart => {
             restart(work, about, &mut Vec::new());
             Ok(())
