@@ -49,12 +49,15 @@ impl Machine {
         })
     }
 
-    /// What the guest takes for written must be there for it, whatever becomes of this process.
+    /// What the guest takes for written must be there for it, whatever becomes of this process. Each disk is synced,
+    /// though one before it could not be; the error is the first one.
     pub(super) fn sync_disks(&self) -> Result<(), MachineError> {
-        for disk in &self.backings {
-            disk.flush()?;
+        let mut failed = None;
+        for error in self.backings.iter().filter_map(|disk| disk.flush().err()) {
+            tracing::warn!("a disk cannot be synced: {error}");
+            failed.get_or_insert(error);
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn write(&self, files: &SavedFiles) -> Result<(u64, u64), MachineError> {

@@ -13,7 +13,7 @@ use kiln_vmm::kvm::Hypervisor;
 use kiln_vmm::machine::exits::Counting;
 use kiln_vmm::machine::{HostSide, Machine, OpenDisk, Ports, Remote, Saved};
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
-use kiln_vmm::virtio::block::BlockSpec;
+use kiln_vmm::virtio::block::{Backing, BlockSpec};
 use kiln_vmm::virtio::console::{PortBackend, PortInput, PortSpec};
 
 /// Long enough for a busy host.
@@ -219,6 +219,8 @@ impl Default for Shape {
 #[derive(Default)]
 pub(crate) struct Extra {
     pub(crate) disks: Vec<BlockSpec>,
+    /// The first of its disks, where they are not to be opened by their paths.
+    pub(crate) opened: Vec<Backing>,
     pub(crate) saved: Option<Saved>,
 }
 
@@ -226,11 +228,10 @@ pub(crate) struct Extra {
 fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machine {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("kernel"), code.elf(shape.by)).unwrap();
-    let open = |disk: &BlockSpec| OpenDisk {
-        backing: disk.open(folder.path()).unwrap(),
-        top: None,
-    };
-    let disks = extra.disks.iter().map(open).collect();
+    let by_path = extra.disks.iter().skip(extra.opened.len());
+    let by_path: Vec<_> = by_path.map(|disk| disk.open(folder.path()).unwrap()).collect();
+    let backings = extra.opened.into_iter().chain(by_path);
+    let disks = backings.map(|backing| OpenDisk { backing, top: None }).collect();
     let spec = MachineSpec {
         name: "micro".into(),
         identity: kiln_vmm::smbios::Identity::default(),

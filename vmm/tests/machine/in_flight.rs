@@ -1,10 +1,14 @@
 //! Requests to a disk that are in the ring when a machine is saved.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use kiln_imagefmt::{Access, Chain, Disk as _};
 use kiln_vmm::control::MachineControl;
-use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
+use kiln_vmm::virtio::block::{Backing, BlockSpec, DiskFormat};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::guest::{Code, Extra, Running, Shape, words};
 use crate::save::Disk;
@@ -110,6 +114,7 @@ fn requests_that_wait_at_the_save_are_done_once_after_the_restore() {
     let extra = Extra {
         disks: disks(),
         saved: Some(saved.open(false)),
+        ..Extra::default()
     };
     let mut restored = Running::start_with(&code, Shape::default(), extra);
     restored.wait_for(b"D");
@@ -142,7 +147,12 @@ fn another_disk_than_the_saved_machines_is_refused() {
     drop(running);
     let refused = |disks| {
         let saved = Some(saved.open(false));
-        crate::guest::refusal(&code, Shape::default(), Extra { disks, saved })
+        let extra = Extra {
+            disks,
+            saved,
+            ..Extra::default()
+        };
+        crate::guest::refusal(&code, Shape::default(), extra)
     };
     let larger = refused(vec![raw(&other)]);
     assert!(
@@ -223,4 +233,46 @@ fn a_machine_that_is_gone_has_let_go_of_its_disks() {
     assert!(open().is_err(), "it is in use");
     drop(running);
     open().unwrap();
+}
+
+/// The chain of a single file.
+fn chain(file: File) -> Arc<Chain> {
+    Arc::new(Chain::open(vec![file], Access::ReadWrite).unwrap())
+}
+
+#[test]
+fn a_disk_that_cannot_be_synced_keeps_none_of_the_others_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("disk"), folder.path().join("copy"));
+    kiln_imagefmt::create_base(&path, 1 << 20).unwrap();
+    // The first disk's host will take no more writes: its file is of memory, and closed to them.
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut failing = File::from(memfd_create("failing", flags).unwrap());
+    std::io::copy(&mut File::open(&path).unwrap(), &mut failing).unwrap();
+    let seen = failing.try_clone().unwrap();
+    let fine = File::options().read(true).write(true).open(&path).unwrap();
+    let disks = [chain(failing), chain(fine)];
+    let extra = Extra {
+        disks: ["vol-1", "vol-2"]
+            .map(|id| BlockSpec {
+                id: id.into(),
+                ..qcow2(&path)
+            })
+            .into(),
+        opened: disks.clone().map(Backing::Chain).into(),
+        ..Extra::default()
+    };
+    let code = Code::default().print("S").wait_for_key().power_off();
+    let mut running = Running::start_with(&code, Shape::default(), extra);
+    running.wait_for(b"S");
+    let sector = 0x1234_5678_u32.to_le_bytes().repeat(128);
+    for disk in &disks {
+        kiln_imagefmt::write_all_at(&**disk, 0, &sector).unwrap();
+    }
+    fcntl_add_seals(&seen, SealFlags::WRITE).unwrap();
+    running.board.serial.receive(b"k");
+    running.end();
+    disks[0].flush().unwrap_err();
+    std::fs::copy(&path, &copy).unwrap();
+    assert_eq!(first_word(&copy), 0x1234_5678);
 }
