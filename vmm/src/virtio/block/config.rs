@@ -25,10 +25,28 @@ pub(super) const SECTOR: u64 = 512;
 const BLOCK: u32 = 512;
 /// Sectors of a cluster of our images: what a discard gives back at least.
 const CLUSTER_SECTORS: u32 = 128;
-/// Segments of one discard or write-zeroes request.
-pub(super) const MAX_SEGMENTS: u32 = 32;
-/// Sectors of one such segment, 1 GiB: bounds what one request does while the gate waits for it.
-pub(super) const MAX_SEGMENT_SECTORS: u32 = 1 << 21;
+/// Most bytes that one request reads or writes, zeroes among them: bounds how long the gate waits for it, and what a
+/// chain of many descriptors over one page can ask for.
+pub(super) const MAX_DATA: u64 = 64 << 20;
+
+/// What one request may ask for in ranges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ranges {
+    pub(super) most: u32,
+    /// Sectors of each.
+    pub(super) sectors: u32,
+}
+
+/// Of a discard, which writes nothing: 1 GiB each.
+pub(super) const DISCARDS: Ranges = Ranges {
+    most: 32,
+    sectors: 1 << 21,
+};
+/// Of a write of zeroes, which may write each of them.
+pub(super) const ZEROES: Ranges = Ranges {
+    most: 1,
+    sectors: (MAX_DATA / SECTOR) as u32,
+};
 
 /// `struct virtio_blk_config` up to the fields of write-zeroes.
 const LEN: usize = 60;
@@ -82,11 +100,11 @@ impl Config {
         put(32, &[1]);
         put(34, &self.queues.to_le_bytes());
         if !self.read_only {
-            put(36, &MAX_SEGMENT_SECTORS.to_le_bytes());
-            put(40, &MAX_SEGMENTS.to_le_bytes());
+            put(36, &DISCARDS.sectors.to_le_bytes());
+            put(40, &DISCARDS.most.to_le_bytes());
             put(44, &CLUSTER_SECTORS.to_le_bytes());
-            put(48, &MAX_SEGMENT_SECTORS.to_le_bytes());
-            put(52, &MAX_SEGMENTS.to_le_bytes());
+            put(48, &ZEROES.sectors.to_le_bytes());
+            put(52, &ZEROES.most.to_le_bytes());
             put(56, &[1]);
         }
         bytes

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use kiln_imagefmt::{Disk, DiskError, Segment, Unmap};
 
-use super::config::{MAX_SEGMENT_SECTORS, MAX_SEGMENTS, SECTOR};
+use super::config::{DISCARDS, MAX_DATA, SECTOR, ZEROES};
 use super::gate::Passage;
 use super::traffic::Traffic;
 use crate::virtio::{Chain, GuestMemory, QueueError, Slice};
@@ -16,9 +16,6 @@ const HEADER: usize = 16;
 const RANGE: usize = 16;
 /// Bytes of the answer to `GET_ID`.
 const ID: usize = 20;
-/// Most bytes that one request reads or writes: bounds how long the gate waits for it, and what a chain
-/// of many descriptors over one page can ask for.
-const MAX_DATA: u64 = 64 << 20;
 
 /// How a request ended (5.2.6, `status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,11 +217,11 @@ impl Target<'_> {
             .ok_or(Failure::Malformed("beyond the end of the disk"))
     }
 
-    /// Discard (11) and write-zeroes (13) of up to [`MAX_SEGMENTS`] ranges, all checked before the first
-    /// is done.
+    /// Discard (11) and write-zeroes (13) of ranges, all checked before the first is done.
     fn ranges(&self, chain: &Chain, payload: u64, kind: u32) -> Result<(), Failure> {
         let bytes = usize::try_from(payload).unwrap_or(usize::MAX);
-        if bytes == 0 || !bytes.is_multiple_of(RANGE) || bytes > RANGE.saturating_mul(MAX_SEGMENTS as usize) {
+        let most = if kind == 13 { ZEROES.most } else { DISCARDS.most };
+        if bytes == 0 || !bytes.is_multiple_of(RANGE) || bytes > RANGE.saturating_mul(most as usize) {
             return Err(Failure::Malformed("number of ranges"));
         }
         let mut buffer = vec![0; bytes];
@@ -250,8 +247,13 @@ impl Target<'_> {
             (1, 13) => Unmap::Allowed,
             _ => return Err(Failure::Unsupported),
         };
-        if count > MAX_SEGMENT_SECTORS {
-            return Err(Failure::Malformed("range of more than 1 GiB"));
+        let most = if kind == 13 {
+            ZEROES.sectors
+        } else {
+            DISCARDS.sectors
+        };
+        if count > most {
+            return Err(Failure::Malformed("a range of too many sectors"));
         }
         let len = u64::from(count).saturating_mul(SECTOR);
         let offset = sector
