@@ -62,7 +62,8 @@ impl Table {
 impl Chain {
     /// Reads the chain that starts at `head` of a ring's descriptor table.
     ///
-    /// Looks at no more than `size` descriptors plus one that refers to an indirect table.
+    /// Looks at no more than `size` descriptors plus one that refers to an indirect table, which may come first or after
+    /// others (2.7.5.3.2).
     pub(super) fn read(
         memory: &GuestMemory,
         table: GuestAddress,
@@ -84,7 +85,7 @@ impl Chain {
         loop {
             let descriptor = table.descriptor(memory, index)?;
             if descriptor.refers_to_indirect_table() {
-                if indirect == Indirect::Refused || nested || steps != 0 || descriptor.has_next() {
+                if indirect == Indirect::Refused || nested || descriptor.has_next() {
                     return Err(QueueError::IndirectMisused);
                 }
                 let entries = descriptor.len().checked_div(DESCRIPTOR).unwrap_or(0);
