@@ -2,10 +2,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use crate::error::DiskError;
 use crate::io::file_name;
-use crate::qcow2::{Fault, Layer};
+use crate::qcow2::{ENTRY, Fault, Layer};
+
+/// Memory for the L1 tables of all layers together: as much as 256 layers of a disk of 64 TiB take, so that none of the
+/// largest volume's snapshots makes a chain that cannot be opened.
+const L1_MEMORY: u64 = 256 << 20;
 
 /// The last part of a layer's name, where it is known: names that come from descriptors are absolute.
 fn known_file_name(layer: &Layer) -> Option<&str> {
@@ -55,6 +60,19 @@ pub(super) fn check_on_top_of(layer: &Layer, below: Option<&Layer>) -> Result<()
             layer.size(),
             below.size()
         ));
+    }
+    Ok(())
+}
+
+/// Refuses `layer` if its L1 table and those of the layers `below` would take too much memory together.
+pub(super) fn check_memory(layer: &Layer, below: &[Arc<Layer>]) -> Result<(), DiskError> {
+    let l1 = |layer: &Layer| layer.geometry().l1_entries(layer.size()) * ENTRY;
+    let memory = below.iter().fold(l1(layer), |sum, layer| sum + l1(layer));
+    if memory > L1_MEMORY {
+        return Err(DiskError::Format {
+            path: layer.name().to_string(),
+            fault: Fault::TablesTooLarge(L1_MEMORY),
+        });
     }
     Ok(())
 }

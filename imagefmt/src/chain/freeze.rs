@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::sync::{Arc, PoisonError};
 
-use super::admission::check_on_top_of;
+use super::admission::{check_memory, check_on_top_of};
 use super::{Chain, named, slices_of_each};
 use crate::disk::Disk;
 use crate::error::DiskError;
@@ -66,6 +66,7 @@ impl Chain {
                 self.size()
             )));
         }
+        check_memory(&layer, &layers)?;
         check_on_top_of(&layer, top.map(AsRef::as_ref))?;
         Ok(Prepared {
             layer: Arc::new(layer),

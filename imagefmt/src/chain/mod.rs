@@ -22,17 +22,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use self::admission::{check_distinct, check_not_sealed, check_on_top_of};
+use self::admission::{check_distinct, check_memory, check_not_sealed, check_on_top_of};
 pub use self::freeze::{Prepared, Sealing};
 use crate::disk::{Access, Disk, Segment, Unmap, check_range};
 use crate::error::DiskError;
 use crate::gate::{GateError, MAX_DEPTH, open_chain};
 use crate::io::{FileStorage, Host, Span, file_name};
 use crate::lock;
-use crate::qcow2::{Fault, Layer, SEALED_SLICES, Source, Stack};
-
-/// Memory for the L1 tables of all layers together: reached by 256 layers of a disk of 16 TiB.
-const L1_MEMORY: u64 = 64 << 20;
+use crate::qcow2::{Layer, SEALED_SLICES, Source, Stack};
 
 /// A chain of qcow2 layers: the disk that a guest sees.
 #[derive(Debug)]
@@ -77,7 +74,6 @@ impl Chain {
             });
         }
         let mut layers: Vec<Arc<Layer>> = Vec::with_capacity(depth);
-        let mut memory = 0;
         for (nth, host) in hosts.into_iter().enumerate() {
             let layer = if nth + 1 == depth && access == Access::ReadWrite {
                 lock::lock_writer(&host)?;
@@ -86,14 +82,7 @@ impl Chain {
                 lock::lock_reader(&host)?;
                 Layer::open(host)?
             };
-            memory += layer.header().l1.entries * 8;
-            if memory > L1_MEMORY {
-                let fault = Fault::TablesTooLarge(L1_MEMORY);
-                return Err(DiskError::Format {
-                    path: layer.name().to_string(),
-                    fault,
-                });
-            }
+            check_memory(&layer, &layers)?;
             check_on_top_of(&layer, layers.last().map(AsRef::as_ref))?;
             layers.push(Arc::new(layer));
         }

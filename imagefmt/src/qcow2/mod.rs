@@ -31,6 +31,7 @@ mod writer;
 pub use create::{create_base, create_overlay};
 pub(crate) use create::{format, sync_folder};
 pub use fault::Fault;
+pub(crate) use geometry::ENTRY;
 pub(crate) use header::Header;
 pub(crate) use layer::Layer;
 pub(crate) use stack::{Source, Stack};

@@ -168,15 +168,36 @@ fn a_chain_has_one_to_256_layers() {
 }
 
 #[test]
-fn a_chain_whose_tables_would_fill_the_memory_is_refused() {
-    // 16 MiB of L1 table each.
-    let world = simulated(5, 1 << 50);
-    assert_eq!(open(&world, 4, Access::ReadOnly).unwrap().depth(), 4);
-    let error = open(&world, 5, Access::ReadOnly).unwrap_err();
-    assert!(
-        error.to_string().contains("would take more than 67108864 bytes"),
-        "{error}"
-    );
+fn a_chain_whose_tables_would_fill_the_memory_is_refused_and_no_freeze_makes_one() {
+    // 16 MiB of L1 table each, as holes of real files.
+    let (folder, size) = (Folder::new(), 1 << 50);
+    folder.base("0", size);
+    for nth in 1..17 {
+        folder.overlay(&nth.to_string(), &(nth - 1).to_string(), size);
+    }
+    let disk = folder.open("15");
+    let frozen = disk.prepare(folder.file("16")).err().unwrap();
+    drop(disk);
+    let opened = Chain::open_path(&folder.path("16"), Access::ReadOnly)
+        .err()
+        .unwrap();
+    for error in [frozen, opened] {
+        assert!(
+            error.to_string().contains("would take more than 268435456 bytes"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_largest_volume_may_have_as_many_layers_as_any() {
+    let (folder, size) = (Folder::new(), 64 << 40);
+    folder.base("0", size);
+    for nth in 1..MAX_DEPTH {
+        folder.overlay(&nth.to_string(), &(nth - 1).to_string(), size);
+    }
+    let disk = folder.open(&(MAX_DEPTH - 1).to_string());
+    assert_eq!((disk.depth(), disk.size()), (MAX_DEPTH, size));
 }
 
 #[test]
