@@ -207,9 +207,12 @@ impl BlockMap {
 
     /// Walks a tree of extents, leaves from left to right.
     fn extents(&mut self, window: &Window, block_size: u64, root: &[u8]) -> Result<(), MapError> {
-        let mut nodes = vec![(root.to_vec(), DEPTH_LIMIT)];
         let mut budget = TREE_LIMIT;
-        while let Some((bytes, depth_limit)) = nodes.pop() {
+        // What is still to be visited, the next one last: (block, how deep it may be). A node is read when its turn
+        // comes: a small disk may name one block in each of thousands of entries.
+        let mut stack = Vec::new();
+        let (mut bytes, mut depth_limit) = (root.to_vec(), DEPTH_LIMIT);
+        loop {
             let (head, entries) = NodeHead::read_from_prefix(&bytes)
                 .map_err(|_| MapError::Damaged("its extent tree is cut off"))?;
             let depth = head.depth.get();
@@ -219,18 +222,18 @@ impl BlockMap {
             let entries = entries.chunks_exact(12).take(usize::from(head.entries.get()));
             if depth == 0 {
                 entries.filter_map(run).try_for_each(|run| self.push(run))?;
-                continue;
+            } else {
+                let below = depth.saturating_sub(1);
+                stack.extend(entries.rev().filter_map(child).map(|child| (child, below)));
             }
-            let children: Vec<u64> = entries.filter_map(child).collect();
-            for child in children.into_iter().rev() {
-                budget = budget
-                    .checked_sub(1)
-                    .ok_or(MapError::Damaged("its extent tree does not end"))?;
-                let node = block(window, block_size, child)?;
-                nodes.push((node, depth.saturating_sub(1)));
-            }
+            let Some((child, below)) = stack.pop() else {
+                return Ok(());
+            };
+            budget = budget
+                .checked_sub(1)
+                .ok_or(MapError::Damaged("its extent tree does not end"))?;
+            (bytes, depth_limit) = (block(window, block_size, child)?, below);
         }
-        Ok(())
     }
 
     /// Walks the map of ext2 and ext3: twelve blocks, then one, two and three levels of pointers.
@@ -319,4 +322,37 @@ fn pointers(bytes: &[u8]) -> impl Iterator<Item = u32> {
         .chunks_exact(4)
         .filter_map(|chunk| chunk.first_chunk().copied())
         .map(u32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::tests::fixtures::Ram;
+
+    const BLOCK: usize = 64 << 10;
+
+    /// A node of as many entries as there is room for, all of which lead to block `child`.
+    fn node(len: usize, depth: u16, child: u32) -> Vec<u8> {
+        let entries = (len - 12) / 12;
+        let head = [EXTENTS_MAGIC, entries as u16, entries as u16, depth, 0, 0];
+        let mut bytes = head.map(u16::to_le_bytes).concat();
+        let entry = [0, child, 0].map(u32::to_le_bytes).concat();
+        bytes.extend(entry.repeat(entries));
+        bytes.resize(len, 0);
+        bytes
+    }
+
+    #[test]
+    fn hazard_nodes_that_name_one_node_over_and_over_are_read_one_at_a_time() {
+        // Four levels of nodes, whose entries all lead to the next one; what they lead to at last is no node. That is
+        // found on the way down, before any sibling is read.
+        let nodes = (1..5).map(|at| node(BLOCK, 5 - at, u32::from(at) + 1));
+        let blocks = [vec![0; BLOCK]].into_iter().chain(nodes).chain([vec![0; BLOCK]]);
+        let window = Window::whole(Ram::disk(blocks.flatten().collect()));
+        let walked = BlockMap::default().extents(&window, BLOCK as u64, &node(60, 5, 1));
+        let Err(MapError::Damaged(why)) = walked else {
+            panic!("the last node is none")
+        };
+        assert_eq!(why, "its extent tree is damaged");
+    }
 }
