@@ -72,6 +72,12 @@ pub enum TransferError {
         #[source]
         source: io::Error,
     },
+    /// The source is not what it was when it was opened.
+    #[error("{name} was changed while it was imported; import it again once nothing writes to it any more")]
+    Changed {
+        /// The source.
+        name: String,
+    },
     /// The disk that is read failed.
     #[error("reading the disk failed: {0}")]
     ReadDisk(#[source] DiskError),

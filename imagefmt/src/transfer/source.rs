@@ -1,7 +1,7 @@
 //! A disk from outside, checked.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +20,17 @@ pub struct Source {
     format: Format,
     disk: Arc<dyn Disk>,
     extents: Holes,
+    file: File,
+    /// The file's length, and when it was last written to, as the checks found it.
+    stamp: Stamp,
+}
+
+/// A file's length, and the seconds and nanoseconds of when it was last written to. A file that is renamed or removed
+/// meanwhile has the same bytes, and the same stamp.
+type Stamp = (u64, i64, i64);
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// What knows where the data is.
@@ -53,7 +64,8 @@ impl Source {
     /// Checks `file`, which messages call `name`. Its format is told by its content unless
     /// `format` says it; what is neither raw nor qcow2 is refused by its name.
     pub fn open(file: File, name: &str, format: Option<Format>) -> Result<Source, TransferError> {
-        let len = check_kind(&file, name)?;
+        let metadata = check_kind(&file, name)?;
+        let len = metadata.len();
         let format = match format {
             Some(format) => format,
             None => match look(&file, name, len)? {
@@ -68,13 +80,26 @@ impl Source {
                 }
             },
         };
-        match format {
-            Format::Raw => Source::raw(file, name, len),
-            Format::Qcow2 => Source::qcow2(file, name),
-        }
+        let failed = |source| TransferError::Read {
+            name: name.into(),
+            source,
+        };
+        let kept = file.try_clone().map_err(failed)?;
+        let (disk, extents) = match format {
+            Format::Raw => Source::raw(file, name, len)?,
+            Format::Qcow2 => Source::qcow2(file, name)?,
+        };
+        Ok(Source {
+            name: name.into(),
+            format,
+            disk,
+            extents,
+            file: kept,
+            stamp: stamp(&metadata),
+        })
     }
 
-    fn raw(file: File, name: &str, len: u64) -> Result<Source, TransferError> {
+    fn raw(file: File, name: &str, len: u64) -> Result<(Arc<dyn Disk>, Holes), TransferError> {
         if !len.is_multiple_of(512) {
             return Err(TransferError::Length {
                 name: name.into(),
@@ -91,15 +116,10 @@ impl Source {
             source,
         };
         let disk = Arc::new(RawDisk::open(file, Access::ReadOnly).map_err(source)?);
-        Ok(Source {
-            name: name.into(),
-            format: Format::Raw,
-            disk,
-            extents,
-        })
+        Ok((disk, extents))
     }
 
-    fn qcow2(file: File, name: &str) -> Result<Source, TransferError> {
+    fn qcow2(file: File, name: &str) -> Result<(Arc<dyn Disk>, Holes), TransferError> {
         let source = |source| TransferError::Source {
             name: name.into(),
             source,
@@ -122,12 +142,7 @@ impl Source {
         let chain = Arc::new(Chain::open(vec![file], Access::ReadOnly).map_err(source)?);
         survey(&host, &header, &chain).map_err(source)?;
         let extents = Holes::Chain(Arc::clone(&chain));
-        Ok(Source {
-            name: name.into(),
-            format: Format::Qcow2,
-            disk: chain,
-            extents,
-        })
+        Ok((chain, extents))
     }
 
     /// Takes `map`'s word for where a raw file has data. The caller knows that the map is of the file
@@ -163,6 +178,17 @@ impl Source {
         }
     }
 
+    /// Refuses a file that was written to, or cut, since it was opened: what was read of it meanwhile is of no one
+    /// moment.
+    pub(super) fn check_unchanged(&self) -> Result<(), TransferError> {
+        let name = || self.name.clone();
+        match self.file.metadata() {
+            Ok(now) if stamp(&now) == self.stamp => Ok(()),
+            Ok(_) => Err(TransferError::Changed { name: name() }),
+            Err(source) => Err(TransferError::Read { name: name(), source }),
+        }
+    }
+
     /// That reading it failed.
     pub(super) fn failed(&self, source: DiskError) -> TransferError {
         TransferError::Source {
@@ -172,8 +198,8 @@ impl Source {
     }
 }
 
-/// The length of a regular file; anything else is refused.
-fn check_kind(file: &File, name: &str) -> Result<u64, TransferError> {
+/// What the host says of a regular file; anything else is refused.
+fn check_kind(file: &File, name: &str) -> Result<Metadata, TransferError> {
     let failed = |source| TransferError::Read {
         name: name.into(),
         source,
@@ -194,7 +220,7 @@ fn check_kind(file: &File, name: &str) -> Result<u64, TransferError> {
             what,
         }),
         None if metadata.len() == 0 => Err(TransferError::Empty { name: name.into() }),
-        None => Ok(metadata.len()),
+        None => Ok(metadata),
     }
 }
 
