@@ -152,7 +152,8 @@ impl Refcounts {
     /// Hands out up to `want` clusters in a row.
     pub(crate) fn allocate(&mut self, want: u64) -> Result<Allocation, DiskError> {
         if let Some((start, count)) = self.free.take(want) {
-            if let Err(error) = self.update(start, count, |_| 1) {
+            let counted = self.reach_run(start, count);
+            if let Err(error) = counted.and_then(|()| self.update(start, count, |_| 1)) {
                 self.free.insert(start, count);
                 return Err(error);
             }
@@ -204,6 +205,22 @@ impl Refcounts {
                 }
             }
         }
+    }
+
+    /// Makes sure that refcount blocks count a run of free clusters. After a crash the file may reach beyond its blocks.
+    fn reach_run(&mut self, start: u64, count: u64) -> Result<(), DiskError> {
+        let last = (start + count).saturating_sub(1);
+        for index in start / self.block_clusters()..=last / self.block_clusters() {
+            let index = index as usize;
+            if self.table.get(index) == Some(&0) {
+                // The new block lies at the end, and must be counted there; if this is the end's own, it is made now.
+                self.reach_block()?;
+            }
+            if self.table.get(index) == Some(&0) {
+                self.add_block(index)?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts a new refcount block at the file's end. Nothing has ever been written there, so counts that are

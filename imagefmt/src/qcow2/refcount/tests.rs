@@ -151,6 +151,46 @@ fn a_run_of_clusters_may_reach_over_pages_of_counts() {
     );
 }
 
+/// A file with its first block alone, as a crash may leave it: it reaches beyond what that counts, and what was not
+/// used by then is free.
+fn cut_off(end: u64) -> Refcounts {
+    let mut counts = counted(end, 1);
+    counts.table.resize(3, 0);
+    counts.free.insert(BLOCK - 8, 40);
+    counts
+}
+
+#[test]
+fn free_clusters_whose_block_a_crash_has_lost_get_another() {
+    let taken = Allocation {
+        start: HostCluster(BLOCK - 8),
+        count: 16,
+        fresh: false,
+    };
+    let seen = [BLOCK - 9, BLOCK - 8, BLOCK, BLOCK + 7, BLOCK + 8];
+    let mut counts = cut_off(BLOCK + 32);
+    assert_eq!(counts.allocate(16).unwrap(), taken);
+    assert_eq!(counts.table, [2 << 16, (BLOCK + 32) << 16, 0]);
+    let changes = counts.take_changes();
+    assert_eq!(seen.map(|at| written(&changes, at)), [0, 1, 1, 1, 0].map(Some));
+    assert_eq!(written(&changes, BLOCK + 32), Some(1), "the block counts itself");
+
+    // The file ends within the third block, which is there already.
+    let mut counts = cut_off(2 * BLOCK + 32);
+    counts.allocate_row(1).unwrap();
+    assert_eq!(counts.allocate(16).unwrap(), taken);
+    let place = (2 * BLOCK + 34) << 16;
+    assert_eq!(counts.table, [2 << 16, place, (2 * BLOCK + 32) << 16]);
+    let changes = counts.take_changes();
+    assert_eq!(seen.map(|at| written(&changes, at)), [0, 1, 1, 1, 0].map(Some));
+    assert_eq!(
+        written(&changes, 2 * BLOCK + 34),
+        Some(1),
+        "the third block counts it"
+    );
+    assert_eq!(counts.allocate(40).unwrap().count, 24);
+}
+
 #[test]
 fn a_run_that_ends_with_a_page_needs_no_other() {
     let mut counts = counted(BLOCK, 1);
