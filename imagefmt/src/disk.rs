@@ -43,7 +43,8 @@ pub trait Disk: Send + Sync {
     /// some of each; nothing outside the range is touched.
     fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError>;
 
-    /// Makes durable whatever was written before.
+    /// Makes durable whatever was written before. Once the host has failed to, every later call fails until the disk is
+    /// opened again: what is lost cannot be told from what is not.
     fn flush(&self) -> Result<(), DiskError>;
 
     /// Writes out what has gathered in memory, if that has become much; takes as long as a [`flush`](Disk::flush) then.

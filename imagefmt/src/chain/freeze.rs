@@ -90,7 +90,8 @@ impl Chain {
     }
 
     /// Makes the old top durable; it is complete and will not change any more. So are, before it, those that
-    /// lie below it: a snapshot is no more durable than what it lies on. After an error it may be tried again.
+    /// lie below it: a snapshot is no more durable than what it lies on. After an error it may be tried again; after
+    /// a failed sync that fails, too, until the disk is opened again.
     pub fn sync_sealing(&self, sealing: Sealing) -> Result<(), DiskError> {
         let waiting = self.sealing().clone();
         for layer in waiting {

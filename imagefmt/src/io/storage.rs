@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Segment, Span};
 use crate::error::DiskError;
@@ -42,6 +42,8 @@ pub trait Storage: Send + Sync + Debug {
 pub struct Host {
     storage: Arc<dyn Storage>,
     name: Arc<str>,
+    /// Whether a sync has failed; held by the one that runs.
+    unsynced: Arc<Mutex<bool>>,
 }
 
 impl Host {
@@ -50,6 +52,7 @@ impl Host {
         Self {
             storage,
             name: name.into(),
+            unsynced: Arc::default(),
         }
     }
 
@@ -112,10 +115,19 @@ impl Host {
     }
 
     /// Makes everything written before durable.
+    ///
+    /// Once that has failed it fails for good. Linux tells an open file once that something could not be written, full
+    /// disks included, and then takes it as written: the next sync would succeed, and what is lost stay lost.
     pub fn sync(&self) -> Result<(), DiskError> {
-        self.storage
-            .sync_data()
-            .map_err(|source| self.error("sync", 0, source))
+        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = match *unsynced {
+            true => Err(io::Error::other(
+                "an earlier sync has failed, and what was written before it may be lost: open the disk again",
+            )),
+            false => self.storage.sync_data(),
+        };
+        *unsynced = outcome.is_err();
+        outcome.map_err(|source| self.error("sync", 0, source))
     }
 
     /// Cuts or grows the file.

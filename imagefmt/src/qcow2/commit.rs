@@ -51,7 +51,8 @@ impl Layer {
         if filling { self.commit() } else { Ok(()) }
     }
 
-    /// Keeps what waits in memory bounded. Called without a request in flight.
+    /// Keeps what waits in memory bounded, whatever fails. Called before a request changes anything, and without one in
+    /// flight.
     pub(super) fn commit_if_crowded(&self) -> Result<(), DiskError> {
         let crowded = self.tables().is_crowded();
         if crowded { self.commit() } else { Ok(()) }

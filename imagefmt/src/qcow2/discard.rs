@@ -63,10 +63,10 @@ impl Stack<'_> {
         let mut at = from;
         while at < to {
             let next = GuestCluster(to.0.min((top.geometry().slice(at) + 1) * per_slice));
+            top.commit_if_crowded()?;
             let request = writer.request();
             self.clear_in_slice(at, next, unmap)?;
             drop(request);
-            top.commit_if_crowded()?;
             at = next;
         }
         Ok(())

@@ -21,7 +21,8 @@ impl Stack<'_> {
     /// Writes the span from `offset` on into the top layer.
     pub(crate) fn write(self, offset: u64, from: Span<'_, '_>) -> Result<(), DiskError> {
         let (top, writer) = self.writable()?;
-        let request = writer.request();
+        top.commit_if_crowded()?;
+        let _request = writer.request();
         let mut done = 0;
         while done < from.len() {
             let at = offset + done as u64;
@@ -36,8 +37,7 @@ impl Stack<'_> {
                 _ => self.write_new(at, from.part(done, left))?,
             };
         }
-        drop(request);
-        top.commit_if_crowded()
+        Ok(())
     }
 
     pub(super) fn writable(&self) -> Result<(&Layer, &Writer), DiskError> {

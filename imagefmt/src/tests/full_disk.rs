@@ -1,10 +1,12 @@
-//! The n-th operation on the host fails, for every n: a full disk or an error, once or from then on.
+//! The n-th operation on the host fails, for every n: a full disk or an error, once or from then on. After a sync that
+//! failed nothing is durable any more until the disk is opened again.
 
-use super::harness::content;
+use super::harness::{CLUSTER, content};
 use super::operations::{SIZE, Step};
 use super::power_cut::Machine;
-use super::simulated::Failure;
+use super::simulated::{Dice, Failure, World};
 use crate::disk::{Access, Disk, DiskErrorKind, write_all_at};
+use crate::qcow2::format;
 use crate::{Chain, DiskError};
 
 const KIB: u64 = 1024;
@@ -66,7 +68,7 @@ enum Then {
 }
 
 /// Runs the script while the n-th operation fails, then fills the disk, opens it again and fills the rest.
-fn run(nth: u64, failure: Failure, then: Then) {
+fn run(nth: u64, failure: Failure, mut then: Then) {
     let mut machine = Machine::new();
     machine.world.fail(nth, failure);
     let mut failures: Vec<DiskErrorKind> = Vec::new();
@@ -84,7 +86,14 @@ fn run(nth: u64, failure: Failure, then: Then) {
         Failure::Full | Failure::FullOnce => DiskErrorKind::NoSpace,
         _ => DiskErrorKind::Io,
     };
-    assert!(failures.iter().all(|kind| *kind == want), "{failures:?}");
+    let unsynced = matches!(then, Then::GoOn) && machine.world.heal();
+    let is_told = |kind: &DiskErrorKind| *kind == want || (unsynced && *kind == DiskErrorKind::Io);
+    assert!(failures.iter().all(is_told), "{failures:?}");
+    if unsynced {
+        // What was to be made durable may be lost for good: whoever goes on is told so each time.
+        machine.step(&Step::Flush).unwrap_err();
+        then = Then::Reopen;
+    }
     if matches!(then, Then::Reopen) {
         // The last words of who had it open fail, too, if the host still does.
         machine.disk = None;
@@ -183,7 +192,8 @@ fn what_a_failed_flush_did_not_free_the_next_one_frees() {
     for step in [write(0), Step::Flush, given_up] {
         machine.step(&step).unwrap();
     }
-    machine.world.fail(0, Failure::Once);
+    // Its first operation is the sync before the tables are written.
+    machine.world.fail(1, Failure::Once);
     machine.step(&Step::Flush).unwrap_err();
     machine.step(&Step::Flush).unwrap();
     let before = machine.world.bytes(0).len();
@@ -194,4 +204,67 @@ fn what_a_failed_flush_did_not_free_the_next_one_frees() {
         before,
         "the clusters are used again"
     );
+}
+
+/// A disk with a cluster that waits for a flush, above a former top with one if there was a freeze.
+fn unflushed(frozen: bool) -> Machine {
+    let mut machine = Machine::new();
+    machine.step(&Step::Write { at: 0, len: 64 * KIB }).unwrap();
+    machine.step(&Step::Flush).unwrap();
+    machine.step(&Step::Write { at: 0, len: 4 * KIB }).unwrap();
+    if frozen {
+        machine.step(&Step::Freeze { sync: false }).unwrap();
+    }
+    machine
+}
+
+#[test]
+fn hazard_what_a_failed_sync_has_forgotten_no_later_one_calls_durable() {
+    for frozen in [false, true] {
+        let mut machine = unflushed(frozen);
+        machine.world.fail(0, Failure::Forgetful);
+        machine.step(&Step::Flush).unwrap_err();
+        assert!(machine.world.heal());
+        let error = machine.step(&Step::Flush).unwrap_err();
+        assert!(error.to_string().contains("open the disk again"), "{error}");
+        machine.step(&Step::Write { at: 0, len: 4 * KIB }).unwrap();
+        machine.step(&Step::Flush).unwrap_err();
+        // A new beginning: what was forgotten is gone, as was told.
+        machine.cut(&mut Dice(1));
+        machine.step(&Step::Write { at: 0, len: 4 * KIB }).unwrap();
+        machine.step(&Step::Flush).unwrap();
+    }
+}
+
+#[test]
+fn hazard_a_layer_that_could_not_be_synced_is_never_sealed() {
+    let machine = unflushed(false);
+    let overlay = machine.world.file();
+    format(&overlay, Some("0"), SIZE).unwrap();
+    let sealing = machine.disk().swap(machine.disk().prepare_host(overlay).unwrap());
+    machine.world.fail(0, Failure::Forgetful);
+    machine.disk().flush().unwrap_err();
+    machine.world.heal();
+    machine.disk().sync_sealing(sealing.clone()).unwrap_err();
+    machine.disk().sync_sealing(sealing).unwrap_err();
+}
+
+#[test]
+fn hazard_a_disk_that_cannot_be_synced_grows_no_further_than_memory_has_room_for_its_tables() {
+    // A table of 512 clusters for each write: the tables of 512 of them may wait.
+    let apart = 512 * CLUSTER;
+    let world = World::default();
+    format(&world.file(), None, 1024 * apart).unwrap();
+    let disk = Chain::open_hosts(vec![world.host(0)], Access::ReadWrite).unwrap();
+    world.fail(0, Failure::Once);
+    disk.flush().unwrap_err();
+    world.heal();
+    let write = |nth| write_all_at(&disk, nth * apart, &[1; 512]);
+    let taken = (0..1024).take_while(|nth| write(*nth).is_ok()).count();
+    let len = world.bytes(0).len();
+    for nth in 600..1024 {
+        write(nth).unwrap_err();
+    }
+    assert_eq!(taken, 513);
+    assert_eq!(world.bytes(0).len(), len, "what is refused takes no space");
 }

@@ -178,11 +178,11 @@ fn tables_that_wait_for_a_flush_are_written_before_they_are_too_many() {
             .count()
     };
     // Half of the pieces that are kept may be dirty.
-    for nth in 0..512 {
+    for nth in 0..=512 {
         write_all_at(&disk, nth * PIECE, &[1; 512]).unwrap();
     }
     assert_eq!(syncs(), 0);
-    write_all_at(&disk, 512 * PIECE, &[1; 512]).unwrap();
+    write_all_at(&disk, 513 * PIECE, &[1; 512]).unwrap();
     assert_ne!(syncs(), 0);
     // The same for what is discarded.
     drop(disk);
@@ -190,9 +190,9 @@ fn tables_that_wait_for_a_flush_are_written_before_they_are_too_many() {
     let hosts = vec![world.host(0), world.host(1)];
     let disk = Chain::open_hosts(hosts, Access::ReadWrite).unwrap();
     world.record();
-    disk.discard(0, 512 * PIECE).unwrap();
+    disk.discard(0, 513 * PIECE).unwrap();
     assert_eq!(syncs(), 0);
-    disk.discard(512 * PIECE, CLUSTER).unwrap();
+    disk.discard(513 * PIECE, CLUSTER).unwrap();
     assert_ne!(syncs(), 0);
 }
 

@@ -79,6 +79,8 @@ struct Contents {
     durable: Vec<u8>,
     /// What was done since the last sync.
     pending: Vec<Change>,
+    /// A sync has failed since the host was healed the last time.
+    unsynced: bool,
 }
 
 /// What goes wrong.
@@ -124,7 +126,7 @@ impl World {
         let durable = |bytes: Vec<u8>| Contents {
             durable: bytes.clone(),
             now: bytes,
-            pending: Vec::new(),
+            ..Contents::default()
         };
         world.state.lock().unwrap().files = files.into_iter().map(durable).collect();
         world
@@ -189,8 +191,15 @@ impl World {
         state.fail_at = Some((state.changes + nth, failure));
     }
 
-    pub(crate) fn heal(&self) {
-        self.state.lock().unwrap().fail_at = None;
+    /// Nothing fails any more. Whether a sync of a file that is there has failed.
+    pub(crate) fn heal(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        state.fail_at = None;
+        let syncs = state
+            .files
+            .iter_mut()
+            .map(|file| std::mem::take(&mut file.unsynced));
+        syncs.fold(false, |any, failed| any | failed)
     }
 
     /// From now on nothing works: whoever still has a file open can do nothing more.
@@ -289,6 +298,7 @@ impl Storage for SimulatedFile {
             tape.push(Event::Sync(self.nth));
         }
         let file = &mut state.files[self.nth];
+        file.unsynced |= outcome.is_err();
         if outcome.is_ok() {
             for change in std::mem::take(&mut file.pending) {
                 change.apply(&mut file.durable);
