@@ -23,6 +23,13 @@ use super::writer::Writer;
 use crate::error::DiskError;
 use crate::io::Host;
 
+/// Clusters that may be forgotten before they are freed when nobody waits for it: 64 MiB. A guest that discards and
+/// writes the same clusters again and again gets new ones each time, and its file grows by as much.
+const FILLING: u64 = 1024;
+/// The same when a request must wait for it: 2 GiB, and half as many as [`Extents`](super::extents::Extents) can have runs,
+/// so that a commit frees all of them.
+const CROWDED: u64 = 32768;
+
 impl Layer {
     /// Makes durable whatever was written before. Nothing to do for a layer that was opened for reading.
     pub(crate) fn commit(&self) -> Result<(), DiskError> {
@@ -45,17 +52,21 @@ impl Layer {
         self.commit()
     }
 
-    /// Keeps what waits in memory so small that no request finds it crowded.
+    /// Keeps what waits so small that no request finds it crowded.
     pub(crate) fn commit_if_filling(&self) -> Result<(), DiskError> {
-        let filling = self.tables().is_filling();
+        let filling = self.tables().is_filling() || self.waiting() > FILLING;
         if filling { self.commit() } else { Ok(()) }
     }
 
     /// Keeps what waits in memory bounded, whatever fails. Called before a request changes anything, and without one in
     /// flight.
     pub(super) fn commit_if_crowded(&self) -> Result<(), DiskError> {
-        let crowded = self.tables().is_crowded();
+        let crowded = self.tables().is_crowded() || self.waiting() > CROWDED;
         if crowded { self.commit() } else { Ok(()) }
+    }
+
+    fn waiting(&self) -> u64 {
+        self.writer.as_ref().map_or(0, Writer::waiting)
     }
 
     pub(super) fn commit_once(&self, writer: &Writer) -> Result<(), DiskError> {

@@ -5,6 +5,8 @@
 //! counted at once, so a count can be too high on disk after a crash (a leak), never too low.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::extents::Extents;
 use super::fault::Fault;
@@ -48,6 +50,8 @@ pub(crate) struct Refcounts {
     end: u64,
     /// No longer referred to in memory, but possibly still on disk.
     pending: Vec<(u64, u64)>,
+    /// How many clusters that are.
+    waiting: Arc<AtomicU64>,
 }
 
 /// Copies of what a commit has to write.
@@ -78,6 +82,7 @@ impl Refcounts {
             free,
             end,
             pending: Vec::new(),
+            waiting: Arc::default(),
         }
     }
 
@@ -251,8 +256,14 @@ impl Refcounts {
         self.add_free(&unused);
     }
 
+    /// How many clusters are forgotten and not yet free, for who looks without a lock.
+    pub(crate) fn waiting(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.waiting)
+    }
+
     /// Notes clusters that the tables in memory no longer refer to. They are free after the next commit.
     pub(crate) fn forget(&mut self, start: HostCluster, count: u64) {
+        self.waiting.fetch_add(count, Ordering::Relaxed);
         match self.pending.last_mut() {
             Some((last, len)) if *last + *len == start.0 => *len += count,
             _ => self.pending.push((start.0, count)),
@@ -260,10 +271,13 @@ impl Refcounts {
     }
 
     pub(crate) fn take_pending(&mut self) -> Vec<(u64, u64)> {
+        self.waiting.store(0, Ordering::Relaxed);
         std::mem::take(&mut self.pending)
     }
 
     pub(crate) fn return_pending(&mut self, pending: Vec<(u64, u64)>) {
+        let clusters = pending.iter().map(|(_, count)| count).sum();
+        self.waiting.fetch_add(clusters, Ordering::Relaxed);
         self.pending.extend(pending);
     }
 

@@ -1,7 +1,7 @@
 //! What the writable layer has besides its tables: who works on which clusters, counts, and commits.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::geometry::GuestCluster;
 use super::refcount::Refcounts;
@@ -15,6 +15,8 @@ pub(crate) struct Writer {
     /// cluster which was forgotten.
     requests: RwLock<()>,
     refcounts: Mutex<Refcounts>,
+    /// Clusters that are forgotten and not yet free.
+    waiting: Arc<AtomicU64>,
     pub(super) commits: Commits,
 }
 
@@ -23,6 +25,7 @@ impl Writer {
         Self {
             busy: Busy::default(),
             requests: RwLock::new(()),
+            waiting: refcounts.waiting(),
             refcounts: Mutex::new(refcounts),
             commits: Commits::default(),
         }
@@ -40,6 +43,11 @@ impl Writer {
 
     pub(super) fn refcounts(&self) -> MutexGuard<'_, Refcounts> {
         self.refcounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many clusters the next commit frees.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits until nobody else changes the mapping of these clusters (`to` excluded), and keeps others off.

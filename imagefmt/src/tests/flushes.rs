@@ -229,6 +229,28 @@ fn a_flush_that_makes_the_file_longer_cuts_nothing_off_that_is_written_meanwhile
 }
 
 #[test]
+fn what_is_given_up_is_freed_before_it_is_too_much_though_nobody_flushes() {
+    let (size, clusters) = (4 << 30, 66 * 512);
+    // A page of memory for each cluster, where a disk would take long.
+    let memory = rustix::fs::memfd_create("layer", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let inner = Host::new(Arc::new(FileStorage::new(memory.into())), "layer");
+    format(&inner, None, size).unwrap();
+    let stop = Arc::new(Stop::default());
+    let file = Halting {
+        inner,
+        stop: Arc::clone(&stop),
+    };
+    let disk = Chain::open_hosts(vec![Host::new(Arc::new(file), "layer")], Access::ReadWrite).unwrap();
+    for nth in 0..clusters {
+        write_all_at(&disk, nth * 65536, &[1]).unwrap();
+    }
+    disk.flush().unwrap();
+    let before = stop.syncs.load(Ordering::SeqCst);
+    disk.discard(0, clusters * 65536).unwrap();
+    assert!(stop.syncs.load(Ordering::SeqCst) > before, "all of it waits");
+}
+
+#[test]
 fn what_gathers_in_memory_is_written_between_requests_and_by_none_of_them() {
     // Each write needs a table of its own: soon there are more than are kept in memory.
     let (size, apart) = (4 << 40, 1 << 30);

@@ -204,9 +204,13 @@ fn neighbours_are_forgotten_as_one_run() {
     for (start, count) in [(5, 2), (7, 1), (20, 1), (3, 4), (12, 1)] {
         counts.forget(HostCluster(start), count);
     }
+    let waiting = counts.waiting();
+    assert_eq!(waiting.load(Ordering::Relaxed), 9);
     assert_eq!(counts.take_pending(), [(5, 3), (20, 1), (3, 4), (12, 1)]);
+    assert_eq!(waiting.load(Ordering::Relaxed), 0);
     assert!(counts.take_pending().is_empty());
     counts.return_pending(vec![(5, 3)]);
+    assert_eq!(waiting.load(Ordering::Relaxed), 3);
     assert_eq!(counts.take_pending(), [(5, 3)]);
 }
 
