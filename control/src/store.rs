@@ -40,6 +40,7 @@ fn disk(doing: String) -> impl FnOnce(DiskError) -> Error {
     move |error| {
         let code = match error.kind() {
             DiskErrorKind::NoSpace => Code::InsufficientVolumeCapacity,
+            DiskErrorKind::InUse => Code::IncorrectState,
             _ => Code::InternalError,
         };
         Error::caused(code, doing, error)
@@ -116,7 +117,8 @@ impl Layers {
         Ok(allocated)
     }
 
-    /// Reads a layer's tables and says what is wrong with them. Nobody may be writing to it.
+    /// Reads a layer's tables and says what is wrong with them. One that somebody writes to is an
+    /// [`Code::IncorrectState`].
     pub(crate) fn check(&self, layer: &LayerId) -> Result<Report> {
         kiln_imagefmt::check_layer(&self.path(layer)).map_err(disk(format!("check {layer}")))
     }

@@ -68,15 +68,20 @@ pub(crate) fn insert(db: &Connection, new: &Layer) -> Result<()> {
     Ok(())
 }
 
-/// One layer.
+/// One layer, if it is there.
+pub(crate) fn find(db: &Connection, id: &LayerId) -> Result<Option<Layer>> {
+    Ok(db
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM layers WHERE id = ?1"),
+            [id],
+            layer,
+        )
+        .optional()?)
+}
+
+/// One layer that must be there.
 pub(crate) fn get(db: &Connection, id: &LayerId) -> Result<Layer> {
-    db.query_row(
-        &format!("SELECT {COLUMNS} FROM layers WHERE id = ?1"),
-        [id],
-        layer,
-    )
-    .optional()?
-    .ok_or_else(|| {
+    find(db, id)?.ok_or_else(|| {
         Error::new(
             Code::InternalError,
             format!("the catalogue does not know layer {id}"),

@@ -109,6 +109,16 @@ pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<Volu
         .collect::<rusqlite::Result<_>>()?)
 }
 
+/// All volumes of a region that an instance has, whoever owns them.
+pub(crate) fn attached(db: &Connection, region: &str) -> Result<Vec<VolumeRow>> {
+    let mut statement = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM volumes WHERE region = ?1 AND instance IS NOT NULL"
+    ))?;
+    Ok(statement
+        .query_map([region], volume)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
 /// The volumes of an instance, the root first.
 pub(crate) fn of_instance(db: &Connection, instance: &InstanceId) -> Result<Vec<VolumeRow>> {
     let mut statement = db.prepare(&format!(

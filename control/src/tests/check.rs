@@ -1,7 +1,8 @@
 //! What the check of the store sees, puts right and reports.
 
 use super::*;
-use crate::{Finding, Severity};
+use crate::{Finding, Severity, StopInstances};
+use kiln_imagefmt::{Access, Chain};
 use std::os::unix::fs::PermissionsExt;
 
 fn the_one_finding(cloud: &Cloud) -> Finding {
@@ -18,6 +19,19 @@ fn layer_files(cloud: &Cloud) -> Vec<PathBuf> {
         .into_iter()
         .map(|file| file.path)
         .collect()
+}
+
+fn writable(cloud: &Cloud) -> PathBuf {
+    let is_writable = |path: &PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o222 != 0;
+    layer_files(cloud).into_iter().find(is_writable).unwrap()
+}
+
+fn stop(cloud: &Cloud, id: &InstanceId) {
+    let request = StopInstances {
+        instances: vec![id.to_string()],
+        ..StopInstances::default()
+    };
+    cloud.stop_instances(request).unwrap();
 }
 
 #[test]
@@ -38,10 +52,7 @@ fn files_and_folders_that_belong_to_nothing_are_removed() {
 fn a_missing_layer_is_an_error() {
     let (home, cloud, id) = started();
     home.kill_machine(&id, kiln_vmm::client::ExitReason::Killed);
-    let path = layer_files(&cloud)
-        .into_iter()
-        .find(|path| std::fs::metadata(path).unwrap().permissions().mode() & 0o222 != 0);
-    std::fs::remove_file(path.unwrap()).unwrap();
+    std::fs::remove_file(writable(&cloud)).unwrap();
     let finding = the_one_finding(&cloud);
     assert_eq!(
         (finding.code, finding.severity),
@@ -75,6 +86,42 @@ fn a_truncated_layer_is_an_error_for_check_and_for_whoever_reads_it() {
         progress: None,
     };
     cloud.export_image(request).unwrap_err();
+}
+
+#[test]
+fn what_another_command_removes_during_a_check_is_no_damage() {
+    let (home, cloud, id) = started();
+    stop(&cloud, &id);
+    let (other, gone) = (home.cloud(), id.to_string());
+    home.machines
+        .meanwhile
+        .is(move || drop(other.terminate_instances(&[gone]).unwrap()));
+    assert_eq!(cloud.check().unwrap().findings, vec![]);
+    assert_eq!(state(&cloud, &id), "terminated");
+}
+
+#[test]
+fn what_a_machine_writes_to_is_no_damage_whenever_it_was_started() {
+    let (_home, cloud, id) = started();
+    stop(&cloud, &id);
+    let _started = Chain::open_path(&writable(&cloud), Access::ReadWrite).unwrap();
+    assert_eq!(cloud.check().unwrap().findings, vec![]);
+}
+
+#[test]
+fn what_the_machines_of_another_account_write_to_is_left_alone() {
+    let (home, cloud, _) = started();
+    let half_written = std::fs::File::options()
+        .write(true)
+        .open(writable(&cloud))
+        .unwrap();
+    half_written.set_len(100).unwrap();
+    let mut options = home.options();
+    options.account = Some("kiln".to_owned());
+    let other = Cloud::open_with(options, home.machines.clone()).unwrap();
+    for cloud in [cloud, other] {
+        assert_eq!(cloud.check().unwrap().findings, vec![], "{}", cloud.account);
+    }
 }
 
 #[test]

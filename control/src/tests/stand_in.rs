@@ -52,6 +52,30 @@ pub(super) struct StandIns {
     pub(super) guests: Mutex<Guests>,
     /// What was asked of the machines, in order.
     pub(super) asked: Mutex<Vec<&'static str>>,
+    pub(super) meanwhile: Meanwhile,
+}
+
+/// What another command does when it is asked next whether a machine runs.
+#[derive(Default)]
+pub(super) struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Meanwhile {
+    pub(super) fn is(&self, command: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some(Box::new(command));
+    }
+
+    fn happens(&self) {
+        let command = self.0.lock().unwrap().take();
+        if let Some(command) = command {
+            command();
+        }
+    }
+}
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -129,6 +153,7 @@ impl Machines for StandIns {
     }
 
     fn is_running(&self, dir: &Path) -> Result<bool> {
+        self.meanwhile.happens();
         Ok(file(dir).exists())
     }
 

@@ -2,6 +2,9 @@
 //!
 //! What a crash may leave (files that belong to nothing, folders of instances that are gone, clusters that a killed
 //! writer has leaked) is put right and reported as a warning. What a crash cannot leave is reported as an error.
+//!
+//! Other commands go on meanwhile, of all accounts: what a machine writes to, and what is removed while the check looks at
+//! it, is no damage.
 
 use super::{collect, launch};
 use crate::catalog::layers::{self, Layer};
@@ -10,7 +13,7 @@ use crate::findings::{Finding, Findings, Severity};
 use crate::id::LayerId;
 use crate::state::LayerState;
 use crate::store;
-use crate::{Cloud, InstanceId, Result};
+use crate::{Cloud, Code, InstanceId, Result};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
@@ -46,7 +49,10 @@ impl Cloud {
         let all = self.catalog.read(|tx| layers::all(tx, self.region.as_str()))?;
         let in_use = self.layers_in_use()?;
         for layer in &all {
-            findings.extend(self.check_layer(layer, in_use.contains(&layer.id))?);
+            let found = self.check_layer(layer, in_use.contains(&layer.id))?;
+            if !found.is_empty() && !self.is_let_go(layer)? {
+                findings.extend(found);
+            }
         }
         Ok(Findings {
             findings,
@@ -129,11 +135,17 @@ impl Cloud {
         Ok(findings)
     }
 
+    /// Whether nothing names a layer any more, whatever did when it was listed.
+    fn is_let_go(&self, layer: &Layer) -> Result<bool> {
+        let now = self.catalog.read(|tx| layers::find(tx, &layer.id))?;
+        Ok(now.is_none_or(|now| now.state == LayerState::Deleting))
+    }
+
     /// The layers that a machine may be writing to, or that a command is at work on.
     fn layers_in_use(&self) -> Result<BTreeSet<LayerId>> {
         let mut in_use = BTreeSet::new();
         self.catalog.read(|tx| {
-            for volume in volumes::all(tx, self.region.as_str(), &self.account)? {
+            for volume in volumes::attached(tx, self.region.as_str())? {
                 let Some(place) = &volume.attachment else { continue };
                 let busy = instances::find(tx, &place.instance)?.is_some_and(|row| row.operation.is_some());
                 if busy
@@ -188,6 +200,8 @@ impl Cloud {
     fn check_tables(&self, layer: &Layer) -> Vec<Finding> {
         let report = match self.layers.check(&layer.id) {
             Ok(report) => report,
+            // A machine was started since it was looked for.
+            Err(cause) if cause.code() == Code::IncorrectState => return Vec::new(),
             Err(cause) => {
                 let message = format!("{} cannot be read: {cause}", layer.id);
                 return vec![error("LayerDamaged", message, "restore the file from a backup")];
@@ -201,6 +215,7 @@ impl Cloud {
         if findings.is_empty() && !report.is_clean() {
             let message = format!("{} has leaked clusters", layer.id);
             findings.push(match (layer.state, self.layers.repair(&layer.id)) {
+                (_, Err(cause)) if cause.code() == Code::IncorrectState => return Vec::new(),
                 (LayerState::Writing, Ok(_)) => warning("LayerLeaks", message, "given back"),
                 (_, Ok(_)) => error(
                     "SealedLayerLeaks",
