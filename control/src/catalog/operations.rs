@@ -87,6 +87,12 @@ pub(crate) fn rewrite(db: &Connection, id: &OperationId, payload: &str) -> Resul
     super::exactly_one(rows, || format!("work {id} was taken over by another command"))
 }
 
+/// Goes on as work of another kind, which is about the same.
+pub(crate) fn go_on_as(db: &Connection, id: &OperationId, kind: &str) -> Result<()> {
+    let rows = db.execute("UPDATE operations SET kind = ?2 WHERE id = ?1", params![id, kind])?;
+    super::exactly_one(rows, || format!("work {id} was taken over by another command"))
+}
+
 /// Ends work: lets go of everything that it held. Layers that nothing else names are condemned with it.
 pub(crate) fn finish(db: &Connection, id: &OperationId, region: &str) -> Result<()> {
     for table in ["instances", "volumes", "layers"] {

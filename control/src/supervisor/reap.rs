@@ -7,8 +7,9 @@ use crate::catalog::instances;
 use crate::moment::Moment;
 use crate::state::{InstanceState, OnShutdown};
 use crate::work::ending;
-use crate::{Cloud, InstanceId, Result};
+use crate::{Cloud, Code, Error, InstanceId, Result};
 use kiln_vmm::client::ExitRecord;
+use rusqlite::Transaction;
 use std::time::Duration;
 
 /// How long terminated instances stay known.
@@ -28,48 +29,60 @@ impl Cloud {
                 continue;
             }
             let record = self.machines.wait_exit(&dir, Duration::ZERO)?;
-            let Some(reason) = self.record_end(&row.id, record.as_ref())? else {
-                continue;
+            let mut reason = String::new();
+            let mut record_as = |tx: &Transaction<'_>, state| {
+                reason = self.record_end(tx, &row.id, state, record.as_ref())?;
+                Ok(())
             };
+            let recorded = match row.on_shutdown {
+                OnShutdown::Stop => self.catalog.write(|tx| record_as(tx, InstanceState::Stopped)),
+                OnShutdown::Terminate => {
+                    self.terminate_ended(&row.id, |tx| record_as(tx, InstanceState::ShuttingDown))
+                }
+            };
+            match recorded {
+                // Somebody else is at it already.
+                Err(error) if error.code() == Code::IncorrectInstanceState => continue,
+                recorded => recorded?,
+            }
             tracing::debug!(instance = %row.id, reason = %reason, "the guest has ended");
             if record.is_none_or(|record| record.reason != kiln_vmm::client::ExitReason::Shutdown) {
                 notices.push(format!("instance {} has ended: {reason}", row.id));
-            }
-            if row.on_shutdown == OnShutdown::Terminate {
-                match self.terminate_ended(&row.id) {
-                    // Somebody else is at it already.
-                    Err(error) if error.code() == crate::Code::IncorrectInstanceState => {}
-                    done => done?,
-                }
             }
         }
         self.forget_old()?;
         Ok(notices)
     }
 
-    /// Records that an instance has no machine any more, unless somebody has begun to work on it meanwhile; answers
-    /// with the reason.
-    fn record_end(&self, id: &InstanceId, record: Option<&ExitRecord>) -> Result<Option<String>> {
-        use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping};
-        let dir = self.instance_directory(id);
-        self.catalog.write(|tx| {
-            let Some(row) = instances::find(tx, id)? else {
-                return Ok(None);
-            };
-            let gone_for_good = row.operation.is_none()
-                && matches!(row.state, Pending | Running | Stopping | ShuttingDown)
-                // Looked at again now that nobody can begin to work on it: it may have been started anew.
-                && !self.machines.is_running(&dir)?;
-            if !gone_for_good {
-                return Ok(None);
+    /// Records that an instance has no machine any more, and in which state that leaves it; answers with the reason. An
+    /// [`Code::IncorrectInstanceState`] if somebody has begun to work on it meanwhile.
+    fn record_end(
+        &self,
+        tx: &Transaction<'_>,
+        id: &InstanceId,
+        to: InstanceState,
+        record: Option<&ExitRecord>,
+    ) -> Result<String> {
+        use InstanceState::{Pending, Running, ShuttingDown, Stopping};
+        let row = instances::find(tx, id)?.filter(|row| {
+            row.operation.is_none() && matches!(row.state, Pending | Running | Stopping | ShuttingDown)
+        });
+        // Looked at again now that nobody can begin to work on it: it may have been started anew.
+        let gone_for_good = match row {
+            Some(row) if !self.machines.is_running(&self.instance_directory(id))? => row,
+            _ => {
+                return Err(Error::new(
+                    Code::IncorrectInstanceState,
+                    format!("instance {id} has not ended, or another command is at work on it"),
+                ));
             }
-            let reason = match record {
-                _ if row.state == Stopping => ending::user_initiated(),
-                record => ending::explain_end(record),
-            };
-            instances::change(tx, id, &[row.state], Stopped, Some(&reason))?;
-            Ok(Some(reason.message))
-        })
+        };
+        let reason = match record {
+            _ if gone_for_good.state == Stopping => ending::user_initiated(),
+            record => ending::explain_end(record),
+        };
+        instances::change(tx, id, &[gone_for_good.state], to, Some(&reason))?;
+        Ok(reason.message)
     }
 
     fn forget_old(&self) -> Result<()> {

@@ -15,6 +15,9 @@ const POINT: &str = "KILN_CRASH_POINT";
 /// What is killed while the guest has not ended yet.
 const SLOW: &str = " of a slow guest";
 
+/// An instance that is to go when it stops.
+const GOES: &str = "stop of one that is to go";
+
 /// What the command does that is killed; the points at which it can be.
 const SCENARIOS: &[(&str, &[&str])] = &[
     (
@@ -88,6 +91,7 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     ("start", &["start.after_claim", "start.after_spawn"]),
     ("stop", &["stop.after_claim", "stop.after_end"]),
     ("stop --no-wait", &["stop.after_asking"]),
+    (GOES, &["stop.after_end", "terminate.after_claim"]),
     ("reboot of a slow guest", &["reboot.after_button"]),
     (
         "terminate",
@@ -158,6 +162,12 @@ pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
                 description: None,
                 tags: Vec::new(),
             })?;
+        }
+        GOES => {
+            let mut request = RunInstances::of("base");
+            request.on_shutdown = OnShutdown::Terminate;
+            let id = launch(cloud, request);
+            cloud.stop_instances(stop(id.as_str(), Waiting::UntilDone))?;
         }
         "start" => drop(cloud.start_instances(&["stands".to_owned()])?),
         "reboot" => drop(cloud.reboot_instances(&["runs".to_owned()], Ending::default())?),
@@ -283,7 +293,7 @@ pub(super) fn assert_guests_are_as_launched(cloud: &Cloud, scenario: &str, conte
             .collect();
         assert_eq!(states.len(), 1, "{context}: {states:?}");
         let is_new = name_of_first(&reservation).is_none();
-        if is_new && scenario == "run --rm" {
+        if is_new && ["run --rm", GOES].contains(&scenario) {
             assert_eq!(states, BTreeSet::from(["terminated"]), "{context}");
         }
         for one in &reservation.instances {

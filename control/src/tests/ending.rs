@@ -208,16 +208,30 @@ fn a_stop_without_waiting_is_seen_to_be_done_later() {
 }
 
 #[test]
-fn an_instance_that_is_to_go_when_it_stops_is_terminated_by_a_stop() {
-    let home = Home::new();
-    let cloud = home.cloud();
-    import(&cloud, "base");
-    let mut request = RunInstances::of("base");
-    request.on_shutdown = OnShutdown::Terminate;
-    let id = launch(&cloud, request);
-    cloud.stop_instances(stop(&id, SOON)).unwrap();
-    assert_eq!(state(&cloud, &id), "terminated");
-    assert_whole(&cloud);
+fn an_instance_that_is_to_go_when_it_stops_is_terminated_and_never_recorded_as_stopped() {
+    for by_itself in [false, true] {
+        let home = Home::new();
+        let cloud = home.cloud();
+        import(&cloud, "base");
+        let mut request = RunInstances::of("base");
+        request.on_shutdown = OnShutdown::Terminate;
+        let id = launch(&cloud, request);
+        // A command that is killed there would leave it so for ever.
+        let never_stopped =
+            "CREATE TRIGGER never_stopped BEFORE UPDATE ON instances WHEN NEW.state = 'stopped'
+                             BEGIN SELECT RAISE(ABORT, 'recorded as stopped'); END";
+        cloud
+            .catalog
+            .write(|tx| Ok(tx.execute_batch(never_stopped)?))
+            .unwrap();
+        if by_itself {
+            home.kill_machine(&id, ExitReason::Shutdown);
+        } else {
+            cloud.stop_instances(stop(&id, SOON)).unwrap();
+        }
+        assert_eq!(state(&cloud, &id), "terminated");
+        assert_whole(&cloud);
+    }
 }
 
 #[test]

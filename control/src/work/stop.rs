@@ -2,8 +2,9 @@
 //!
 //! `running` -> `stopping` -> the guest is ended -> `stopped`. Cut short, the instance stays `stopping` and the guest
 //! goes on ending; it is `stopped` when somebody looks after its machine is gone, and can be told to stop again,
-//! by force if it must be.
+//! by force if it must be. An instance that is to go when it stops is terminated by the same work: it is never `stopped`.
 
+use super::terminate::About;
 use super::{Work, ending};
 use crate::catalog::instances;
 use crate::catalog::operations::{self, Operation};
@@ -11,14 +12,8 @@ use crate::crash::crash_point;
 use crate::instance::{Ending, InstanceStateChange, StopInstances, StoppingInstances, Waiting};
 use crate::state::{InstanceState, OnShutdown};
 use crate::{Cloud, InstanceId, Reply, Result, resolve};
-use serde::{Deserialize, Serialize};
 
 pub(super) const KIND: &str = "stop";
-
-#[derive(Debug, Serialize, Deserialize)]
-struct About {
-    instance: InstanceId,
-}
 
 impl Cloud {
     /// StopInstances.
@@ -83,11 +78,11 @@ impl Cloud {
             }
         };
         crash_point!("stop.after_end");
-        work.finish(|tx| {
-            instances::change(tx, id, &[Stopping], Stopped, Some(&ending::user_initiated())).map(drop)
-        })?;
-        if then == OnShutdown::Terminate {
-            self.terminate_ended(id)?;
+        match then {
+            OnShutdown::Terminate => self.terminate_stopped(work, id)?,
+            OnShutdown::Stop => work.finish(|tx| {
+                instances::change(tx, id, &[Stopping], Stopped, Some(&ending::user_initiated())).map(drop)
+            })?,
         }
         Ok((change(before, Stopped), warning))
     }

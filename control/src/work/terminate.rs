@@ -14,13 +14,14 @@ use crate::crash::crash_point;
 use crate::instance::{Ending, InstanceStateChange, TerminatingInstances};
 use crate::state::InstanceState;
 use crate::{Cloud, InstanceId, Reply, Result, resolve};
+use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
 pub(super) const KIND: &str = "terminate";
 
 #[derive(Debug, Serialize, Deserialize)]
-struct About {
-    instance: InstanceId,
+pub(super) struct About {
+    pub(super) instance: InstanceId,
 }
 
 impl Cloud {
@@ -44,9 +45,32 @@ impl Cloud {
         ))
     }
 
-    /// Terminates an instance whose guest has ended.
-    pub(crate) fn terminate_ended(&self, id: &InstanceId) -> Result<()> {
-        self.terminate_one(id)?;
+    /// Terminates an instance whose guest has ended by itself. `record` sees that in the first transaction, and moves
+    /// the instance to `shutting-down`: it is never `stopped` in between, and cut short, the next command goes on.
+    pub(crate) fn terminate_ended(
+        &self,
+        id: &InstanceId,
+        record: impl FnOnce(&Transaction<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (work, _) = Work::begin(self, KIND, |tx, operation| {
+            record(tx)?;
+            operations::claim(tx, operation, id)?;
+            Ok(About { instance: id.clone() })
+        })?;
+        crash_point!("terminate.after_claim");
+        finish(work, id)?;
+        collect::sweep(self)
+    }
+
+    /// The same after a stop, which goes on as a termination.
+    pub(super) fn terminate_stopped(&self, work: Work<'_>, id: &InstanceId) -> Result<()> {
+        use InstanceState::{ShuttingDown, Stopping};
+        self.catalog.write(|tx| {
+            instances::change(tx, id, &[Stopping], ShuttingDown, Some(&ending::user_initiated()))?;
+            operations::go_on_as(tx, &work.id, KIND)
+        })?;
+        crash_point!("terminate.after_claim");
+        finish(work, id)?;
         collect::sweep(self)
     }
 
