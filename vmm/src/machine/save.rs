@@ -7,13 +7,15 @@
 //!  each vCPU's registers                 each vCPU's registers
 //!  interrupt controllers, clock          interrupt controllers, clock
 //!  devices                               memory
-//!  memory -> its file                    PCI, virtio (paused), devices at fixed ports
-//!  state -> its file                     held, or:
+//!  memory -> its file                    what vCPUs keep of memory
+//!  state -> its file                     PCI, virtio (paused), devices at fixed ports
+//!                                        held, or:
 //!                                        a new generation id, devices and vCPUs go on
 //! ```
 //!
-//! Memory comes after the vCPUs, because KVM writes to the pages that some of their registers name; and
-//! devices after the interrupt controllers, because what is pending in them is raised there.
+//! Memory comes after the vCPUs, because KVM writes to the pages that some of their registers name; what
+//! it reads there with others it is made to read again. And devices come after the interrupt controllers,
+//! because what is pending in them is raised there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -116,6 +118,8 @@ impl Machine {
         written.into_iter().collect::<Result<(), _>>()?;
         self.vm.restore(&state.vm)?;
         memory_file::read(&files.memory, &self.memory, &state.memory)?;
+        let finished = self.crew.each(|_, vcpu| SavedVcpu::finish(vcpu))?;
+        finished.into_iter().collect::<Result<(), _>>()?;
         self.pci.restore(&state.pci);
         for (function, saved) in self.functions.iter().zip(&state.functions) {
             function.restore(saved)?;

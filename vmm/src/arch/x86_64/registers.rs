@@ -58,12 +58,12 @@ const CR0_ET: u64 = 1 << 4;
 /// Control register 0: FPU errors are exceptions; VMX insists on it.
 const CR0_NE: u64 = 1 << 5;
 /// Control register 0: paging.
-const CR0_PG: u64 = 1 << 31;
+pub(super) const CR0_PG: u64 = 1 << 31;
 /// Control register 4: 64-bit page table entries.
-const CR4_PAE: u64 = 1 << 5;
+pub(super) const CR4_PAE: u64 = 1 << 5;
 /// EFER: long mode wanted, long mode active.
 const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
+pub(super) const EFER_LMA: u64 = 1 << 10;
 /// The flag that is always one; interrupts are off.
 const RFLAGS: u64 = 1 << 1;
 

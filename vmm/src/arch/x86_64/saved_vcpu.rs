@@ -1,10 +1,11 @@
 //! A vCPU in the middle of its work, saved so that it goes on in another process: its registers, its
 //! time, and what CPUID showed it.
 
-use kvm_bindings::kvm_cpuid_entry2;
+use kvm_bindings::{kvm_cpuid_entry2, kvm_sregs};
 use serde::{Deserialize, Serialize};
 
 use super::cpuid::Template;
+use super::registers::{CR0_PG, CR4_PAE, EFER_LMA};
 use super::vcpu_state::{TSC, VcpuState, read_msrs};
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::{Hypervisor, KvmError, ioctl};
@@ -59,6 +60,19 @@ impl SavedVcpu {
         }
     }
 
+    /// Finishes `vcpu`, which was written, once memory is what was saved: KVM reads some of it as it gets the
+    /// registers.
+    ///
+    /// # Errors
+    /// KVM refuses the registers.
+    pub fn finish(vcpu: &Vcpu) -> Result<(), KvmError> {
+        let sregs = vcpu.fd().get_sregs().map_err(ioctl("KVM_GET_SREGS"))?;
+        if keeps_tables(&sregs) {
+            vcpu.fd().set_sregs(&sregs).map_err(ioctl("KVM_SET_SREGS"))?;
+        }
+        Ok(())
+    }
+
     /// What the vCPU was shown of itself that number `id` of those made by `template` is not: the first
     /// leaf of CPUID.
     pub fn unlike(&self, template: &Template, id: u8) -> Option<String> {
@@ -67,5 +81,32 @@ impl SavedVcpu {
         let index = (0..length).find(|&index| self.cpuid.get(index) != here.get(index))?;
         let leaf = self.cpuid.get(index).or(here.get(index))?.function;
         Some(format!("CPUID leaf {leaf:#x}"))
+    }
+}
+
+/// Whether the CPU keeps entries of its page tables from when CR3 was loaded: the first level of those with
+/// 64-bit entries outside of 64-bit mode (Intel's SDM, volume 3A, section 4.4.1).
+fn keeps_tables(sregs: &kvm_sregs) -> bool {
+    sregs.cr0 & CR0_PG != 0 && sregs.cr4 & CR4_PAE != 0 && sregs.efer & EFER_LMA == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_64_bit_tables_outside_of_64_bit_mode_are_kept_from_when_they_were_loaded() {
+        let kept = |cr0, cr4, efer| {
+            keeps_tables(&kvm_sregs {
+                cr0,
+                cr4,
+                efer,
+                ..Default::default()
+            })
+        };
+        assert!(kept(CR0_PG, CR4_PAE, 0));
+        assert!(!kept(CR0_PG, CR4_PAE, EFER_LMA), "64-bit mode");
+        assert!(!kept(CR0_PG, 0, 0), "32-bit tables");
+        assert!(!kept(0, CR4_PAE, 0), "no paging");
     }
 }
