@@ -1,6 +1,8 @@
-//! Signals that ask this program to end, for commands that have something to clean up first.
+//! Signals that ask this program to end, for commands that have something to clean up first. One that this program
+//! was started to ignore (`nohup`) asks nothing.
 
 use crate::failure::Failure;
+use kiln_agent::client::heeded;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +20,7 @@ impl Interrupt {
     /// Catches hang-up, interrupt and terminate from now on, for the rest of this process' life.
     pub(crate) fn catch() -> Result<Self, Failure> {
         let interrupt = Self::default();
-        for signal in SIGNALS {
+        for signal in heeded(&SIGNALS) {
             let number = usize::try_from(signal).unwrap_or(0);
             signal_hook::flag::register_usize(signal, Arc::clone(&interrupt.came), number)
                 .map_err(|error| uncaught(&error))?;
@@ -37,7 +39,8 @@ impl Interrupt {
 
 /// Has this program do something at the first such signal, before it ends of it as it would have.
 pub(crate) fn at_a_signal(last: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
-    let mut signals = signal_hook::iterator::Signals::new(SIGNALS).map_err(|error| uncaught(&error))?;
+    let mut signals =
+        signal_hook::iterator::Signals::new(heeded(&SIGNALS)).map_err(|error| uncaught(&error))?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             last();

@@ -171,6 +171,43 @@ fn a_console_without_a_terminal_prints_nothing_of_its_own_and_needs_no_key() {
 
 #[test]
 #[ignore = "needs /dev/kvm: make test runs it"]
+fn a_console_that_was_started_to_ignore_a_hang_up_outlives_one() {
+    let guest = Micro::start();
+    let console = guest.command(&["console", guest.instance.as_str()]);
+    // As nohup does it.
+    let mut ignoring = Command::new("sh");
+    ignoring
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(console.get_program())
+        .args(console.get_args())
+        .envs(
+            console
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    let mut child = ignoring
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("kiln starts");
+    let mut keys = child.stdin.take().expect("a pipe");
+    let mut output = child.stdout.take().expect("a pipe");
+    let mut echoes = |key: u8| {
+        keys.write_all(&[key]).expect("it reads");
+        let mut came = [0];
+        output.read_exact(&mut came).expect("the echo comes");
+        assert_eq!(came, [key]);
+    };
+    echoes(b'a');
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::HUP).expect("it runs");
+    echoes(b'b');
+    guest.kill();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+#[ignore = "needs /dev/kvm: make test runs it"]
 fn an_instance_that_does_not_run_and_a_console_that_it_has_not_are_named() {
     let guest = Micro::start();
     let fails = |arguments: &[&str], text: &str| {

@@ -1,5 +1,6 @@
 //! The program as others call it: exit statuses, streams, documents. No guest is needed.
 
+use rustix::process::Signal;
 use std::process::{Command, Output, Stdio};
 
 struct Kiln {
@@ -14,9 +15,13 @@ impl Kiln {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        self.program(&[&[env!("CARGO_BIN_EXE_kiln")], arguments].concat())
+    }
+
+    fn program(&self, argv: &[&str]) -> Command {
+        let mut command = Command::new(argv[0]);
         command
-            .args(arguments)
+            .args(&argv[1..])
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.home.path())
@@ -177,11 +182,10 @@ fn an_export_replaces_a_file_only_when_it_is_complete() {
     }
 }
 
-/// Imports an ext4 disk of these files as the image `name`.
-/// Starts a command and interrupts it, as Ctrl-C does, once a file whose path has `part` in it is being written.
-fn interrupted(kiln: &Kiln, arguments: &[&str], part: &str) -> Output {
-    let child = kiln
-        .command(arguments)
+/// Starts a command and sends it a signal once a file whose path has `part` in it is being written. Not SIGINT: what
+/// runs in the background of a script ignores it, and this may.
+fn interrupted(kiln: &Kiln, mut command: Command, signal: Signal, part: &str) -> Output {
+    let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -195,7 +199,7 @@ fn interrupted(kiln: &Kiln, arguments: &[&str], part: &str) -> Output {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     let process = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it runs yet");
+    rustix::process::kill_process(process, signal).expect("it runs yet");
     child.wait_with_output().expect("it ends")
 }
 
@@ -226,12 +230,9 @@ fn a_copy_that_is_interrupted_says_what_becomes_of_it_and_leaves_nothing() {
             .count()
     };
 
-    let cut = interrupted(
-        &kiln,
-        &["image", "import", "disk.raw", "--name", "disk"],
-        ".qcow2",
-    );
-    assert_eq!(cut.status.signal(), Some(2), "{cut:?}");
+    let import = kiln.command(&["image", "import", "disk.raw", "--name", "disk"]);
+    let cut = interrupted(&kiln, import, Signal::TERM, ".qcow2");
+    assert_eq!(cut.status.signal(), Some(15), "{cut:?}");
     let said = String::from_utf8_lossy(&cut.stderr).into_owned();
     assert!(
         said.contains("interrupted: the next command removes what was copied"),
@@ -242,8 +243,9 @@ fn a_copy_that_is_interrupted_says_what_becomes_of_it_and_leaves_nothing() {
 
     kiln.run(&["image", "import", "disk.raw", "--name", "disk"]);
     assert_eq!(count(), 1);
-    let cut = interrupted(&kiln, &["image", "export", "disk", "out.raw"], "/.out.raw.");
-    assert_eq!(cut.status.signal(), Some(2), "{cut:?}");
+    let export = kiln.command(&["image", "export", "disk", "out.raw"]);
+    let cut = interrupted(&kiln, export, Signal::TERM, "/.out.raw.");
+    assert_eq!(cut.status.signal(), Some(15), "{cut:?}");
     let left: Vec<_> = files(kiln.home.path())
         .into_iter()
         .filter(|(path, _)| path.contains("out.raw"))
@@ -251,6 +253,24 @@ fn a_copy_that_is_interrupted_says_what_becomes_of_it_and_leaves_nothing() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[test]
+fn a_copy_that_was_started_to_ignore_a_hang_up_outlives_one() {
+    let kiln = Kiln::new();
+    std::fs::write(kiln.home.path().join("disk.raw"), vec![0xa5; 256 << 20]).expect("written");
+    // As nohup does it.
+    let ignoring = [
+        "sh",
+        "-c",
+        "trap '' HUP; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_kiln"),
+    ];
+    let import = ["image", "import", "disk.raw", "--name", "disk"];
+    let import = kiln.program(&[&ignoring[..], &import].concat());
+    let ended = interrupted(&kiln, import, Signal::HUP, ".qcow2");
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
+
+/// Imports an ext4 disk of these files as the image `name`.
 fn import(kiln: &Kiln, name: &str, files: &[(&str, &[u8])]) {
     let (tree, disk) = (
         kiln.home.path().join(name),

@@ -1,5 +1,6 @@
 //! `kiln run --rm IMAGE -- CMD` hands on the command's status and leaves nothing.
 
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -43,8 +44,16 @@ fn an_interrupt_leaves_nothing_either() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         for pause in [1, 12] {
             let home = Home::new();
-            let mut run = home
-                .command(&["run", "--rm", "tiny", "--", "sleep", "600"])
+            let mut command = home.command(&["run", "--rm", "tiny", "--", "sleep", "600"]);
+            // What runs in the background of a script, as this may, ignores SIGINT, and so would kiln.
+            // SAFETY: between fork and exec one system call is made, which touches no memory.
+            unsafe {
+                command.pre_exec(|| {
+                    libc::signal(libc::SIGINT, libc::SIG_DFL);
+                    Ok(())
+                })
+            };
+            let mut run = command
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()

@@ -39,8 +39,8 @@ impl Streams<'static> {
 }
 
 /// The signals of this process that a command shall get instead of it: hang-up, interrupt, quit,
-/// terminate, the two of the user, and the terminal's change of size. Held back from the moment
-/// that it is made until it is dropped.
+/// terminate, the two of the user, and the terminal's change of size; not those that it was started
+/// to ignore. Held back from the moment that it is made until it is dropped.
 #[derive(Debug)]
 pub struct Signals {
     wake: UnixStream,
@@ -49,7 +49,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// The numbers that are caught.
+    /// The numbers that are caught, unless they are ignored.
     pub const CAUGHT: [i32; 7] = [
         libc::SIGHUP,
         libc::SIGINT,
@@ -69,7 +69,7 @@ impl Signals {
             caught: Vec::new(),
             registered: Vec::new(),
         };
-        for signal in Self::CAUGHT {
+        for signal in heeded(&Self::CAUGHT) {
             let flag = Arc::new(AtomicBool::new(false));
             // In this order: the flag is set by the time the byte is read.
             signals
@@ -106,5 +106,37 @@ impl Drop for Signals {
         for id in self.registered.drain(..) {
             signal_hook::low_level::unregister(id);
         }
+    }
+}
+
+/// Those of `signals` that this process was not started to ignore. `nohup`, and a script's `&`, have what they
+/// start ignore hang-up or interrupt: who caught these all the same would end of them.
+pub fn heeded(signals: &[i32]) -> Vec<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = ignored(&status);
+    let is_heeded = |signal: &i32| ignored >> (signal - 1) & 1 == 0;
+    signals.iter().copied().filter(is_heeded).collect()
+}
+
+/// The set of signals that proc(5) says are ignored: bit 0 is signal 1.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_word_on_what_is_ignored_is_understood() {
+        let hang_up_and_quit =
+            "SigBlk:\t0000000000000003\nSigIgn:\t0000000000000005\nSigCgt:\t0000000000000002\n";
+        assert_eq!(
+            ignored(hang_up_and_quit),
+            1 << (libc::SIGHUP - 1) | 1 << (libc::SIGQUIT - 1)
+        );
+        assert_eq!(ignored(""), 0);
     }
 }
