@@ -60,16 +60,17 @@ impl Failure {
         Self { status, ..self }
     }
 
-    /// As it goes to stderr, without the newline.
+    /// As it goes to stderr: a line.
     pub(crate) fn render(&self, format: Format) -> String {
-        match (format, &self.code) {
+        let line = match (format, &self.code) {
             (Format::Json, code) => {
                 let code = code.as_deref().unwrap_or("InternalFailure");
                 json!({"Error": {"Code": code, "Message": self.message}}).to_string()
             }
             (_, Some(code)) => format!("error: {} [{code}]", one_line(&self.message)),
             (_, None) => format!("error: {}", one_line(&self.message)),
-        }
+        };
+        line + "\n"
     }
 }
 
@@ -112,7 +113,7 @@ mod tests {
         );
         assert_eq!(
             failure.render(Format::Table),
-            "error: the image name `web` is taken by ami-1 [InvalidAMIName.Duplicate]"
+            "error: the image name `web` is taken by ami-1 [InvalidAMIName.Duplicate]\n"
         );
     }
 

@@ -9,6 +9,9 @@
 //! `args` says what can be asked for, `commands` does it, `output` prints it, `accel` decides where
 //! guests run on this host.
 
+// They panic where nothing can be written: `output` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod accel;
 mod args;
 mod attach;
@@ -39,14 +42,14 @@ fn main() -> ExitCode {
         }
         [_, first, parent, program, rest @ ..] if *first == "machine-child" => {
             let failed = software_machine::supervisor::become_child(parent, program, rest);
-            eprintln!("{failed}");
+            output::aside(&format!("{failed}\n"));
             return ExitCode::FAILURE;
         }
         [_, first, nanos] if *first == "machine-clock" => {
             return match software_machine::set_clock(nanos) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
-                    eprintln!("{error}");
+                    output::aside(&format!("{error}\n"));
                     ExitCode::FAILURE
                 }
             };
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
     match commands::run(&context, cli.command, argv) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            eprintln!("{}", failure.render(context.format));
+            output::aside(&failure.render(context.format));
             ExitCode::from(failure.status)
         }
     }
@@ -77,11 +80,11 @@ fn explain(error: &clap::Error, argv: &[OsString]) -> ExitCode {
             ExitCode::SUCCESS
         }
         usage::Usage::Wrong(failure) if failure.code.is_none() => {
-            eprint!("{}", failure.message);
+            output::aside(&failure.message);
             ExitCode::from(failure.status)
         }
         usage::Usage::Wrong(failure) => {
-            eprintln!("{}", failure.render(usage::format_of(argv)));
+            output::aside(&failure.render(usage::format_of(argv)));
             ExitCode::from(failure.status)
         }
     }
@@ -101,6 +104,8 @@ fn trace(verbose: u8) {
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .without_time()
+            // It would tell of what cannot be written there, in vain and with a panic.
+            .log_internal_errors(false)
             .init();
     }
 }

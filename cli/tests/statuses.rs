@@ -347,6 +347,34 @@ fn a_failure_of_ours_is_125_where_a_status_is_handed_on() {
 }
 
 #[test]
+fn errors_that_cannot_be_written_change_no_status() {
+    let kiln = Kiln::new();
+    // A warning comes before the result.
+    let warns = ["--region", "nowhere", "list"];
+    std::fs::write(kiln.home.path().join("disk.raw"), vec![0; 4096]).expect("a file");
+    kiln.run(&["image", "import", "disk.raw", "--name", "disk"]);
+    for (arguments, status) in [
+        (&warns as &[&str], 0),
+        (&["show", "i-00000000000000000"], 1),
+        (&["-vvv", "show", "i-00000000000000000"], 1),
+        (&["lst"], 2),
+        (&[], 2),
+        (&["exec", "nothing", "--", "true"], 125),
+    ] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full");
+        let ended = kiln
+            .command(arguments)
+            .stdout(Stdio::null())
+            .stderr(full)
+            .status();
+        assert_eq!(ended.expect("it starts").code(), Some(status), "{arguments:?}");
+    }
+}
+
+#[test]
 fn in_json_mode_an_error_is_the_only_thing_on_stderr() {
     let kiln = Kiln::new();
     for arguments in [

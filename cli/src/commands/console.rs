@@ -67,7 +67,7 @@ pub(crate) fn run(context: &Context, at: &Console) -> Result<u8, Failure> {
     let end = end?;
     if is_terminal {
         // Where the guest left the cursor, nobody knows.
-        eprintln!();
+        output::aside("\n");
         match end {
             End::Machine => context.hint("the guest has ended"),
             End::Left => context.hint("the instance runs on"),

@@ -61,9 +61,7 @@ impl Context {
 
     fn note(&self, kind: &str, text: &str) {
         if self.format != Format::Json {
-            // In one piece: others write there, too.
-            let line = format!("{kind}: {text}\n");
-            eprint!("{line}");
+            output::aside(&format!("{kind}: {text}\n"));
         }
     }
 
@@ -72,7 +70,7 @@ impl Context {
         let format = self.format;
         crate::interrupt::at_a_signal(move || {
             if format != Format::Json {
-                eprintln!("\nwarning: interrupted: {what}");
+                output::aside(&format!("\nwarning: interrupted: {what}\n"));
             }
         })
     }

@@ -61,10 +61,10 @@ fn status(context: &Context) -> Result<u8, Failure> {
                 output::count(status.commands, "command")
             ))?;
             if let Some(reason) = status.last_failure {
-                println!(
+                output::line(&format!(
                     "started again {}, the last time because {reason}",
                     output::count(status.restarts, "time")
-                );
+                ))?;
             }
         }
     }
@@ -96,10 +96,10 @@ fn delete(context: &Context, delete: &Delete) -> Result<u8, Failure> {
                 "this removes every image, volume and instance in the software machine: say --force if you mean it",
             ));
         }
-        eprint!(
+        output::aside(&format!(
             "This removes every image, volume and instance in the software machine of {}. Go on? [y/N] ",
             context.home.display()
-        );
+        ));
         let mut answer = String::new();
         std::io::stdin()
             .read_line(&mut answer)

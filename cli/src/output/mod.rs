@@ -1,4 +1,4 @@
-//! What goes to stdout, and how: the result of a command and nothing else.
+//! What goes to stdout, and how: the result of a command and nothing else. What else there is to say goes to stderr.
 
 mod documents;
 mod format;
@@ -70,6 +70,12 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes to stderr, in one piece, since others write there, too. What nobody can be told (a full disk, a reader that
+/// went away) keeps a command from nothing.
+pub(crate) fn aside(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use kiln_agent::PORT_NAME;
 use kiln_agent::daemon::{Daemon, Duties, Port, Served, find_port};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,18 +18,18 @@ fn main() -> ExitCode {
         [] => None,
         ["--port", path] => Some(PathBuf::from(path)),
         ["--version"] => {
-            println!("kiln-agent {}", env!("CARGO_PKG_VERSION"));
+            let _ = writeln!(std::io::stdout(), "kiln-agent {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
         _ => {
-            eprintln!("{USAGE}");
+            let _ = writeln!(std::io::stderr(), "{USAGE}");
             return ExitCode::from(2);
         }
     };
     match serve(port) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("kiln-agent: {e}");
+            let _ = writeln!(std::io::stderr(), "kiln-agent: {e}");
             ExitCode::FAILURE
         }
     }
@@ -48,10 +49,13 @@ fn serve(port: Option<PathBuf>) -> std::io::Result<()> {
             failed => {
                 // Said once: a guest elsewhere has no such port, and its log is not ours to fill.
                 if !std::mem::replace(&mut said, true) {
-                    match failed {
-                        Some(Err(e)) => eprintln!("kiln-agent: cannot open the port {PORT_NAME} yet: {e}"),
-                        _ => eprintln!("kiln-agent: waiting for the port {PORT_NAME}"),
-                    }
+                    let mut log = std::io::stderr();
+                    let _ = match failed {
+                        Some(Err(e)) => {
+                            writeln!(log, "kiln-agent: cannot open the port {PORT_NAME} yet: {e}")
+                        }
+                        _ => writeln!(log, "kiln-agent: waiting for the port {PORT_NAME}"),
+                    };
                 }
                 if daemon.idle(Duration::from_millis(200)) == Served::Stopped {
                     return Ok(());

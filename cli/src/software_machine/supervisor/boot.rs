@@ -2,6 +2,7 @@
 
 use super::clock::Told;
 use super::shared::{Phase, Shared};
+use crate::output;
 use crate::software_machine::image::{self, Base, Programs};
 use crate::software_machine::qemu::{Memory, Qemu, Start};
 use crate::software_machine::qmp::Monitor;
@@ -103,7 +104,7 @@ impl Boot<'_> {
                 Ok(None) => return Ok(None),
                 Ok(machine) => return Ok(machine),
                 Err(error) => {
-                    eprintln!("no saved machine can be used: {error}");
+                    output::aside(&format!("no saved machine can be used: {error}\n"));
                     saved.forget();
                 }
             }

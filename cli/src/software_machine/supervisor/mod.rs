@@ -19,6 +19,7 @@ mod watch;
 pub(crate) use child::become_child;
 
 use super::{Error, layout::Layout, layout::Socket, settings::Settings};
+use crate::output;
 use rustix::fs::FlockOperation;
 use shared::{Phase, Shared};
 use std::fs::File;
@@ -51,7 +52,7 @@ pub(crate) fn run(home: &Path) -> Result<(), Error> {
     serve::start(listener, layout.clone(), Arc::clone(&shared));
     let result = drive(&layout, &settings, &shared, &lock);
     if let Err(error) = &result {
-        eprintln!("{error}");
+        output::aside(&format!("{error}\n"));
     }
     shared.end(result.as_ref().err().map(ToString::to_string));
     // Those who wait get their answer before the process is gone.
@@ -71,7 +72,7 @@ fn drive(layout: &Layout, settings: &Settings, shared: &Arc<Shared>, lock: &File
             None => Ok(()),
         });
         let Err(reason) = ended else { return Ok(()) };
-        eprintln!("the machine failed: {reason}");
+        output::aside(&format!("the machine failed: {reason}\n"));
         if !shared.may_restart() || failed.is_some_and(|at| at.elapsed() < FORGIVEN_AFTER) {
             return Err(reason);
         }

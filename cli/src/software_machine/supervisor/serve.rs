@@ -2,6 +2,7 @@
 
 use super::shared::{Phase, Shared};
 use super::watch;
+use crate::output;
 use crate::software_machine::agent;
 use crate::software_machine::layout::Layout;
 use crate::software_machine::wire::{self, ProgramsWanted, Reply, Request};
@@ -18,7 +19,7 @@ pub(super) fn start(listener: UnixListener, layout: Layout, shared: Arc<Shared>)
             shared.reply_wanted();
             std::thread::spawn(move || {
                 if let Err(error) = connection(&stream, &layout, &shared) {
-                    eprintln!("a connection broke: {error}");
+                    output::aside(&format!("a connection broke: {error}\n"));
                 }
             });
         }

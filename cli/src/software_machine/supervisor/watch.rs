@@ -3,6 +3,7 @@
 use super::boot::{Machine, last_words};
 use super::clock::Told;
 use super::shared::{Phase, Shared};
+use crate::output;
 use crate::software_machine::wire::ProgramsWanted;
 use crate::software_machine::{Error, agent, image::Programs, layout::Layout};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,10 +119,10 @@ fn end(machine: &mut Machine, layout: &Layout) -> Result<(), Error> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    eprintln!(
-        "the machine did not power off within {} s: killed",
+    output::aside(&format!(
+        "the machine did not power off within {} s: killed\n",
         END_LIMIT.as_secs()
-    );
+    ));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::message::ShutdownMode;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -104,7 +105,10 @@ impl Buttons {
                 .spawn(work)
                 .is_err()
             {
-                eprintln!("kiln-agent: the power button was pressed, but no thread can be started");
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "kiln-agent: the power button was pressed, but no thread can be started"
+                );
             }
         }
     }

@@ -37,7 +37,7 @@ use freezer::Freezer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
@@ -240,7 +240,8 @@ impl Daemon {
 
     fn send<T: serde::Serialize>(&mut self, channel: u16, kind: Kind, message: &T) {
         if let Err(e) = encode_message(&mut self.out, channel, kind, message) {
-            eprintln!("kiln-agent: {e}"); // a hello of a megabyte: cannot be
+            // A hello of a megabyte: cannot be.
+            let _ = writeln!(io::stderr(), "kiln-agent: {e}");
         }
     }
 

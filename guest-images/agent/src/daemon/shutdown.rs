@@ -1,6 +1,7 @@
 //! The guest's end, in the way of the init that it has.
 
 use crate::message::ShutdownMode;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -16,7 +17,7 @@ impl Direct {
             ShutdownMode::Reboot => rustix::system::RebootCommand::Restart,
         };
         if let Err(e) = rustix::system::reboot(command) {
-            eprintln!("kiln-agent: the kernel refuses to end: {e}");
+            let _ = writeln!(std::io::stderr(), "kiln-agent: the kernel refuses to end: {e}");
         }
     }
 }
