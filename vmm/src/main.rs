@@ -21,6 +21,8 @@ fn main() -> ExitCode {
     };
     let messages = tracing_subscriber::fmt()
         .with_max_level(level)
+        // It would tell of what cannot be written to stderr, there, and panic: on a full disk that ends the guest.
+        .log_internal_errors(false)
         .with_ansi(!is_instance);
     if is_instance {
         messages.with_writer(Bounded::new(std::io::stderr)).init();

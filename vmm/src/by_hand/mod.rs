@@ -9,6 +9,7 @@ mod args;
 mod signals;
 mod stdio;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,19 +56,24 @@ pub fn run(spec: &MachineSpec, exits: Counting) -> ExitCode {
     };
     let ended = run_machine(spec, exits);
     if let Some(counts) = counts {
-        eprint!("{counts}");
+        tell(format_args!("{counts}"));
     }
     match ended {
         Ok(record) if record.reason == ExitReason::Shutdown => ExitCode::SUCCESS,
         Ok(record) => {
-            eprintln!("error: {}", record.detail);
+            tell(format_args!("error: {}\n", record.detail));
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(format_args!("error: {error}\n"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes to stderr. Where that cannot be, the guest's end still is what it is.
+fn tell(what: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_fmt(what);
 }
 
 /// Counts exits, or does not.

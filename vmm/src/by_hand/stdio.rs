@@ -29,7 +29,7 @@ impl RawTerminal {
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(&stdin, OptionalActions::Now, &raw)?;
-        eprint!("hint: Ctrl-A X ends the machine\r\n");
+        super::tell(format_args!("hint: Ctrl-A X ends the machine\r\n"));
         Ok(Self(Some(before)))
     }
 }

@@ -18,6 +18,7 @@ mod sweep;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use kiln_vmm::client::{
     self, ClientError, ErrorKind, ExitReason, FileId, FreezeDisk, FreezeRequest, Quiesce, RunState,
@@ -102,6 +103,28 @@ fn a_guest_that_powers_off_ends_its_machine() {
     let record = machine.record();
     assert_eq!((record.reason, record.resets), (ExitReason::Shutdown, 0));
     assert!(machine.console().contains("bye"));
+}
+
+#[test]
+fn messages_that_cannot_be_written_end_no_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = folder.path().join("kernel");
+    let program = Program::default().print("bye\n").power_off();
+    std::fs::write(&kernel, program.elf()).unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let by_hand = |kernel: &Path| {
+        Command::new(kiln_vmm())
+            .arg("--kernel")
+            .arg(kernel)
+            .args(["--memory", "32M", "--verbose", "--count-exits"])
+            .stdin(Stdio::null())
+            .stderr(full.try_clone().unwrap())
+            .output()
+            .unwrap()
+    };
+    let ended = by_hand(&kernel);
+    assert_eq!((ended.status.code(), &*ended.stdout), (Some(0), &b"bye\n"[..]));
+    assert_eq!(by_hand(&folder.path().join("nothing")).status.code(), Some(1));
 }
 
 #[test]
