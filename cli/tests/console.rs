@@ -208,6 +208,31 @@ fn a_console_that_was_started_to_ignore_a_hang_up_outlives_one() {
 
 #[test]
 #[ignore = "needs /dev/kvm: make test runs it"]
+fn what_goes_on_printing_ends_once_nobody_reads() {
+    let guest = Micro::start();
+    let id = guest.instance.as_str();
+    for arguments in [
+        &["log", "-f", id] as &[&str],
+        &["stats", "--watch=1"],
+        &["console", id],
+    ] {
+        let mut child = guest
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("kiln starts");
+        drop(child.stdout.take());
+        let mut ended = None;
+        until(&format!("{arguments:?} ends"), || {
+            ended = child.try_wait().expect("its status");
+            ended.is_some()
+        });
+        assert_eq!(ended.and_then(|status| status.code()), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs /dev/kvm: make test runs it"]
 fn an_instance_that_does_not_run_and_a_console_that_it_has_not_are_named() {
     let guest = Micro::start();
     let fails = |arguments: &[&str], text: &str| {

@@ -22,7 +22,7 @@ const PIECE: usize = 64 * 1024;
 enum End {
     /// The guest's machine is gone.
     Machine,
-    /// The user left by the key.
+    /// The user left by the key, or went away with what the output went to.
     Left,
     /// A signal came.
     Signal(i32),
@@ -92,6 +92,7 @@ struct Sitting<'a, S: Fn()> {
 #[derive(Debug, Clone, Copy)]
 struct Ready {
     printed: bool,
+    unread: bool,
     typed: bool,
     signal: bool,
 }
@@ -109,6 +110,9 @@ impl<S: Fn()> Sitting<'_, S> {
                 && let Some(signal) = self.signal()
             {
                 return Ok(End::Signal(signal));
+            }
+            if ready.unread {
+                return Ok(End::Left);
             }
             if ready.printed {
                 match (&attached.stream).read(&mut piece) {
@@ -153,7 +157,7 @@ impl<S: Fn()> Sitting<'_, S> {
     }
 
     fn wait(&self, stream: &UnixStream, reads: bool, writes: bool) -> Result<Ready, Failure> {
-        let input = std::io::stdin();
+        let (input, output) = (std::io::stdin(), std::io::stdout());
         let of_stream = if writes {
             PollFlags::IN | PollFlags::OUT
         } else {
@@ -162,6 +166,8 @@ impl<S: Fn()> Sitting<'_, S> {
         let mut polled = vec![
             PollFd::new(stream, of_stream),
             PollFd::from_borrowed_fd(self.signals.wake(), PollFlags::IN),
+            // That nobody reads any more is told unasked.
+            PollFd::new(&output, PollFlags::empty()),
         ];
         if reads {
             polled.push(PollFd::new(&input, PollFlags::IN));
@@ -176,7 +182,8 @@ impl<S: Fn()> Sitting<'_, S> {
         Ok(Ready {
             printed: is(0, any),
             signal: is(1, any),
-            typed: is(2, any),
+            unread: is(2, any),
+            typed: is(3, any),
         })
     }
 

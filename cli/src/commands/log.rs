@@ -74,7 +74,7 @@ fn rest(
     }
 }
 
-/// Prints what is added until the instance has ended.
+/// Prints what is added until the instance has ended, or nobody reads any more.
 fn follow(cloud: &Cloud, instance: &InstanceId, folder: &Path) -> Result<(), Failure> {
     let mut log = Followed::new(folder);
     let mut rounds = 0_u32;
@@ -83,7 +83,7 @@ fn follow(cloud: &Cloud, instance: &InstanceId, folder: &Path) -> Result<(), Fai
         let over = rounds.is_multiple_of(5) && has_ended(cloud, instance)?;
         rounds = rounds.wrapping_add(1);
         log.more(&mut |bytes| output::bytes(bytes))?;
-        if over {
+        if over || !output::is_read() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(200));

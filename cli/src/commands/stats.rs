@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context, stats: &Stats) -> Result<u8, Failure> {
             }
             format => output::print(format, &now)?,
         }
-        let Some(seconds) = stats.watch else {
+        let Some(seconds) = stats.watch.filter(|_| output::is_read()) else {
             return Ok(0);
         };
         before = Some(now);

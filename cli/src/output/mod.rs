@@ -8,6 +8,7 @@ pub(crate) use format::Format;
 pub(crate) use table::Table;
 
 use crate::failure::Failure;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 
@@ -70,6 +71,16 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether somebody may still read what goes to stdout: who prints without end asks now and then, also while there is
+/// nothing to print.
+pub(crate) fn is_read() -> bool {
+    let out = std::io::stdout();
+    // That the other end is gone is told unasked.
+    let mut polled = [PollFd::new(&out, PollFlags::empty())];
+    let gone = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+    !matches!(gone, Ok(1..))
 }
 
 /// Writes to stderr, in one piece, since others write there, too. What nobody can be told (a full disk, a reader that
