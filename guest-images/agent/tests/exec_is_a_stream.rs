@@ -3,10 +3,12 @@
 mod common;
 
 use common::{Guest, SOON, command, until};
-use kiln_agent::client::{ExecRequest, ExecStatus, Size, Streams, Terminal};
+use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus, Size, Streams, Terminal};
+use kiln_agent::frame::{Kind, encode, encode_data};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -117,7 +119,7 @@ fn a_long_environment_fits() {
 fn hazard_exec_cuts_output() {
     // 100 MiB through both directions at once, equal at the end.
     let guest = Guest::start();
-    let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (mut near, far) = UnixStream::pair().unwrap();
     let (mut back, out) = std::io::pipe().unwrap();
     let block: Vec<u8> = (0..1u32 << 18)
         .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
@@ -146,7 +148,7 @@ fn hazard_exec_cuts_output() {
 #[test]
 fn hazard_exec_hangs_on_an_open_stdin() {
     let guest = Guest::start();
-    let (_held, stdin) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (_held, stdin) = UnixStream::pair().unwrap();
     let session = guest.agent().exec(command(&["true"])).unwrap();
     let streams = Streams {
         stdin: Some(stdin.as_fd()),
@@ -193,10 +195,33 @@ fn output_that_cannot_be_written_here_is_no_failure_of_the_connection() {
         stdout: full.as_fd(),
         ..Streams::own()
     });
-    assert!(
-        matches!(ended, Err(kiln_agent::client::AgentError::Output(_))),
-        "{ended:?}"
-    );
+    assert!(matches!(ended, Err(AgentError::Output(_))), "{ended:?}");
+}
+
+#[test]
+fn what_was_received_is_written_before_it_is_said_that_the_guest_is_gone() {
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let session = Agent::connect(near).exec(command(&["seq"])).unwrap();
+    let (mut back, out) = std::io::pipe().unwrap();
+    let run = std::thread::spawn(move || {
+        session.run(Streams {
+            stdin: None,
+            stdout: out.as_fd(),
+            ..Streams::own()
+        })
+    });
+    // More than a pipe takes that nobody reads yet.
+    let sent: Vec<u8> = (0..96 << 10).map(|n: u32| n.to_le_bytes()[1]).collect();
+    let mut frames = Vec::new();
+    encode_data(&mut frames, 0, Kind::Stdout, &sent);
+    encode(&mut frames, 0, Kind::Close, &[]);
+    far.write_all(&frames).unwrap();
+    drop(far);
+    let mut came = Vec::new();
+    back.read_to_end(&mut came).unwrap();
+    assert!(came == sent, "{} of {} bytes", came.len(), sent.len());
+    let ended = run.join().unwrap();
+    assert!(matches!(ended, Err(AgentError::Gone)), "{ended:?}");
 }
 
 #[test]

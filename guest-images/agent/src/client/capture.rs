@@ -51,7 +51,9 @@ impl ExecSession {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(AgentError::Io(e.into())),
             }
-            for output in self.receive()? {
+            let mut found = Vec::new();
+            self.receive(&mut found)?;
+            for output in found {
                 let (bytes, kept) = match output {
                     Output::Stdout(bytes) => (bytes, &mut stdout),
                     Output::Stderr(bytes) => (bytes, &mut stderr),

@@ -73,24 +73,24 @@ struct Ready {
 
 impl ExecSession {
     /// Copies the streams, hands on signals and sizes, and returns how the command ended, after
-    /// all its output was written. When standard output is closed by its reader, the command is
-    /// ended and its status is that of a broken pipe.
+    /// all its output was written; so is what came before the guest went away. When standard output
+    /// is closed by its reader, the command is ended and its status is that of a broken pipe.
     pub fn run(mut self, streams: Streams<'_>) -> Result<ExecStatus, AgentError> {
         self.prepare()?;
         let mut stdin = streams.stdin;
         let mut stdout = Sink::new(streams.stdout);
         let mut stderr = Sink::new(streams.stderr);
-        let mut exit = None;
+        let mut ended = None;
         let mut piece = vec![0; crate::frame::MAX_PAYLOAD];
         if stdin.is_none() {
             self.stdin_end();
         }
         loop {
             self.flush()?;
-            if let Some(exit) = exit.take_if(|_| stdout.waiting.is_empty() && stderr.waiting.is_empty()) {
-                return Ok(ExecStatus::from(exit));
+            if let Some(ended) = ended.take_if(|_| stdout.waiting.is_empty() && stderr.waiting.is_empty()) {
+                return ended;
             }
-            let over = exit.is_some();
+            let over = ended.is_some();
             let ready = wait(&self, stdin, &stdout, &stderr, streams.signals, over)?;
             if ready.signals {
                 self.hand_on_signals(&streams);
@@ -102,11 +102,13 @@ impl ExecSession {
                 stdin = None;
             }
             if ready.socket && !over {
-                for output in self.receive()? {
+                let mut found = Vec::new();
+                ended = self.receive(&mut found).err().map(Err);
+                for output in found {
                     match output {
                         Output::Stdout(bytes) => stdout.waiting.push_back(bytes),
                         Output::Stderr(bytes) => stderr.waiting.push_back(bytes),
-                        Output::End(end) => exit = Some(end),
+                        Output::End(exit) => ended = Some(Ok(ExecStatus::from(exit))),
                     }
                 }
             }

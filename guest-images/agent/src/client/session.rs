@@ -99,15 +99,18 @@ impl ExecSession {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 // What the agent said last may still be readable.
-                Err(e) if e.kind() == ErrorKind::BrokenPipe => self.out.clear(),
+                Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                    self.out.clear();
+                }
                 Err(e) => return Err(e.into()),
             }
         }
         Ok(())
     }
 
-    /// Reads what is there. An end of the stream before the command's is [`AgentError::Gone`].
-    pub(super) fn receive(&mut self) -> Result<Vec<Output>, AgentError> {
+    /// Reads what is there; what came before an error is found all the same. An end of the stream before the
+    /// command's is [`AgentError::Gone`].
+    pub(super) fn receive(&mut self, found: &mut Vec<Output>) -> Result<(), AgentError> {
         let mut piece = [0; 64 * 1024];
         let ended = match self.stream.read(&mut piece) {
             Ok(0) => true,
@@ -119,7 +122,6 @@ impl ExecSession {
             Err(e) if e.kind() == ErrorKind::ConnectionReset => true,
             Err(e) => return Err(e.into()),
         };
-        let mut found = Vec::new();
         while let Some(event) = self.frames.next() {
             let Event::Frame(frame) = event else {
                 return Err(AgentError::Confused);
@@ -130,7 +132,7 @@ impl ExecSession {
                 Kind::Exit => {
                     if let Some(exit) = self.parts.take(&frame)? {
                         found.push(Output::End(exit));
-                        return Ok(found);
+                        return Ok(());
                     }
                 }
                 Kind::Credit => {
@@ -146,7 +148,7 @@ impl ExecSession {
         if ended || !self.frames.is_in_step() {
             Err(AgentError::Gone)
         } else {
-            Ok(found)
+            Ok(())
         }
     }
 }
