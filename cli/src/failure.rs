@@ -1,6 +1,6 @@
 //! How a command fails: one line for people, one document for programs, one exit status.
 
-use crate::output::Format;
+use crate::output::{self, Format};
 use serde_json::json;
 
 /// Kiln itself failed while it was to hand on another command's status.
@@ -62,25 +62,15 @@ impl Failure {
 
     /// As it goes to stderr: a line.
     pub(crate) fn render(&self, format: Format) -> String {
-        let line = match (format, &self.code) {
+        match (format, &self.code) {
             (Format::Json, code) => {
                 let code = code.as_deref().unwrap_or("InternalFailure");
-                json!({"Error": {"Code": code, "Message": self.message}}).to_string()
+                format!("{}\n", json!({"Error": {"Code": code, "Message": self.message}}))
             }
-            (_, Some(code)) => format!("error: {} [{code}]", one_line(&self.message)),
-            (_, None) => format!("error: {}", one_line(&self.message)),
-        };
-        line + "\n"
+            (_, Some(code)) => output::remark("error", &format!("{} [{code}]", self.message)),
+            (_, None) => output::remark("error", &self.message),
+        }
     }
-}
-
-fn one_line(message: &str) -> String {
-    message
-        .split('\n')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 impl From<kiln_control::Error> for Failure {

@@ -463,6 +463,20 @@ fn a_wrong_acceleration_is_wrong_usage() {
 }
 
 #[test]
+fn hazard_words_of_others_are_one_line_without_control_characters() {
+    let kiln = Kiln::new();
+    let mut command = kiln.command(&["list"]);
+    command.env("KILN_ACCEL", "\x1b]0;x\x07\r\u{9b}2J\nerror: y");
+    let ended = Ended::from(command.output().expect("it starts"));
+    let line = ended.err.strip_suffix('\n').expect("a line");
+    assert!(
+        line.starts_with("error: ") && line.contains("error: y"),
+        "{ended:?}"
+    );
+    assert!(!line.contains(char::is_control), "{ended:?}");
+}
+
+#[test]
 fn the_software_machine_that_does_not_run_says_so() {
     let kiln = Kiln::new();
     assert_eq!(kiln.run(&["machine", "status"]).out, "stopped\n");

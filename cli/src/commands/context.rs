@@ -61,7 +61,7 @@ impl Context {
 
     fn note(&self, kind: &str, text: &str) {
         if self.format != Format::Json {
-            output::aside(&format!("{kind}: {text}\n"));
+            output::aside(&output::remark(kind, text));
         }
     }
 

@@ -73,6 +73,14 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// A line for stderr: `warning: …`. There may be words of a guest's or an image's in it, which neither move the cursor
+/// nor begin a line of their own.
+pub(crate) fn remark(kind: &str, text: &str) -> String {
+    let parts = text.split('\n').map(str::trim).filter(|part| !part.is_empty());
+    let line = parts.collect::<Vec<_>>().join(" ");
+    format!("{kind}: {}\n", table::printable(&line))
+}
+
 /// Whether somebody may still read what goes to stdout: who prints without end asks now and then, also while there is
 /// nothing to print.
 pub(crate) fn is_read() -> bool {
@@ -92,6 +100,16 @@ pub(crate) fn aside(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hazard_a_guests_words_are_one_line_without_control_characters() {
+        for (words, shown) in [
+            ("a\x1b]0;x\x07\nerror: y\n", "a\u{fffd}]0;x\u{fffd} error: y"),
+            ("\u{9b}2J\rb\u{85}c", "\u{fffd}2J\u{fffd}b\u{fffd}c"),
+        ] {
+            assert_eq!(remark("warning", words), format!("warning: {shown}\n"));
+        }
+    }
 
     #[test]
     fn one_thing_is_no_several_things() {

@@ -56,7 +56,8 @@ impl fmt::Display for Table {
     }
 }
 
-fn printable(cell: &str) -> String {
+/// With a mark in place of each control character.
+pub(super) fn printable(cell: &str) -> String {
     cell.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
