@@ -1,12 +1,15 @@
 //! Folders of the store.
 
 use crate::{Code, Error, Result};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// Makes a folder that only its owner may look into, with those above it.
+/// Makes a folder that only its owner may look into, with those above it. Their names are durable when this returns:
+/// what is put into a folder is no more durable than its way.
 pub(crate) fn make_private(path: &Path) -> Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     let made = std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -24,5 +27,16 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
             format!("make the folder {}", path.display()),
             error,
         ),
-    })
+    })?;
+    missing
+        .into_iter()
+        .filter_map(Path::parent)
+        .try_for_each(sync_names)
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_names(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|error| Error::internal(format!("sync the folder {}", folder.display()), error))
 }

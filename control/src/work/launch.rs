@@ -4,6 +4,7 @@ use super::plan::Plan;
 use crate::catalog::instances::{self, InstanceBoot, InstanceRow};
 use crate::catalog::layers::{self, Layer};
 use crate::catalog::volumes::{self, Attachment, VolumeRow};
+use crate::folder::{make_private, sync_names};
 use crate::id::{LayerId, OperationId};
 use crate::instance::KernelFiles;
 use crate::moment::Moment;
@@ -95,22 +96,14 @@ pub(crate) fn attach_volumes(db: &Connection, instance: &InstanceId) -> Result<(
 /// returns: the instance can be started again after a power cut.
 pub(crate) fn make_folder(cloud: &Cloud, instance: &InstanceId, kernel: Option<&KernelFiles>) -> Result<()> {
     let dir = cloud.instance_directory(instance);
-    crate::folder::make_private(&dir)?;
+    make_private(&dir)?;
     if let Some(files) = kernel {
         copy(&files.kernel, &dir.join("kernel"))?;
         if let Some(initrd) = &files.initrd {
             copy(initrd, &dir.join("initrd"))?;
         }
     }
-    let folders = [Some(dir.as_path()), dir.parent()];
-    folders.into_iter().flatten().try_for_each(sync_folder)
-}
-
-/// Makes the names in a folder durable.
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder)
-        .and_then(|opened| opened.sync_all())
-        .map_err(|error| Error::internal(format!("sync the folder {}", folder.display()), error))
+    sync_names(&dir)
 }
 
 /// Copies a file that is open, from its beginning, wherever its cursor is.
@@ -178,7 +171,7 @@ pub(crate) fn undo(cloud: &Cloud, db: &Connection, row: &InstanceRow, reason: &S
 pub(crate) fn remove_folder(cloud: &Cloud, instance: &InstanceId) -> Result<()> {
     let dir = cloud.instance_directory(instance);
     match std::fs::remove_dir_all(&dir) {
-        Ok(()) => dir.parent().map_or(Ok(()), sync_folder),
+        Ok(()) => dir.parent().map_or(Ok(()), sync_names),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::internal(format!("remove {}", dir.display()), error)),
     }

@@ -22,10 +22,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 const HOME: &str = "KILN_TEST_HOME";
 const SCENARIO: &str = "KILN_TEST_SCENARIO";
 
+/// The first image of a region.
+const NEW_REGION: &str = "import into a new region";
+
 const SCENARIOS: &[&str] = &[
     "collect",
     "deregister",
     "import",
+    NEW_REGION,
     "run",
     "bake live",
     "bake with reboot",
@@ -42,10 +46,19 @@ fn the_command_that_is_recorded() {
     };
     let mut options = Options::new(home);
     options.memory = Some(Bytes(64 << 30));
+    options.region = region_of(&scenario, options.region);
     let cloud = Cloud::open_with(options, Arc::new(StandIns::default())).unwrap();
-    act(&cloud, &scenario).unwrap();
+    act(&cloud, scenario.trim_end_matches(" into a new region")).unwrap();
     std::io::stdout().write_all(ANSWER.as_bytes()).unwrap();
     std::io::stdout().flush().unwrap();
+}
+
+fn region_of(scenario: &str, usual: crate::Region) -> crate::Region {
+    if scenario == NEW_REGION {
+        crate::Region::parse("eu-north-1").unwrap()
+    } else {
+        usual
+    }
 }
 
 /// A command on a home: how it was before, and what was done to it.
@@ -140,18 +153,21 @@ fn brief(event: &Event) -> String {
     format!("{event:?}").chars().take(160).collect()
 }
 
+fn open(life: &Life) -> Cloud {
+    let mut options = life.home.options();
+    options.region = region_of(life.scenario, options.region);
+    Cloud::open_with(options, life.home.machines.clone()).unwrap()
+}
+
 /// The next command finds the home as it was before or as it should be after, and nothing left over.
 fn judge(life: &Life, context: &str, answered: bool) {
-    let cloud = life.home.cloud();
+    let cloud = open(life);
     if life.scenario == "collect" && !answered {
         // What was to be collected may be there still.
         cloud.collect().unwrap();
     }
     assert_whole(&cloud);
-    assert!(
-        life.home.cloud().notices().is_empty(),
-        "recovery is not done at once"
-    );
+    assert!(open(life).notices().is_empty(), "recovery is not done at once");
     if answered {
         assert_is_done(&cloud, life.scenario);
     }
@@ -163,7 +179,7 @@ fn judge(life: &Life, context: &str, answered: bool) {
 /// What was answered is true after any crash.
 fn assert_is_done(cloud: &Cloud, scenario: &str) {
     match scenario {
-        "import" | "bake live" | "bake with reboot" | "bake stopped" => {
+        "import" | NEW_REGION | "bake live" | "bake with reboot" | "bake stopped" => {
             cloud.resolve_image("new").unwrap();
         }
         "deregister" => assert!(cloud.resolve_image("base").is_err()),
@@ -191,6 +207,21 @@ fn torture_of_commands_leaves_before_or_after() {
         .sum();
     println!("figure: {judged} states");
     assert!(judged > 1_000, "only {judged} states were tried");
+}
+
+#[test]
+fn what_was_answered_needs_nothing_that_was_not_synced() {
+    for scenario in SCENARIOS {
+        let life = record(scenario);
+        let mut host = Host::of(life.start.clone());
+        life.tape.iter().for_each(|event| host.happens(event));
+        host.durable.write(&life.home.path(), Power::Cut);
+        judge(
+            &life,
+            "power cut after the answer, nothing left that was not synced",
+            true,
+        );
+    }
 }
 
 /// The catalogue says what the layers' files do not hold yet: their syncs come too late, or never.
