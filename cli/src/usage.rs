@@ -162,6 +162,31 @@ mod tests {
     }
 
     #[test]
+    fn waiting_for_longer_than_clocks_go_is_wrong_usage() {
+        const TOO_LONG: &str = "9300000000000000000";
+        for argv in [
+            &["kiln", "stop", "i", "--timeout", TOO_LONG] as &[&str],
+            &["kiln", "reboot", "i", "--timeout", TOO_LONG],
+            &["kiln", "wait", "i", "stopped", "--timeout", TOO_LONG],
+            &[
+                "kiln",
+                "image",
+                "create",
+                "i",
+                "--name",
+                "n",
+                "--timeout",
+                TOO_LONG,
+            ],
+            &["kiln", "run", "x", "--agent-timeout", TOO_LONG],
+            &["kiln", "exec", "i", "--agent-timeout", TOO_LONG, "--", "true"],
+        ] {
+            let line = wrong(argv);
+            assert!(line.contains("timeout") && line.contains("4000000000"), "{line}");
+        }
+    }
+
+    #[test]
     fn a_tip_is_given_only_where_it_is_one() {
         assert!(!wrong(&["kiln", "frobnicate"]).contains("terminate"));
         assert!(!wrong(&["kiln", "run", "x", "-1"]).contains("'-- -1'"));

@@ -1,5 +1,6 @@
 //! `kiln image …`
 
+use super::seconds;
 use crate::user_file::UserFile;
 use clap::{Args, Subcommand, ValueEnum};
 use kiln_control::{Filter, Tag};
@@ -113,7 +114,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) keep_volumes: bool,
     /// Seconds that the guest may take to shut down before it is stopped by force
-    #[arg(long, value_name = "S", default_value_t = 60, conflicts_with = "no_reboot")]
+    #[arg(long, value_name = "S", default_value_t = 60, conflicts_with = "no_reboot", value_parser = seconds())]
     pub(crate) timeout: u64,
 }
 

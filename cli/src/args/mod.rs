@@ -7,6 +7,7 @@ pub(crate) mod machine;
 pub(crate) mod storage;
 
 use crate::output::Format;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -25,6 +26,11 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Seconds that are waited: 126 years at most, so that the moment at which they are over is one that clocks have.
+pub(crate) fn seconds() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=4_000_000_000)
 }
 
 /// Options of every command.
