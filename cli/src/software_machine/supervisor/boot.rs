@@ -78,7 +78,7 @@ pub(super) fn boot(
         if mounted.status != 0 {
             return Err(Error::new(format!("the software machine: {}", mounted.text)));
         }
-        shared.set_told(now);
+        shared.set_told(now.answered_at(Told::now()));
     }
     Ok(machine)
 }

@@ -1,12 +1,11 @@
 //! The machine's clock. It goes on from what it was told, by the processor's: it does not follow when the host's is
-//! set, nor when the host sleeps, and its pace is measured roughly.
+//! set, nor when the host sleeps. It is told again only then, since each telling sets it back by the time that the
+//! telling takes.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// How far the host's clock may move away from what the machine's can know.
+/// How far the host's clock may move away from what the machine's can know, and how late that may be told.
 const MOST_OFF: Duration = Duration::from_secs(1);
-/// After this time it is told again in any case.
-const GOOD_FOR: Duration = Duration::from_secs(600);
 
 /// A time that the machine is told, by both of the host's clocks.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +37,14 @@ impl Told {
             // It was set back.
             Err(back) => back.duration().saturating_add(passed),
         };
-        off <= MOST_OFF && passed <= GOOD_FOR
+        off <= MOST_OFF
+    }
+
+    /// What the machine's clock was told if it answered at `now`: nothing that holds if it was busy for so long that its
+    /// clock may be as far behind.
+    pub(super) fn answered_at(self, now: Self) -> Option<Self> {
+        let took = now.at.saturating_duration_since(self.at);
+        (took <= MOST_OFF).then_some(self)
     }
 }
 
@@ -63,6 +69,23 @@ mod tests {
         assert!(!told.holds_at(later(told.time + 302 * second, 300 * second)));
         assert!(!told.holds_at(later(told.time + hour, second)), "it slept");
         assert!(!told.holds_at(later(told.time - hour, second)), "it was set back");
-        assert!(!told.holds_at(later(told.time + hour, hour)), "it is long ago");
+        assert!(
+            told.holds_at(later(told.time + hour, hour)),
+            "it goes on by itself"
+        );
+    }
+
+    #[test]
+    fn a_time_that_a_busy_machine_was_told_late_does_not_hold() {
+        let told = Told::now();
+        let answered_after = |seconds| {
+            let passed = Duration::from_secs(seconds);
+            told.answered_at(Told {
+                time: told.time + passed,
+                at: told.at + passed,
+            })
+        };
+        assert!(answered_after(1).is_some_and(|held| held.holds_at(told)));
+        assert!(answered_after(2).is_none());
     }
 }

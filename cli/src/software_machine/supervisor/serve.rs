@@ -85,8 +85,7 @@ fn lease(
         }
         phase = shared.wait_for_change(&phase, Duration::from_secs(5));
     };
-    let refreshed = watch::refresh_programs(layout, shared, programs);
-    if let Err(error) = refreshed.and_then(|()| watch::refresh_clock(layout, shared)) {
+    if let Err(error) = watch::refresh(layout, shared, programs) {
         return wire::send(
             stream,
             &Reply::Failed {

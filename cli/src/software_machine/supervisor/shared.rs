@@ -32,8 +32,8 @@ struct State {
     untold: Option<String>,
     /// The programs in the machine.
     stamp: String,
-    /// What time it was told last.
-    told: Told,
+    /// What time it was told last; none if its clock may be wrong since.
+    told: Option<Told>,
     /// Connections that still want a reply.
     waiting: usize,
 }
@@ -59,7 +59,7 @@ impl Shared {
             last_failure: None,
             untold: None,
             stamp: String::new(),
-            told: Told::now(),
+            told: None,
             waiting: 0,
         };
         Self {
@@ -174,11 +174,11 @@ impl Shared {
         self.lock().stamp = stamp;
     }
 
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn told(&self) -> Option<Told> {
         self.lock().told
     }
 
-    pub(super) fn set_told(&self, told: Told) {
+    pub(super) fn set_told(&self, told: Option<Told>) {
         self.lock().told = told;
     }
 

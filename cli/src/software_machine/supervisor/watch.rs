@@ -126,14 +126,16 @@ fn end(machine: &mut Machine, layout: &Layout) -> Result<(), Error> {
     Ok(())
 }
 
-/// Copies the host's programs into the machine if it carries others. One at a time.
-pub(super) fn refresh_programs(
-    layout: &Layout,
-    shared: &Shared,
-    wanted: &ProgramsWanted,
-) -> Result<(), Error> {
+/// Makes the machine's programs and its clock those of the host. One at a time.
+pub(super) fn refresh(layout: &Layout, shared: &Shared, wanted: &ProgramsWanted) -> Result<(), Error> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    refresh_clock(layout, shared);
+    refresh_programs(layout, shared, wanted)
+}
+
+/// Copies the host's programs into the machine if it carries others.
+fn refresh_programs(layout: &Layout, shared: &Shared, wanted: &ProgramsWanted) -> Result<(), Error> {
     if shared.stamp() == wanted.stamp {
         return Ok(());
     }
@@ -152,17 +154,24 @@ pub(super) fn refresh_programs(
     Ok(())
 }
 
-/// Tells the machine the present time, if its clock may be wrong.
-pub(super) fn refresh_clock(layout: &Layout, shared: &Shared) -> Result<(), Error> {
+/// Tells the machine the present time, if its clock may be wrong. Where that fails, commands run all the same, and the
+/// next one tells it again.
+fn refresh_clock(layout: &Layout, shared: &Shared) {
     let now = Told::now();
-    if shared.told().holds_at(now) {
-        return Ok(());
+    if shared.told().is_some_and(|told| told.holds_at(now)) {
+        return;
     }
     let clock = ["kiln", "machine-clock", &now.nanos()];
-    let output = agent::run(layout, &clock, Duration::from_secs(60))?;
-    if output.status != 0 {
-        return Err(Error::new(format!("the software machine: {}", output.text)));
-    }
-    shared.set_told(now);
-    Ok(())
+    let told = match agent::run(layout, &clock, Duration::from_secs(60)) {
+        Ok(output) if output.status == 0 => now.answered_at(Told::now()),
+        Ok(output) => {
+            output::aside(&format!("the machine's clock cannot be set: {}\n", output.text));
+            None
+        }
+        Err(error) => {
+            output::aside(&format!("the machine's clock cannot be set: {error}\n"));
+            None
+        }
+    };
+    shared.set_told(told);
 }
