@@ -49,18 +49,43 @@ impl Apt {
             fs::create_dir_all(&inside).map_err(BuildError::io("make", &inside))?;
         }
         let folder = folder.canonicalize().map_err(BuildError::io("find", &folder))?;
-        let list = sources::of(suite, &folder.join("tmp"))?;
-        write(&folder.join("sources/kiln.sources"), &list)?;
-        write(&folder.join("status"), "")?;
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(BuildError::io("make", &path))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
             .map_err(|e| BuildError::io("lock", &path)(e.into()))?;
-        Ok(Apt {
+        // Nothing is written before: who holds the lock reads it.
+        let apt = Apt {
             suite: suite.into(),
             folder,
             _lock: lock,
-        })
+        };
+        apt.read_from(&sources::of(suite, &apt.folder.join("tmp"))?)?;
+        write(&apt.folder.join("status"), "")?;
+        Ok(apt)
+    }
+
+    /// Makes this the source list. Lists of other mirrors are not fresh, whatever their age.
+    fn read_from(&self, list: &str) -> Result<(), BuildError> {
+        let path = self.source_list();
+        if fs::read_to_string(&path).is_ok_and(|there| there == list) {
+            return Ok(());
+        }
+        let stamp = self.stamp();
+        match fs::remove_file(&stamp) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(BuildError::io("remove", &stamp)(e));
+            }
+            _ => {}
+        }
+        // In one step: a build reads it after it has let go of the lock.
+        let new = self.folder.join("tmp/kiln.sources");
+        write(&new, list)?;
+        fs::rename(&new, &path).map_err(BuildError::io("write", &path))
+    }
+
+    /// Of the time when the lists were read.
+    fn stamp(&self) -> PathBuf {
+        self.folder.join("refreshed")
     }
 
     pub(crate) fn suite(&self) -> &str {
@@ -122,7 +147,7 @@ impl Apt {
 
     /// Makes the lists as fresh as asked. Without a network those that are there go on serving.
     pub(crate) fn refresh(&self, freshness: Freshness, progress: &dyn Fn(&str)) -> Result<(), BuildError> {
-        let stamp = self.folder.join("refreshed");
+        let stamp = self.stamp();
         let written = fs::metadata(&stamp).and_then(|stamp| stamp.modified());
         let old = written
             .ok()
@@ -273,6 +298,45 @@ fn write(path: &Path, text: &str) -> Result<(), BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn who_waits_for_the_lists_of_another_process_writes_nothing_before() {
+        let cache = tempfile::tempdir().unwrap();
+        let first = Apt::open("bookworm", cache.path()).unwrap();
+        let list = fs::read_to_string(first.source_list()).unwrap();
+        fs::write(first.source_list(), "the first one's").unwrap();
+        fs::write(first.folder.join("status"), "the first one's").unwrap();
+        let inode = fs::metadata(first.folder.join("lock")).unwrap().ino();
+        std::thread::scope(|threads| {
+            let second = threads.spawn(|| Apt::open("bookworm", cache.path()));
+            let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&format!(":{inode} "));
+            while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+                assert!(!second.is_finished(), "the lock is held by two");
+                std::thread::yield_now();
+            }
+            for file in ["sources/kiln.sources", "status"] {
+                let text = fs::read_to_string(first.folder.join(file)).unwrap();
+                assert_eq!(text, "the first one's", "{file}");
+            }
+            drop(first);
+            let second = second.join().unwrap().unwrap();
+            assert_eq!(fs::read_to_string(second.source_list()).unwrap(), list);
+        });
+    }
+
+    #[test]
+    fn lists_of_another_mirror_are_not_fresh() {
+        let cache = tempfile::tempdir().unwrap();
+        let apt = Apt::open("bookworm", cache.path()).unwrap();
+        apt.read_from("of a mirror").unwrap();
+        write(&apt.stamp(), "").unwrap();
+        apt.read_from("of a mirror").unwrap();
+        assert!(apt.stamp().exists());
+        apt.read_from("of another").unwrap();
+        assert!(!apt.stamp().exists());
+        assert_eq!(fs::read_to_string(apt.source_list()).unwrap(), "of another");
+    }
 
     #[test]
     fn names_and_versions_are_read_from_apts_lines() {
