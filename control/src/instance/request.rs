@@ -5,7 +5,6 @@ use crate::image::OnTermination;
 use crate::size::Bytes;
 use crate::state::OnShutdown;
 use crate::tag::Tag;
-use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::time::Duration;
 
@@ -109,7 +108,7 @@ pub struct DescribeInstances {
 }
 
 /// Whether a guest is asked to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Asked, and ended by force after this long.
     Clean(Duration),

@@ -66,12 +66,11 @@ impl Cloud {
             Ok(About {
                 instance: Some(instance),
                 manner,
-                ending: Ending::Clean(request.timeout),
                 disks,
                 image: Some(id.clone()),
             })
         })?;
-        let mut warnings = freeze::carry_out(work, &about)?;
+        let mut warnings = freeze::carry_out(work, &about, Ending::Clean(request.timeout))?;
         if about.manner == freeze::Manner::AtRest
             && let Some(instance) = &about.instance
         {

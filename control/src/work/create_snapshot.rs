@@ -38,12 +38,11 @@ impl Cloud {
             Ok(About {
                 instance,
                 manner,
-                ending: Ending::default(),
                 disks: vec![frozen],
                 image: None,
             })
         })?;
-        let warnings = freeze::carry_out(work, &about)?;
+        let warnings = freeze::carry_out(work, &about, Ending::default())?;
         let snapshots = about.disks.iter().map(|disk| disk.snapshot.to_string()).collect();
         let described = self.describe_snapshots(DescribeSnapshots {
             snapshots,

@@ -5,6 +5,9 @@
 //! 2. The ACPI power button, pressed once at the beginning and once more half-way.
 //! 3. At the deadline the machine is killed, and the caller is told that it was: what the guest had not written by
 //!    then is lost, as after a power cut.
+//!
+//! Work that is cut short leaves a guest that may have been asked. The next command, which is about something else,
+//! only waits for it: it asks no guest and ends none.
 
 use crate::crash::crash_point;
 use crate::instance::Ending;
@@ -17,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// How often a guest without an answering agent is asked again.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a guest is waited for that was told to end by work that was cut short.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ends a guest and waits until its machine is gone. The answer is what to tell people if it did not end by itself
 /// though it was asked to.
@@ -70,6 +76,19 @@ pub(crate) fn end(cloud: &Cloud, instance: &InstanceId, ending: Ending) -> Resul
         }
     );
     Ok(Some(warning))
+}
+
+/// Waits for the end of a guest that work which was cut short may have told to end. The answer is what to tell people if
+/// it is still there.
+pub(super) fn wait(cloud: &Cloud, instance: &InstanceId) -> Result<Option<String>> {
+    let dir = cloud.instance_directory(instance);
+    let seconds = PATIENCE.as_secs();
+    if cloud.machines.is_running(&dir)? {
+        tracing::warn!("{instance} may have been told to end: it is waited for, {seconds} s at most");
+        cloud.machines.wait_exit(&dir, PATIENCE)?;
+    }
+    let is_there = cloud.machines.is_running(&dir)?;
+    Ok(is_there.then(|| format!("{instance} did not end within {seconds} s and has been left alone")))
 }
 
 /// Asks a guest to end, without waiting: the agent, or the power button.

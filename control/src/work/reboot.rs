@@ -3,7 +3,7 @@
 //! With an agent the guest restarts itself, and the machine counts a reset. Without one the power button is pressed
 //! and the machine started again; where there is one that does not answer, half-way to the deadline. At the deadline
 //! the machine is reset, with a warning. The instance stays `running` all the while. Cut short, it is what its machine
-//! is; after the button was pressed the guest is waited for, and started again.
+//! is; after the button was pressed the guest is waited for and started again, and left alone if it does not end.
 
 use super::stop::at_once;
 use super::{Step, Work, ending, launch, start};
@@ -25,8 +25,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     instance: InstanceId,
-    #[serde(default)]
-    ending: Ending,
 }
 
 impl Cloud {
@@ -52,10 +50,7 @@ impl Cloud {
         let (work, _) = Work::begin(self, KIND, |tx, operation| {
             operations::claim(tx, operation, id)?;
             instances::change(tx, id, &[InstanceState::Running], InstanceState::Running, None)?;
-            Ok(About {
-                instance: id.clone(),
-                ending,
-            })
+            Ok(About { instance: id.clone() })
         })?;
         let done = self.begin_anew(&work, id, ending);
         start::settle(work, id, done.as_ref().map(drop).map_err(ending::server_error))?;
@@ -113,16 +108,17 @@ impl Cloud {
 pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<String>> {
     let about: About = super::payload(operation)?;
     let (cloud, id) = (work.cloud, &about.instance);
+    let cut = || Err(ending::server_error("the reboot was cut short"));
     let (done, how) = if Step::of(operation) == Step::Ending {
-        let warning = ending::end(cloud, id, about.ending)?;
-        let spawned = launch::spawn(cloud, id).map_err(ending::server_error);
-        (
-            spawned,
-            warning.unwrap_or_else(|| "it has been finished".to_owned()),
-        )
+        match ending::wait(cloud, id)? {
+            Some(still_there) => (cut(), still_there),
+            None => (
+                launch::spawn(cloud, id).map_err(ending::server_error),
+                "it has been finished".to_owned(),
+            ),
+        }
     } else {
-        let cut = ending::server_error("the reboot was cut short");
-        (Err(cut), "it is now what its machine is".to_owned())
+        (cut(), "it is now what its machine is".to_owned())
     };
     start::settle(work, id, done)?;
     Ok(Some(format!("the reboot of {id} was cut short; {how}")))

@@ -16,7 +16,7 @@
 //! No data is read or copied, so the size of a disk does not matter.
 //!
 //! **Cut short before `overlays`**: no machine has been told of the overlays. Everything is undone; a guest that was
-//! told to end for it is waited for and started again.
+//! told to end for it is waited for and started again, and left alone if it does not end.
 //!
 //! **Cut short after**: the machine may or may not write to the overlays already. If it lives, it is asked which file
 //! takes a disk's writes: the overlays, then the work is finished; the old files, then it is undone. If it could not bring
@@ -81,9 +81,6 @@ pub(super) enum Manner {
 pub(super) struct About {
     pub(super) instance: Option<InstanceId>,
     pub(super) manner: Manner,
-    /// How the guest is ended, if it is.
-    #[serde(default)]
-    pub(super) ending: Ending,
     pub(super) disks: Vec<Frozen>,
     pub(super) image: Option<ImageId>,
 }
@@ -141,12 +138,12 @@ pub(super) fn reserve(
     })
 }
 
-/// Does the work that was reserved. On an error the work is finished or undone, as after a crash; `Ok` means that the
-/// snapshots are complete.
-pub(super) fn carry_out(work: Work<'_>, about: &About) -> Result<Vec<String>> {
+/// Does the work that was reserved; `ending` says how the guest is ended, if it is. On an error the work is finished or
+/// undone, as after a crash; `Ok` means that the snapshots are complete.
+pub(super) fn carry_out(work: Work<'_>, about: &About, ending: Ending) -> Result<Vec<String>> {
     let cloud = work.cloud;
     let mut warnings = Vec::new();
-    match freeze(&work, about, &mut warnings) {
+    match freeze(&work, about, ending, &mut warnings) {
         Ok(()) => {
             restart(work, about, &mut warnings);
             Ok(warnings)
@@ -197,12 +194,12 @@ impl std::fmt::Display for Failure {
     }
 }
 
-fn freeze(work: &Work<'_>, about: &About, warnings: &mut Vec<String>) -> Result<(), Failure> {
+fn freeze(work: &Work<'_>, about: &About, ending: Ending, warnings: &mut Vec<String>) -> Result<(), Failure> {
     let cloud = work.cloud;
     crash_point!("create_image.after_intent");
     if let (Manner::Reboot, Some(instance)) = (about.manner, &about.instance) {
         work.advance(Step::Ending)?;
-        warnings.extend(ending::end(cloud, instance, about.ending)?);
+        warnings.extend(ending::end(cloud, instance, ending)?);
         crash_point!("create_image.after_ending");
     }
     let layers = layers_of(cloud, about)?;

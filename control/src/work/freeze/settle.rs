@@ -44,39 +44,36 @@ enum Writes {
     ToOldFiles,
 }
 
-/// Finishes or undoes work that did not come to its end, whether by an error or by a crash.
-pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<()> {
+/// Finishes or undoes work that did not come to its end, whether by an error or by a crash. Answers with what to tell
+/// people of a guest that was waited for in vain.
+pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<Option<String>> {
     let operation = work
         .cloud
         .catalog
         .read(|tx| operations::find(tx, &work.id))?
         .ok_or_else(|| Error::new(Code::InternalError, format!("work {} is gone", work.id)))?;
+    let mut still_there = None;
     match Step::of(&operation) {
-        Step::Intent => undo(work, about),
+        Step::Intent => undo(work, about)?,
         Step::Ending => {
-            if let Some(instance) = &about.instance
-                && let Some(warning) = ending::end(work.cloud, instance, about.ending)?
-            {
-                tracing::warn!("{warning}");
+            if let Some(instance) = &about.instance {
+                still_there = ending::wait(work.cloud, instance)?;
             }
-            undo(work, about)
+            undo(work, about)?;
         }
-        Step::Restart => {
-            restart(work, about, &mut Vec::new());
-            Ok(())
-        }
+        Step::Restart => restart(work, about, &mut Vec::new()),
         Step::Overlays => match (writes(work.cloud, about)?, outcome) {
-            (Writes::ToOldFiles, _) => undo(work, about),
+            (Writes::ToOldFiles, _) => undo(work, about)?,
             (Writes::Unsynced, _) | (Writes::ToOverlays(_), Outcome::NotSynced) => {
-                without_snapshot(work, about)
+                without_snapshot(work, about)?;
             }
             (Writes::ToOverlays(writer), Outcome::Unknown) => {
                 seal_and_commit(&work, about, writer)?;
                 restart(work, about, &mut Vec::new());
-                Ok(())
             }
         },
     }
+    Ok(still_there)
 }
 
 /// Where the writes go: to the overlays if there is no machine; otherwise as the machine says, once it is through with
@@ -190,11 +187,12 @@ pub(in crate::work) fn resume(work: Work<'_>, operation: &Operation) -> Result<O
         (None, Some(disk)) => format!("snapshot {}", disk.snapshot),
         (None, None) => "a freeze of nothing".to_owned(),
     };
-    settle(work, &about, Outcome::Unknown)?;
+    let still_there = settle(work, &about, Outcome::Unknown)?;
     let how = if is_complete(cloud, &about)? {
         "finished"
     } else {
         "undone"
     };
-    Ok(Some(format!("{what} was cut short and has been {how}")))
+    let more = still_there.map_or_else(String::new, |text| format!("; {text}"));
+    Ok(Some(format!("{what} was cut short and has been {how}{more}")))
 }
