@@ -3,6 +3,8 @@
 #
 # usage: purge.sh CACHE
 set -euo pipefail
+# However it is written: relative to the caller's folder, or through links.
+home=${KILN_HOME:+$(realpath -m -- "$KILN_HOME")}
 cd "$(dirname "$0")/.."
 cache=$1
 for folder in target "$cache"; do
@@ -12,7 +14,6 @@ if [ "${FORCE:-}" != 1 ]; then
     read -r -p "Remove these? Images and instances (KILN_HOME) are kept. [y/N] " answer
     [[ $answer == [yY]* ]] || exit 1
 fi
-home=${KILN_HOME:-}
 for folder in target "$cache"; do
     case $home/ in "$(realpath -m "$folder")"/*) echo "KILN_HOME lies in $folder: left alone" >&2; continue ;; esac
     rm -rf --one-file-system "$folder"

@@ -46,7 +46,10 @@ impl Clone {
 
     fn purge(&self, home: &Path, answer: &str) -> Ended {
         let mut command = Command::new(self.path("scripts/purge.sh"));
-        command.arg(self.path("cache")).env("KILN_HOME", home);
+        command
+            .arg(self.path("cache"))
+            .current_dir(self.folder.path())
+            .env("KILN_HOME", home);
         ended(&mut command, answer)
     }
 }
@@ -103,6 +106,23 @@ fn purge_leaves_a_store_in_the_build_folder_alone() {
         purged.said
     );
     assert!(!cache.exists());
+}
+
+#[test]
+fn purge_knows_a_store_by_every_path_to_it() {
+    let clone = Clone::new();
+    symlink(clone.folder.path(), clone.path("link")).expect("a link");
+    let (of_clone, of_link) = (Path::new("target/home"), clone.path("link/target/home"));
+    for path in [of_clone, &of_link, Path::new("link/target/home")] {
+        let home = clone.fill("target/home");
+        let purged = clone.purge(path, "y\n");
+        assert_eq!(purged.status, Some(0), "{}", purged.said);
+        assert!(home.join("kept").exists(), "{}: {}", path.display(), purged.said);
+    }
+    symlink(clone.fill("cache"), clone.path("linked-cache")).expect("a link");
+    let home = clone.fill("cache/home");
+    let purged = clone.purge(&clone.path("linked-cache/home"), "y\n");
+    assert!(home.join("kept").exists(), "{}", purged.said);
 }
 
 /// A host with Debian's package manager that lacks this program, as somebody without root sees it.
