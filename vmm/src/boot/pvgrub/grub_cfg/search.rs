@@ -36,28 +36,42 @@ impl Search {
                 variable: rest.first().cloned(),
             });
         }
-        let (mut by, mut variable, mut name) = (By::File, None, None);
+        let (mut by, mut set, mut name) = (By::File, None, None);
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
-            match argument.as_str() {
+            let (option, value) = match argument.split_once('=') {
+                Some((option, value)) if option.starts_with("--") => (option, Some(value)),
+                _ => (argument.as_str(), None),
+            };
+            match option {
                 "-f" | "--file" => by = By::File,
                 "-l" | "--label" | "--fs-label" => by = By::Label,
                 "-u" | "--fs-uuid" => by = By::Uuid,
-                "-s" | "--set" => variable = Some("root".into()),
-                "--hint" => drop(arguments.next()),
-                option => match option.strip_prefix("--set=") {
-                    Some(name) => variable = Some(name.into()),
-                    None if option.starts_with('-') => {}
-                    // What follows the name are more hints.
-                    None if name.is_some() => {}
-                    None => name = Some(option.into()),
-                },
+                "-s" | "--set" => {
+                    let next = arguments.as_slice().first().map(String::as_str);
+                    let next = next.filter(|word| value.is_none() && !word.starts_with('-'));
+                    if next.is_some() {
+                        arguments.next();
+                    }
+                    set = Some(value.or(next));
+                }
+                "-h" => drop(arguments.next()),
+                hint if hint.starts_with("--hint") && value.is_none() => drop(arguments.next()),
+                option if option.starts_with('-') => {}
+                // What follows the name are more hints.
+                _ if name.is_some() => {}
+                _ => name = Some(argument.as_str()),
             }
         }
+        // GRUB 1.98's `--set NAME`: where no name is left, the variable's is the name.
+        let (name, variable) = match (name, set) {
+            (None, Some(word)) => (word?, Some("root")),
+            (name, set) => (name?, set.map(|word| word.unwrap_or("root"))),
+        };
         Some(Search {
             by,
-            name: name?,
-            variable,
+            name: name.into(),
+            variable: variable.map(Into::into),
         })
     }
 
@@ -109,6 +123,23 @@ mod tests {
                 search(By::Uuid, "ab-cd", Some("root")),
             ),
             (
+                "search --no-floppy --set root --label REARBOOT",
+                search(By::Label, "REARBOOT", Some("root")),
+            ),
+            (
+                "search --set dev --fs-uuid A6CD-C355",
+                search(By::Uuid, "A6CD-C355", Some("dev")),
+            ),
+            (
+                "search --fs-uuid --set root --no-floppy ab-cd",
+                search(By::Uuid, "ab-cd", Some("root")),
+            ),
+            (
+                "search -s dev -h hd0 --hint-efi hd0,gpt1 -l x",
+                search(By::Label, "x", Some("dev")),
+            ),
+            ("search --set --label x", search(By::Label, "x", Some("root"))),
+            (
                 "search -l -s root-disk",
                 search(By::Label, "root-disk", Some("root")),
             ),
@@ -123,7 +154,8 @@ mod tests {
                 "search.fs_uuid AB root hd0,msdos1",
                 search(By::Uuid, "AB", Some("root")),
             ),
-            ("search --set=root", None),
+            ("search --set=/x", search(By::File, "/x", Some("root"))),
+            ("search --set", None),
         ] {
             let mut words = text.split(' ').map(String::from);
             let command = words.next().unwrap();

@@ -170,6 +170,8 @@ fn a_boot_partition_s_menu_finds_its_kernel_by_uuid_label_or_file() {
     for search in [
         format!("search --fs-uuid --set=root {ROOT_UUID}"),
         "search --label --set=root the-root".to_owned(),
+        "search --no-floppy --set root --label the-root".to_owned(),
+        format!("search --fs-uuid --set {ROOT_UUID}"),
         "search --file --set=root /boot/mark".to_owned(),
         "set root=hd0,gpt2".to_owned(),
         "root=hd0,2".to_owned(),
