@@ -165,8 +165,26 @@ impl<'a> Interpreter<'a> {
         })
     }
 
-    /// Runs a function, a command, or an assignment.
+    /// Runs a function, a command, or an assignment; after a `!` its status is turned round.
     fn call(&mut self, name: &str, arguments: &[String], block: Option<&Script>) -> Result<Flow, Exhausted> {
+        if name != "!" {
+            return self.call_plain(name, arguments, block);
+        }
+        let Some((name, arguments)) = arguments.split_first() else {
+            self.environment.status = 1;
+            return Ok(Flow::Next);
+        };
+        let flow = self.call_plain(name, arguments, block)?;
+        self.environment.status = u32::from(self.environment.status == 0);
+        Ok(flow)
+    }
+
+    fn call_plain(
+        &mut self,
+        name: &str,
+        arguments: &[String],
+        block: Option<&Script>,
+    ) -> Result<Flow, Exhausted> {
         if let Some(body) = self.environment.function(name) {
             let outer = std::mem::replace(&mut self.environment.parameters, arguments.to_vec());
             let loops = std::mem::take(&mut self.loops);

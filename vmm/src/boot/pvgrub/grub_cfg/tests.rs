@@ -120,6 +120,14 @@ fn numbers_are_counted_up_and_down() {
 }
 
 #[test]
+fn a_command_after_an_exclamation_mark_runs_and_its_status_is_turned_round() {
+    let text = "set default=0\nif ! true; then set default=1; fi\nif ! false; then set timeout=1; fi\nif !; then set default=1; fi\n\
+        function f { set list=$1; false }\nif ! f ran; then more=yes; fi\n\
+        menuentry \"$timeout $list $more\" { linux /a }\nmenuentry b { linux /b }\n";
+    assert_eq!(default(&run(text, &[])).0, "1 ran yes");
+}
+
+#[test]
 fn a_script_ends_where_it_says_so() {
     for end in [
         "exit",
