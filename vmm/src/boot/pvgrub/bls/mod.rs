@@ -37,23 +37,29 @@ struct Found {
 }
 
 /// Reads the menu of a boot volume: its `loader` and `EFI/Linux` folders lie in `prefix`, and those of
-/// `others` at their top. None if there is no entry at all.
+/// `others` at their top. An entry whose kernel is not there is none, as for systemd-boot. None if there is no
+/// entry at all.
 pub(super) fn read(
     home: (&Volume, &FileTree),
     prefix: &str,
     others: &[(&Volume, &FileTree)],
 ) -> Result<Option<Menu>, ProbeError> {
     let mut notes = Vec::new();
-    let mut found = Vec::new();
+    let (mut found, mut gone) = (Vec::new(), Vec::new());
     let places = std::iter::once((home, prefix)).chain(others.iter().map(|other| (*other, "")));
     for ((volume, files), prefix) in places.clone() {
         for mut file in entry_files(files, &format!("{prefix}/loader/entries"), &mut notes)? {
             let prefix = place(files, prefix, &mut file);
-            found.push(Found {
+            let kernel = file.kernel.as_ref().map(|kernel| joined(&prefix, kernel));
+            let entry = Found {
                 file,
                 prefix,
                 device: volume.device(),
-            });
+            };
+            match kernel {
+                Some(kernel) if matches!(files.exists(&kernel), Ok(false)) => gone.push((entry, kernel)),
+                _ => found.push(entry),
+            }
         }
         for file in uki::entry_files(files, &format!("{prefix}/EFI/Linux"))? {
             found.push(Found {
@@ -62,6 +68,15 @@ pub(super) fn read(
                 device: volume.device(),
             });
         }
+    }
+    if found.is_empty() {
+        // If there is nothing else, the error is to say what they lack.
+        found.extend(gone.into_iter().map(|(entry, _)| entry));
+    } else {
+        notes.extend(gone.into_iter().map(|(entry, kernel)| {
+            let (id, device) = (entry.file.id, entry.device);
+            format!("the entry {id} of {device} is left out: there is no {kernel}")
+        }));
     }
     if found.is_empty() {
         return Ok(None);

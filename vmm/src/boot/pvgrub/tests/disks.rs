@@ -108,6 +108,33 @@ fn an_efi_system_partition_and_an_extended_boot_partition_are_one_menu() {
 }
 
 #[test]
+fn a_loader_entry_whose_kernel_is_gone_is_left_out_unless_all_are() {
+    let kernel = kernel();
+    let files: &[File<'_>] = &[
+        (
+            "/loader/entries/arch-lts.conf",
+            b"version 7\nlinux /vmlinuz-lts\n",
+        ),
+        ("/loader/entries/arch.conf", b"version 6\nlinux /vmlinuz\n"),
+        ("/loader/loader.conf", b"default arch-lts.conf\n"),
+        ("/vmlinuz", &kernel),
+    ];
+    let found = choose(&unpartitioned(files), None).unwrap().found;
+    assert_eq!(found.kernel, "(hd0)/vmlinuz");
+    assert_eq!(
+        found.notes,
+        ["the entry arch-lts of (hd0) is left out: there is no /vmlinuz-lts"]
+    );
+    let error = choose(&unpartitioned(files.split_at(3).0), None).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("its kernel cannot be read from (hd0): there is no /vmlinuz-lts"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_bls_entry_may_name_a_unified_image_and_give_it_another_command_line() {
     let kernel = kernel();
     let unified = image(&[(".cmdline", b"own"), (".linux", &kernel), (".initrd", b"12345")]);
