@@ -28,6 +28,8 @@ pub const CRASH_POINTS: &[&str] = &[
     "start.after_spawn",
     "ending.after_asking",
     "reboot.after_button",
+    "reboot.before_restart",
+    "reboot.after_restart",
     "stop.after_claim",
     "stop.after_asking",
     "stop.after_end",

@@ -15,6 +15,9 @@ const POINT: &str = "KILN_CRASH_POINT";
 /// What is killed while the guest has not ended yet.
 const SLOW: &str = " of a slow guest";
 
+/// What is killed with a guest that has no agent.
+const BUTTON: &str = " by the button";
+
 /// An instance that is to go when it stops.
 const GOES: &str = "stop of one that is to go";
 
@@ -94,6 +97,10 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     (GOES, &["stop.after_end", "terminate.after_claim"]),
     ("reboot of a slow guest", &["reboot.after_button"]),
     (
+        "reboot by the button",
+        &["reboot.before_restart", "reboot.after_restart"],
+    ),
+    (
         "terminate",
         &[
             "terminate.after_claim",
@@ -136,7 +143,7 @@ pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
         instance: name.to_owned(),
         ..super::bake(&any(), "new", reboot)
     };
-    match scenario.trim_end_matches(SLOW) {
+    match scenario.trim_end_matches(SLOW).trim_end_matches(BUTTON) {
         "import" => drop(import(cloud, "new")),
         "run" | "run --rm" => {
             let mut request = RunInstances::of("base");
@@ -202,6 +209,9 @@ fn the_command_that_is_killed() {
     let machines = StandIns::default();
     if scenario.ends_with(SLOW) {
         *machines.guests.lock().unwrap() = Guests::Ignore;
+    }
+    if scenario.ends_with(BUTTON) {
+        *machines.guests.lock().unwrap() = Guests::MindTheButton;
     }
     let cloud = Cloud::open_with(options, Arc::new(machines)).unwrap();
     act(&cloud, &scenario).unwrap();

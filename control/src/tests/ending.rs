@@ -186,6 +186,48 @@ fn hazard_the_command_after_one_that_was_cut_short_asks_no_guest_to_end_and_ends
 }
 
 #[test]
+fn a_reboot_that_is_cut_short_once_its_guest_has_ended_starts_it_once_and_tells_what_came_of_it() {
+    for (point, guests, asked, state_after, told) in [
+        (
+            "reboot.before_restart",
+            Guests::Obey,
+            &["spawn"][..],
+            "running",
+            "has been finished",
+        ),
+        (
+            "reboot.before_restart",
+            Guests::DoNotStart,
+            &["spawn"],
+            "stopped",
+            "could not be started again",
+        ),
+        (
+            "reboot.after_restart",
+            Guests::Obey,
+            &[],
+            "running",
+            "is now what its machine is",
+        ),
+    ] {
+        let home = Home::new();
+        let (cloud, runs, _) = crashes::prepare(&home);
+        drop(cloud);
+        crashes::killed_at(&home, "reboot by the button", point);
+        home.asked();
+        home.guests(guests);
+        let cloud = home.cloud();
+        assert_eq!(home.asked(), asked, "{point}: {:?}", cloud.notices());
+        let [notice] = &cloud.notices()[..] else {
+            panic!("{point}: {:?}", cloud.notices());
+        };
+        assert!(notice.contains(told), "{point}: {notice}");
+        assert_eq!(state(&cloud, &runs), state_after, "{point}");
+        assert_whole(&cloud);
+    }
+}
+
+#[test]
 fn a_terminated_instance_takes_its_disks_with_it_and_is_known_for_an_hour() {
     let (_home, cloud, id) = started();
     cloud.terminate_instances(&[id.to_string()]).unwrap();

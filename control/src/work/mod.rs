@@ -19,6 +19,7 @@
 //! | freeze (image, snapshot) | after | finished: the overlay is the volume |
 //! | start, reboot | anywhere | as the machine is: running or stopped |
 //! | freeze, reboot | while the guest powers off | it is waited for and started again; left alone if it does not end |
+//! | reboot | after the guest has ended | it is started, once |
 //! | stop | anywhere | the guest goes on ending; it is stopped once its machine is gone |
 //! | terminate | anywhere | finished |
 //! | session | its process is gone | its instances are terminated |

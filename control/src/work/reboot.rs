@@ -53,6 +53,7 @@ impl Cloud {
             Ok(About { instance: id.clone() })
         })?;
         let done = self.begin_anew(&work, id, ending);
+        crash_point!("reboot.after_restart");
         start::settle(work, id, done.as_ref().map(drop).map_err(ending::server_error))?;
         done
     }
@@ -80,6 +81,8 @@ impl Cloud {
             if !self.machines.is_running(&dir)? {
                 // It powered off: by the button, or of its own.
                 let warning = ending::gone_already(self, &dir, id)?;
+                work.advance(Step::Restart)?;
+                crash_point!("reboot.before_restart");
                 launch::spawn(self, id)?;
                 return Ok(warning);
             }
@@ -95,6 +98,7 @@ impl Cloud {
                 asked = Instant::now();
             }
         }
+        work.advance(Step::Restart)?;
         self.machines
             .reset(&dir)
             .map_err(|error| Error::internal(format!("reset {id}"), error))?;
@@ -108,17 +112,23 @@ impl Cloud {
 pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<String>> {
     let about: About = super::payload(operation)?;
     let (cloud, id) = (work.cloud, &about.instance);
-    let cut = || Err(ending::server_error("the reboot was cut short"));
-    let (done, how) = if Step::of(operation) == Step::Ending {
-        match ending::wait(cloud, id)? {
-            Some(still_there) => (cut(), still_there),
-            None => (
-                launch::spawn(cloud, id).map_err(ending::server_error),
-                "it has been finished".to_owned(),
-            ),
-        }
+    let step = Step::of(operation);
+    let still_there = match step {
+        Step::Ending => ending::wait(cloud, id)?,
+        _ => None,
+    };
+    let is_gone = !cloud.machines.is_running(&cloud.instance_directory(id))?;
+    let (done, how) = if is_gone && step != Step::Intent {
+        let spawned = launch::spawn(cloud, id);
+        let how = match &spawned {
+            Ok(()) => "it has been finished".to_owned(),
+            Err(error) => format!("it could not be started again: {error}"),
+        };
+        (spawned.map_err(ending::server_error), how)
     } else {
-        (cut(), "it is now what its machine is".to_owned())
+        let cut = ending::server_error("the reboot was cut short");
+        let as_it_is = || "it is now what its machine is".to_owned();
+        (Err(cut), still_there.unwrap_or_else(as_it_is))
     };
     start::settle(work, id, done)?;
     Ok(Some(format!("the reboot of {id} was cut short; {how}")))
