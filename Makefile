@@ -10,6 +10,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kiln
 TARGET := x86_64-unknown-linux-gnu
 export CARGO_BUILD_TARGET := $(TARGET)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt-static
+# A user's own settings would have cargo build elsewhere, and leave the flags above out.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 BIN := target/$(TARGET)/release
 PROGRAMS := kiln kiln-vmm kiln-agent
 

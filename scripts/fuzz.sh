@@ -29,7 +29,8 @@ done
 
 # Sanitizers are for nightly compilers; a stable one takes them by this. They do without static linking.
 export RUSTC_BOOTSTRAP=1
-unset CARGO_BUILD_TARGET CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS
+# They are built in a target/ of their own.
+unset CARGO_TARGET_DIR CARGO_BUILD_TARGET CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS
 
 # The inputs to begin with, and that each is understood.
 RUSTFLAGS='--cfg fuzzing' cargo test --quiet --locked --lib --test seeds

@@ -33,6 +33,8 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='env RUSTC_BOOTSTRAP=1'
 mkdir -p "$state" "$tree"
 GIT_INDEX_FILE=$PWD/target/mutants/index git --work-tree="$tree" read-tree --reset -u HEAD
 cd "$tree"
+# It is built in a target/ of its own.
+unset CARGO_TARGET_DIR
 
 # What came of the sample's changes so far. A change that was noticed once is, whatever came of it before.
 weigh() {

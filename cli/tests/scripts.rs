@@ -137,13 +137,13 @@ impl Lacking {
         let links = ["bash", "dirname", "grep", "awk"];
         let there = ["apt-get", "mmdebstrap", "gpgv", "mke2fs", "newuidmap"];
         for name in there.into_iter().filter(|name| *name != program) {
-            clone.program(name, "exit 0");
+            clone.program(&format!("bin/{name}"), "exit 0");
         }
         for name in links {
             symlink(Path::new("/usr/bin").join(name), clone.path("bin").join(name)).expect("a link");
         }
-        clone.program("id", "echo 1000");
-        clone.program("sudo", "echo \"as root: $*\" >>\"${0%/*}/ran\"");
+        clone.program("bin/id", "echo 1000");
+        clone.program("bin/sudo", "echo \"as root: $*\" >>\"${0%/*}/ran\"");
         Lacking { clone }
     }
 
@@ -179,7 +179,7 @@ impl Lacking {
 
 impl Clone {
     fn program(&self, name: &str, does: &str) {
-        let path = self.path("bin").join(name);
+        let path = self.path(name);
         fs::write(&path, format!("#!/bin/sh\n{does}\n")).expect("a program");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
     }
@@ -246,4 +246,59 @@ fn sudo_runs_only_after_a_yes() {
         install.contains(" install ") && install.contains("--no-remove") && install.ends_with(" mmdebstrap"),
         "{ran}"
     );
+}
+
+/// What stands for each program: it says how it was linked.
+const PROGRAM: &str = "fn main() { println!(\"static: {}\", cfg!(target_feature = \"crt-static\")); }";
+
+impl Clone {
+    /// With a Makefile, and small programs that cargo builds.
+    fn with_programs() -> Clone {
+        let clone = Clone::new();
+        let makefile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Makefile");
+        fs::copy(makefile, clone.path("Makefile")).expect("a Makefile");
+        // How large this host is matters not.
+        clone.program("scripts/preflight.sh", "exit 0");
+        let names = ["kiln", "kiln-vmm", "kiln-agent"];
+        let mut lock = "version = 4\n".to_string();
+        for name in names {
+            let package = format!("name = {name:?}\nversion = \"0.1.0\"\n");
+            lock += &format!("[[package]]\n{package}");
+            fs::create_dir_all(clone.path(name).join("src")).expect("a folder");
+            fs::write(clone.path(name).join("src/main.rs"), PROGRAM).expect("a program");
+            let manifest = format!("[package]\n{package}edition = \"2024\"\n");
+            fs::write(clone.path(name).join("Cargo.toml"), manifest).expect("a manifest");
+        }
+        let workspace = format!("[workspace]\nresolver = \"3\"\nmembers = {names:?}\n");
+        fs::write(clone.path("Cargo.toml"), workspace).expect("a manifest");
+        fs::write(clone.path("Cargo.lock"), lock).expect("a lock file");
+        clone
+    }
+
+    fn install(&self, prefix: &str, settings: &[(&str, &str)]) -> Ended {
+        let mut command = Command::new("make");
+        command
+            .args(["install", &format!("PREFIX={prefix}")])
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
+            .env_remove("MAKEFLAGS")
+            .env_remove("DESTDIR")
+            .envs(settings.iter().copied());
+        ended(&mut command, "")
+    }
+}
+
+#[test]
+fn programs_are_static_and_of_this_build_whatever_settings_cargo_finds() {
+    let clone = Clone::with_programs();
+    let settings = [
+        ("CARGO_TARGET_DIR", "elsewhere"),
+        ("RUSTFLAGS", "-D warnings"),
+        ("CARGO_ENCODED_RUSTFLAGS", "-Dwarnings"),
+    ];
+    let installed = clone.install("prefix", &settings);
+    assert_eq!(installed.status, Some(0), "{}", installed.said);
+    let ran = ended(&mut Command::new(clone.path("prefix/bin/kiln")), "");
+    assert_eq!(ran.said, "static: true\n");
+    assert!(!clone.path("elsewhere").exists());
 }
