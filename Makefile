@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kiln
+# Where to install: not every shell expands the `~` in PREFIX=~/.local.
+INTO = $(DESTDIR)$(PREFIX:~/%=$(HOME)/%)
 # Static binaries, whatever host they run on: the software machine runs the very same files.
 TARGET := x86_64-unknown-linux-gnu
 export CARGO_BUILD_TARGET := $(TARGET)
@@ -60,9 +62,9 @@ verify: ## each promise of SPECIFICATION.md with its command, run: met or not
 	@scripts/verify.sh $(BIN)
 
 install: build ## copy the programs and completions to PREFIX (default /usr/local for root, ~/.local otherwise)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	install -m 755 $(PROGRAMS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
-	$(BIN)/kiln completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kiln
+	install -d "$(INTO)/bin" "$(INTO)/share/bash-completion/completions"
+	install -m 755 $(PROGRAMS:%=$(BIN)/%) "$(INTO)/bin"
+	$(BIN)/kiln completions bash > "$(INTO)/share/bash-completion/completions/kiln"
 
 purge: ## remove target/ and the cache of downloads and images (asks first)
 	@scripts/purge.sh "$(CACHE)"

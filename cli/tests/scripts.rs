@@ -302,3 +302,19 @@ fn programs_are_static_and_of_this_build_whatever_settings_cargo_finds() {
     assert_eq!(ran.said, "static: true\n");
     assert!(!clone.path("elsewhere").exists());
 }
+
+#[test]
+fn programs_are_installed_to_a_folder_with_spaces_in_its_name() {
+    let clone = Clone::with_programs();
+    let folder = clone.path("my tools");
+    for prefix in [&*folder.to_string_lossy(), "~/my tools"] {
+        let installed = clone.install(prefix, &[]);
+        assert_eq!(installed.status, Some(0), "{prefix}: {}", installed.said);
+        for file in ["bin/kiln", "bin/kiln-vmm", "bin/kiln-agent"] {
+            let ran = ended(&mut Command::new(folder.join(file)), "");
+            assert_eq!(ran.status, Some(0), "{prefix}: {file}");
+        }
+        assert!(folder.join("share/bash-completion/completions/kiln").exists());
+        fs::remove_dir_all(&folder).expect("it was installed there");
+    }
+}
