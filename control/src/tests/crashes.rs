@@ -8,8 +8,8 @@ use crate::{Code, CreateSnapshot, DeregisterImage, DescribeImages, Lifetime, OnD
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 
-const HOME: &str = "KILN_TEST_HOME";
-const SCENARIO: &str = "KILN_TEST_SCENARIO";
+pub(super) const HOME: &str = "KILN_TEST_HOME";
+pub(super) const SCENARIO: &str = "KILN_TEST_SCENARIO";
 const POINT: &str = "KILN_CRASH_POINT";
 
 /// What is killed while the guest has not ended yet.

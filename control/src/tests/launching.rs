@@ -4,6 +4,7 @@ use super::*;
 use crate::OnShutdown;
 use crate::instance::{KernelFiles, NewVolume, VolumeSource};
 use crate::{Code, CreateSnapshot, DescribeVolumes};
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn a_launch_makes_a_running_instance_with_a_root_volume() {
@@ -246,6 +247,27 @@ fn a_guest_that_ends_by_itself_is_stopped_or_terminated_as_was_asked_for() {
     assert_eq!(state(&cloud, &goes), "terminated");
     assert!(!cloud.instance_directory(&goes).exists());
     assert_whole(&cloud);
+}
+
+#[test]
+fn a_home_is_made_in_a_folder_that_may_be_written_but_not_read() {
+    let home = Home::new();
+    let mode = |mode| {
+        std::fs::set_permissions(home.folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o333);
+    // In a user namespace of its own: without root's right to read everything.
+    let output = Command::new("unshare")
+        .arg("-U")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "tests::crashes::the_command_that_is_killed"])
+        .env(crashes::HOME, home.path())
+        .env(crashes::SCENARIO, "import")
+        .output()
+        .unwrap();
+    mode(0o700);
+    assert!(output.status.success(), "{output:?}");
+    assert!(home.cloud().resolve_image("new").is_ok());
 }
 
 #[test]
