@@ -197,10 +197,12 @@ impl Disk for Chain {
         // swap in between it is found among those that are not durable yet.
         let top = self.layers().last().cloned();
         let sealing = self.sealing().clone();
+        // Each of them, though one before it could not be; the error is the first one.
+        let mut outcome = Ok(());
         for layer in sealing.iter().chain(&top) {
-            layer.commit()?;
+            outcome = outcome.and(layer.commit());
         }
-        Ok(())
+        outcome
     }
 
     fn settle(&self) -> Result<(), DiskError> {

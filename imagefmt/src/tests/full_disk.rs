@@ -250,6 +250,22 @@ fn hazard_a_layer_that_could_not_be_synced_is_never_sealed() {
 }
 
 #[test]
+fn a_former_top_that_cannot_be_synced_keeps_no_flush_from_the_new_one() {
+    let mut machine = unflushed(true);
+    machine.world.fail(0, Failure::Forgetful);
+    machine.step(&Step::Flush).unwrap_err();
+    machine.world.heal();
+    write_all_at(machine.disk(), 512 * KIB, &[9; 4096]).unwrap();
+    machine.disk().flush().unwrap_err();
+    machine.world.kill();
+    machine.disk = None;
+    machine.world.revive(&mut Dice(1));
+    machine.open();
+    let seen = content(machine.disk());
+    assert!(seen[512 << 10..][..4096] == [9; 4096], "it was not written out");
+}
+
+#[test]
 fn hazard_a_disk_that_cannot_be_synced_grows_no_further_than_memory_has_room_for_its_tables() {
     // A table of 512 clusters for each write: the tables of 512 of them may wait.
     let apart = 512 * CLUSTER;
