@@ -50,7 +50,9 @@ pub trait Disk: Send + Sync {
     /// Writes out what has gathered in memory, if that has become much; takes as long as a [`flush`](Disk::flush) then.
     ///
     /// Nothing is lost without it: a request that finds memory full does it by itself, and is held up by it. Whoever
-    /// calls it after each request that changes the disk has none that is.
+    /// calls it after each request that changes the disk, of which those in flight discard no more than 1 GiB together, has
+    /// none that is. An error takes back nothing that was done: what waits stays in memory, for the next flush to write
+    /// out or to tell of.
     fn settle(&self) -> Result<(), DiskError> {
         Ok(())
     }

@@ -186,13 +186,17 @@ impl Target<'_> {
         self.disk.flush()
     }
 
-    /// What follows a change of the disk, before it is told to be done. The gate does not wait for that either.
+    /// What follows a change of the disk, before it is told to be done. The gate does not wait for that either. If what has
+    /// gathered cannot be written out, the change is done all the same: a flush tells.
     fn settle(&self, passage: &mut Option<Passage<'_>>) -> Result<(), DiskError> {
         if self.write_through {
             return self.flush(passage);
         }
         *passage = None;
-        self.disk.settle()
+        if let Err(error) = self.disk.settle() {
+            tracing::debug!(%error, "what waits in memory could not be written out");
+        }
+        Ok(())
     }
 
     fn refuse_read_only(&self) -> Result<(), Failure> {

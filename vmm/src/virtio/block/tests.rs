@@ -33,6 +33,8 @@ struct MemoryDisk {
     log: Mutex<Vec<String>>,
     read_only: bool,
     fails: AtomicBool,
+    /// It cannot write out what has gathered in memory.
+    unsettled: AtomicBool,
     /// Requests that wait.
     held: Mutex<Option<Held>>,
     let_go: Condvar,
@@ -52,6 +54,7 @@ impl MemoryDisk {
             log: Mutex::default(),
             read_only,
             fails: AtomicBool::new(false),
+            unsettled: AtomicBool::new(false),
             held: Mutex::default(),
             let_go: Condvar::new(),
             waiting: AtomicU64::new(0),
@@ -60,7 +63,11 @@ impl MemoryDisk {
 
     fn note(&self, what: String) -> Result<(), DiskError> {
         self.log.lock().expect("lock").push(what);
-        if self.fails.load(Ordering::SeqCst) {
+        Self::error_if(&self.fails)
+    }
+
+    fn error_if(set: &AtomicBool) -> Result<(), DiskError> {
+        if set.load(Ordering::SeqCst) {
             return Err(DiskError::ReadOnly {
                 path: "a disk that fails".into(),
             });
@@ -123,6 +130,10 @@ impl Disk for MemoryDisk {
     fn flush(&self) -> Result<(), DiskError> {
         self.wait_if_held(Held::Flushes);
         self.note("flush".into())
+    }
+
+    fn settle(&self) -> Result<(), DiskError> {
+        Self::error_if(&self.unsettled)
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
@@ -219,6 +230,16 @@ fn a_failing_disk_is_an_error_status_and_the_device_lives() {
     assert_eq!(request(&mut guest, 0, 0, Some((BODY, 512, true))), (1, 0));
     disk.fails.store(false, Ordering::SeqCst);
     assert_eq!(request(&mut guest, 0, 0, Some((BODY, 512, true))).0, 0);
+}
+
+#[test]
+fn a_write_that_was_done_is_no_error_though_what_waits_cannot_be_written_out() {
+    let disk = MemoryDisk::new();
+    let mut guest = guest(&disk);
+    disk.unsettled.store(true, Ordering::SeqCst);
+    assert_eq!(request(&mut guest, 1, 0, Some((BODY, 512, false))), (0, 1));
+    disk.fails.store(true, Ordering::SeqCst);
+    assert_eq!(request(&mut guest, 4, 0, None).0, 1, "a flush tells");
 }
 
 #[test]
