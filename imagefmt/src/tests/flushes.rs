@@ -245,9 +245,17 @@ fn what_is_given_up_is_freed_before_it_is_too_much_though_nobody_flushes() {
         write_all_at(&disk, nth * 65536, &[1]).unwrap();
     }
     disk.flush().unwrap();
-    let before = stop.syncs.load(Ordering::SeqCst);
-    disk.discard(0, clusters * 65536).unwrap();
-    assert!(stop.syncs.load(Ordering::SeqCst) > before, "all of it waits");
+    let syncs = || stop.syncs.load(Ordering::SeqCst);
+    let before = syncs();
+    // What is too little to be written out, and on top of it as much as requests in flight may give up.
+    let waiting = 64 << 20;
+    disk.discard(0, waiting).unwrap();
+    disk.settle().unwrap();
+    disk.discard(waiting, 1 << 30).unwrap();
+    assert_eq!(syncs(), before, "a discard has waited for the host's disk");
+    disk.discard(waiting + (1 << 30), clusters * 65536 - waiting - (1 << 30))
+        .unwrap();
+    assert!(syncs() > before, "all of it waits");
 }
 
 #[test]

@@ -37,10 +37,11 @@ pub(super) struct Ranges {
     pub(super) sectors: u32,
 }
 
-/// Of a discard, which writes nothing: 1 GiB each.
+/// Of a discard, which writes nothing: 64 MiB each. As many as there can be threads may be in flight, and
+/// [`Disk::settle`](kiln_imagefmt::Disk::settle) says how much of it no gate waits for.
 pub(super) const DISCARDS: Ranges = Ranges {
-    most: 32,
-    sectors: 1 << 21,
+    most: 2,
+    sectors: 1 << 17,
 };
 /// Of a write of zeroes, which may write each of them.
 pub(super) const ZEROES: Ranges = Ranges {
