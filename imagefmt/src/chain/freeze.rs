@@ -32,7 +32,8 @@ pub struct Sealing {
 }
 
 impl Chain {
-    /// Checks a new, empty overlay of the same size that names the present top as its backing file.
+    /// Checks a new, empty overlay of the same size that names the present top as its backing file. It is refused while
+    /// a sync of the top or of a former top has failed: no snapshot would come of it, and a layer be added for good.
     pub fn prepare(&self, overlay: File) -> Result<Prepared, DiskError> {
         self.prepare_host(named(overlay))
     }
@@ -45,6 +46,10 @@ impl Chain {
 
     pub(crate) fn prepare_host(&self, overlay: Host) -> Result<Prepared, DiskError> {
         self.check_writable()?;
+        let top = self.layers().last().cloned();
+        for layer in self.sealing().iter().chain(&top) {
+            layer.host().check_synced()?;
+        }
         lock::lock_writer(&overlay)?;
         let layer = Layer::open_writable(overlay)?;
         layer.check_empty()?;

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Segment, Span};
@@ -42,8 +43,10 @@ pub trait Storage: Send + Sync + Debug {
 pub struct Host {
     storage: Arc<dyn Storage>,
     name: Arc<str>,
-    /// Whether a sync has failed; held by the one that runs.
-    unsynced: Arc<Mutex<bool>>,
+    /// Held by the one sync that runs.
+    syncing: Arc<Mutex<()>>,
+    /// Whether a sync has failed.
+    unsynced: Arc<AtomicBool>,
 }
 
 impl Host {
@@ -52,6 +55,7 @@ impl Host {
         Self {
             storage,
             name: name.into(),
+            syncing: Arc::default(),
             unsynced: Arc::default(),
         }
     }
@@ -119,15 +123,22 @@ impl Host {
     /// Once that has failed it fails for good. Linux tells an open file once that something could not be written, full
     /// disks included, and then takes it as written: the next sync would succeed, and what is lost stay lost.
     pub fn sync(&self) -> Result<(), DiskError> {
-        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match *unsynced {
-            true => Err(io::Error::other(
-                "an earlier sync has failed, and what was written before it may be lost: open the disk again",
-            )),
-            false => self.storage.sync_data(),
-        };
-        *unsynced = outcome.is_err();
-        outcome.map_err(|source| self.error("sync", 0, source))
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_synced()?;
+        self.storage.sync_data().map_err(|source| {
+            self.unsynced.store(true, Ordering::SeqCst);
+            self.error("sync", 0, source)
+        })
+    }
+
+    /// Fails once a sync has failed. Does not wait for one that runs.
+    pub fn check_synced(&self) -> Result<(), DiskError> {
+        if !self.unsynced.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let why = "an earlier sync has failed, and what was written before it may be lost: \
+                   open the disk again (stop and start the instance)";
+        Err(self.error("sync", 0, io::Error::other(why)))
     }
 
     /// Cuts or grows the file.

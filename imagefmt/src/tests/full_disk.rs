@@ -250,6 +250,22 @@ fn hazard_a_layer_that_could_not_be_synced_is_never_sealed() {
 }
 
 #[test]
+fn a_disk_that_cannot_be_synced_takes_no_overlay() {
+    for frozen in [false, true] {
+        let machine = unflushed(frozen);
+        machine.world.fail(0, Failure::Forgetful);
+        machine.disk().flush().unwrap_err();
+        machine.world.heal();
+        let depth = machine.disk().depth();
+        let overlay = machine.world.file();
+        format(&overlay, Some(&World::name(depth - 1)), SIZE).unwrap();
+        let error = machine.disk().prepare_host(overlay).map(drop).unwrap_err();
+        assert!(error.to_string().contains("open the disk again"), "{error}");
+        assert_eq!(machine.disk().depth(), depth);
+    }
+}
+
+#[test]
 fn a_former_top_that_cannot_be_synced_keeps_no_flush_from_the_new_one() {
     let mut machine = unflushed(true);
     machine.world.fail(0, Failure::Forgetful);

@@ -135,7 +135,8 @@ pub struct DiskStatus {
     /// `disks.freeze` swapped.
     pub top: Option<FileId>,
     /// Whether what it wrote before the last `disks.freeze` that swapped is not safely on disk: once none is under
-    /// way, that the old file could not be synced. It is tried again by the next one.
+    /// way, that the old file could not be made durable. The next one tries again; where it was the host's sync that
+    /// failed, the next one is refused, until the machine has ended and another has opened the disk.
     #[serde(default)]
     pub unsynced: bool,
     /// What the guest has read and written since the machine was started.
