@@ -332,3 +332,37 @@ fn all_output_of_a_terminal_comes_before_its_end() {
         assert!(done.stdout.ends_with(b"20000\r\n"), "{} bytes", done.stdout.len());
     }
 }
+
+#[test]
+fn the_rest_of_a_terminals_output_waits_for_a_slow_reader() {
+    // With the headers of its frames more than may be sent unread: the rest is in the terminal at the command's end.
+    const SENT: usize = kiln_agent::window::WINDOW as usize;
+    let guest = Guest::start();
+    let directory = tempfile::tempdir().unwrap();
+    let ended = directory.path().join("ended");
+    let script = format!("head -c {SENT} /dev/zero; touch {}", ended.display());
+    let tty = Terminal {
+        size: Size { rows: 24, cols: 80 },
+        term: "dumb".into(),
+    };
+    let request = ExecRequest {
+        tty: Some(tty),
+        ..command(&["sh", "-c", &script])
+    };
+    let session = guest.agent().exec(request).unwrap();
+    let (mut back, out) = std::io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&out, 4096).unwrap();
+    let run = std::thread::spawn(move || {
+        session.run(Streams {
+            stdin: None,
+            stdout: out.as_fd(),
+            ..Streams::own()
+        })
+    });
+    until("the command ends", || ended.exists());
+    std::thread::sleep(Duration::from_millis(300));
+    let mut came = Vec::new();
+    back.read_to_end(&mut came).unwrap();
+    assert_eq!(came.len(), SENT);
+    assert_eq!(run.join().unwrap().unwrap(), ExecStatus::Exited(0));
+}

@@ -74,7 +74,8 @@ impl Command {
             .map(|fd| (fd, PollFlags::OUT))
             .into_iter()
             .chain(outlets);
-        let until = self.stdout.quiet_at().map(|at| at.saturating_duration_since(now));
+        let until = self.stdout.quiet_at().filter(|_| reading);
+        let until = until.map(|at| at.saturating_duration_since(now));
         (streams, until)
     }
 
@@ -147,8 +148,8 @@ impl Command {
     }
 
     /// It has ended and all of its output is on its way.
-    pub(super) fn is_done(&self, now: Instant) -> bool {
-        self.exit.is_some() && self.stdout.is_done(now) && self.stderr.iter().all(|err| err.is_done(now))
+    pub(super) fn is_done(&self) -> bool {
+        self.exit.is_some() && self.stdout.is_done() && self.stderr.iter().all(Outlet::is_done)
     }
 
     pub(super) fn into_exit(self) -> Exit {

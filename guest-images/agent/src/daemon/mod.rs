@@ -277,7 +277,7 @@ impl Daemon {
                 command.read_output(*channel, &mut self.out);
             }
         }
-        let done = self.commands.iter().filter(|(_, command)| command.is_done(now));
+        let done = self.commands.iter().filter(|(_, command)| command.is_done());
         for channel in done.map(|(channel, _)| *channel).collect::<Vec<_>>() {
             if let Some(command) = self.commands.remove(&channel) {
                 self.send(channel, Kind::Exit, &command.into_exit());

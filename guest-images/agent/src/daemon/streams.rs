@@ -73,14 +73,14 @@ impl Outlet {
         }
     }
 
-    /// When to look again although nothing comes.
+    /// When to read again although nothing comes.
     pub(super) fn quiet_at(&self) -> Option<Instant> {
         self.quiet_at.filter(|_| self.fd.is_some())
     }
 
     /// Nothing more will come.
-    pub(super) fn is_done(&self, now: Instant) -> bool {
-        self.fd.is_none() || self.quiet_at.is_some_and(|at| now >= at)
+    pub(super) fn is_done(&self) -> bool {
+        self.fd.is_none()
     }
 
     /// Reads once, as much as the window allows, into frames.
@@ -111,6 +111,8 @@ impl Outlet {
                     self.quiet_at = Some(Instant::now() + QUIET);
                 }
             }
+            // Only who reads hears that it is silent: time without a window does not count.
+            Err(Errno::AGAIN) if self.quiet_at.is_some_and(|at| Instant::now() >= at) => self.fd = None,
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.fd = None, // EIO: the terminal's last user is gone
         }
