@@ -50,33 +50,34 @@ else
     step "image build" kiln image build debian-12-pv
 fi
 
-made=() baked=()
-clean() { # whatever happens, only the base image stays
+stamp=$(date +%H%M%S)
+clean() { # whatever happens, only the base image stays: by name, since what was interrupted never told its id
+    local made image
+    mapfile -t made < <(kiln -q list --filter "tag:Name=quickstart-$stamp")
     [ ${#made[@]} -eq 0 ] || kiln -q terminate "${made[@]}" >/dev/null 2>&1 || true
-    for image in "${baked[@]}"; do kiln -q image deregister "$image" --delete-snapshots >/dev/null 2>&1 || true; done
+    for image in $(kiln -q image list --filter "name=changed-$stamp,live-$stamp"); do
+        kiln -q image deregister "$image" --delete-snapshots >/dev/null 2>&1 || true
+    done
 }
 trap clean EXIT
-stamp=$(date +%H%M%S)
 
 say "Launch it"
 step "run (to the agent's first answer)" kiln -q run debian-12-pv --name "quickstart-$stamp" --wait agent
-first=$last made+=("$first")
+first=$last
 step "first exec" kiln exec "$first" -- sh -c 'uname -sr; uptime'
 
 say "Change it, and bake the change: with a reboot, as EC2 does by default"
 step "exec" kiln exec "$first" -- sh -c 'echo "baked by Kiln" > /etc/motd; cat /etc/motd'
 step "image create" kiln -q image create "$first" --name "changed-$stamp"
-baked+=("$last")
 
 say "Bake again without a reboot, while a program writes"
 step "exec, with the reboot's wait" kiln exec "$first" -- sh -c '(while :; do date >> /var/log/writer; done) >/dev/null 2>&1 & touch /var/log/writer; until [ "$(wc -l < /var/log/writer)" -ge 20 ]; do sleep 0.1; done; echo "a writer runs"'
 step "image create --no-reboot" kiln -q image create "$first" --name "live-$stamp" --no-reboot
-live=$last baked+=("$live")
+live=$last
 
 say "Launch two instances of the bake at once"
-step "run --count 2" kiln -q run "$live" --count 2 --wait agent
+step "run --count 2" kiln -q run "$live" --count 2 --name "quickstart-$stamp" --wait agent
 mapfile -t pair <<<"$last"
-made+=("${pair[@]}")
 for id in "${pair[@]}"; do
     step "exec" kiln exec "$id" -- sh -c 'echo "$(cat /etc/motd), $(wc -l < /var/log/writer) lines written"'
     [[ $last == "baked by Kiln,"* ]] || { echo "error: the change is not in $id" >&2; exit 1; }
@@ -84,16 +85,13 @@ done
 
 say "Deregister the image: its instances live on, new launches are refused"
 step "image deregister" kiln image deregister "$live" --delete-snapshots
-baked=("${baked[0]}")
 step "exec" kiln exec "${pair[0]}" -- echo "still alive"
 shown kiln run "$live"
 if kiln run "$live"; then echo "error: a deregistered image was launched" >&2; exit 1; fi
 
 say "End everything but the base image"
-step "terminate" kiln -q terminate "${made[@]}"
-made=()
-for image in "${baked[@]}"; do kiln -q image deregister "$image" --delete-snapshots >/dev/null 2>&1 || true; done
-baked=()
+step "terminate" kiln -q terminate "$first" "${pair[@]}"
+clean
 kiln -q gc >/dev/null
 step "check" kiln check
 kiln image list
