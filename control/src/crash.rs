@@ -27,6 +27,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "start.after_claim",
     "start.after_spawn",
     "ending.after_asking",
+    "reboot.after_claim",
     "reboot.after_button",
     "reboot.before_restart",
     "reboot.after_restart",

@@ -95,7 +95,10 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     ("stop", &["stop.after_claim", "stop.after_end"]),
     ("stop --no-wait", &["stop.after_asking"]),
     (GOES, &["stop.after_end", "terminate.after_claim"]),
-    ("reboot of a slow guest", &["reboot.after_button"]),
+    (
+        "reboot of a slow guest",
+        &["reboot.after_claim", "reboot.after_button"],
+    ),
     (
         "reboot by the button",
         &["reboot.before_restart", "reboot.after_restart"],

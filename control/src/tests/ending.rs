@@ -304,6 +304,22 @@ fn an_instance_that_is_to_go_when_it_stops_is_terminated_and_never_recorded_as_s
 }
 
 #[test]
+fn an_instance_that_is_to_go_when_it_stops_is_terminated_though_its_reboot_was_cut_short() {
+    let home = Home::new();
+    let (cloud, runs, _) = crashes::prepare(&home);
+    cloud
+        .catalog
+        .write(|tx| Ok(tx.execute("UPDATE instances SET on_shutdown = 'terminate'", [])?))
+        .unwrap();
+    drop(cloud);
+    crashes::killed_at(&home, "reboot", "reboot.after_claim");
+    home.kill_machine(&runs, ExitReason::Shutdown);
+    let cloud = home.cloud();
+    assert_eq!(state(&cloud, &runs), "terminated", "{:?}", cloud.notices());
+    assert_whole(&cloud);
+}
+
+#[test]
 fn an_instance_of_a_session_goes_with_its_command() {
     let home = Home::new();
     let cloud = home.cloud();

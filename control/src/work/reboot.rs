@@ -52,6 +52,7 @@ impl Cloud {
             instances::change(tx, id, &[InstanceState::Running], InstanceState::Running, None)?;
             Ok(About { instance: id.clone() })
         })?;
+        crash_point!("reboot.after_claim");
         let done = self.begin_anew(&work, id, ending);
         crash_point!("reboot.after_restart");
         start::settle(work, id, done.as_ref().map(drop).map_err(ending::server_error))?;
@@ -126,9 +127,8 @@ pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<Str
         };
         (spawned.map_err(ending::server_error), how)
     } else {
-        let cut = ending::server_error("the reboot was cut short");
         let as_it_is = || "it is now what its machine is".to_owned();
-        (Err(cut), still_there.unwrap_or_else(as_it_is))
+        (Ok(()), still_there.unwrap_or_else(as_it_is))
     };
     start::settle(work, id, done)?;
     Ok(Some(format!("the reboot of {id} was cut short; {how}")))

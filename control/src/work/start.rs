@@ -8,7 +8,7 @@ use crate::catalog::instances;
 use crate::catalog::operations::{self, Operation};
 use crate::crash::crash_point;
 use crate::instance::{InstanceStateChange, StartingInstances};
-use crate::state::{InstanceState, StateReason};
+use crate::state::{InstanceState, OnShutdown, StateReason};
 use crate::{Cloud, InstanceId, Reply, Result, resolve};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -62,7 +62,8 @@ impl Cloud {
 }
 
 /// Makes the catalogue say what is the case: running if there is a machine; stopped if there is none, with the reason
-/// why it was not started, or why it has ended since.
+/// why it was not started, or why it has ended since. One that has ended and is to go when it stops is left to whoever
+/// looks next, who terminates it.
 pub(super) fn settle(
     work: Work<'_>,
     id: &InstanceId,
@@ -70,6 +71,7 @@ pub(super) fn settle(
 ) -> Result<()> {
     let cloud = work.cloud;
     let dir = cloud.instance_directory(id);
+    let has_started = started.is_ok();
     let gone = match started {
         _ if cloud.machines.is_running(&dir)? => None,
         Err(reason) => Some(reason),
@@ -79,6 +81,9 @@ pub(super) fn settle(
         }
     };
     work.finish(|tx| {
+        if has_started && gone.is_some() && instances::get(tx, id)?.on_shutdown == OnShutdown::Terminate {
+            return Ok(());
+        }
         let from = [InstanceState::Pending, InstanceState::Running];
         let state = match gone {
             None => InstanceState::Running,
