@@ -1,7 +1,7 @@
 //! The host's apt with folders of its own: nothing under /etc or /var is written, and no root is
 //! needed. Proxies and credentials of the host's configuration hold.
 
-use super::{Closure, Package, sources};
+use super::{Closure, Package, debs, sources};
 use crate::BuildError;
 use crate::programs::run;
 use std::fs::{self, File};
@@ -112,6 +112,8 @@ impl Apt {
         set("APT::Sandbox::User", "root".into());
         set("Acquire::Languages", "none".into());
         set("Acquire::Retries", "3".into());
+        // `--print-uris install` says MD5 without it.
+        set("Acquire::ForceHash", "SHA256".into());
         // Without being named so, backports are never chosen.
         let backports = self.suite.ends_with(sources::BACKPORTS);
         set(
@@ -225,24 +227,15 @@ impl Apt {
         kernel.map_or(name.into(), |kernel| format!("linux-image-{kernel}"))
     }
 
-    /// Downloads these, checked by apt; their files.
+    /// Downloads those of these that are not there whole; the files of all, each checked.
     pub(crate) fn download(&self, packages: &[Package]) -> Result<Vec<PathBuf>, BuildError> {
         let folder = self.folder.join("debs");
-        let file = |package: &Package| {
-            let escaped = package.version.replace(':', "%3a");
-            let files = fs::read_dir(&folder).ok()?.flatten();
-            let stem = format!("{}_{escaped}_", package.name);
-            files.map(|entry| entry.path()).find(|path| {
-                path.file_name().is_some_and(|name| {
-                    let name = name.to_string_lossy();
-                    name.starts_with(&stem) && name.ends_with(".deb")
-                })
-            })
-        };
-        let wanted = packages.iter().filter(|package| file(package).is_none());
-        let wanted: Vec<String> = wanted
-            .map(|package| format!("{}={}", package.name, package.version))
-            .collect();
+        let mut wanted = Vec::new();
+        for package in packages {
+            if debs::whole(&folder, package)?.is_none() {
+                wanted.push(format!("{}={}", package.name, package.version));
+            }
+        }
         if let Some(first) = wanted.first() {
             let mut command = self.apt("apt-get", Source::Empty);
             self.output(
@@ -253,10 +246,15 @@ impl Apt {
                 first,
             )?;
         }
-        packages
-            .iter()
-            .map(|package| file(package).ok_or_else(|| self.no_package(&package.name, "")))
-            .collect()
+        let file = |package: &Package| {
+            debs::whole(&folder, package)?.ok_or_else(|| {
+                self.no_package(
+                    &package.name,
+                    "what apt fetched does not have the SHA256 of the package lists",
+                )
+            })
+        };
+        packages.iter().map(file).collect()
     }
 
     fn output(&self, command: &mut Command, name: &str) -> Result<Output, BuildError> {
@@ -282,12 +280,15 @@ impl Apt {
 
 /// A line of `--print-uris`: `'URI' NAME_VERSION_ARCH.deb SIZE HASH`.
 fn package_of(line: &str) -> Option<Package> {
-    let file = line.strip_prefix('\'')?.split(' ').nth(1)?.strip_suffix(".deb")?;
+    let mut fields = line.strip_prefix('\'')?.split(' ');
+    let file = fields.nth(1)?.strip_suffix(".deb")?;
+    let sha256 = fields.nth(1).and_then(|hash| hash.strip_prefix("SHA256:"));
     let mut parts = file.split('_');
     let (name, version) = (parts.next()?, parts.next()?);
     Some(Package {
         name: name.into(),
         version: version.replace("%3a", ":").replace("%2b", "+"),
+        sha256: sha256.unwrap_or_default().into(),
     })
 }
 
@@ -296,57 +297,4 @@ fn write(path: &Path, text: &str) -> Result<(), BuildError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::MetadataExt;
-
-    #[test]
-    fn who_waits_for_the_lists_of_another_process_writes_nothing_before() {
-        let cache = tempfile::tempdir().unwrap();
-        let first = Apt::open("bookworm", cache.path()).unwrap();
-        let list = fs::read_to_string(first.source_list()).unwrap();
-        fs::write(first.source_list(), "the first one's").unwrap();
-        fs::write(first.folder.join("status"), "the first one's").unwrap();
-        let inode = fs::metadata(first.folder.join("lock")).unwrap().ino();
-        std::thread::scope(|threads| {
-            let second = threads.spawn(|| Apt::open("bookworm", cache.path()));
-            let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&format!(":{inode} "));
-            while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
-                assert!(!second.is_finished(), "the lock is held by two");
-                std::thread::yield_now();
-            }
-            for file in ["sources/kiln.sources", "status"] {
-                let text = fs::read_to_string(first.folder.join(file)).unwrap();
-                assert_eq!(text, "the first one's", "{file}");
-            }
-            drop(first);
-            let second = second.join().unwrap().unwrap();
-            assert_eq!(fs::read_to_string(second.source_list()).unwrap(), list);
-        });
-    }
-
-    #[test]
-    fn lists_of_another_mirror_are_not_fresh() {
-        let cache = tempfile::tempdir().unwrap();
-        let apt = Apt::open("bookworm", cache.path()).unwrap();
-        apt.read_from("of a mirror").unwrap();
-        write(&apt.stamp(), "").unwrap();
-        apt.read_from("of a mirror").unwrap();
-        assert!(apt.stamp().exists());
-        apt.read_from("of another").unwrap();
-        assert!(!apt.stamp().exists());
-        assert_eq!(fs::read_to_string(apt.source_list()).unwrap(), "of another");
-    }
-
-    #[test]
-    fn names_and_versions_are_read_from_apts_lines() {
-        let line = "'http://m/pool/b/busybox/busybox-static_1.37.0-6%2bb9_amd64.deb' \
-            busybox-static_1%3a1.37.0-6+b9_amd64.deb 955316 SHA256:00";
-        let package = package_of(line).unwrap();
-        assert_eq!(
-            (&*package.name, &*package.version),
-            ("busybox-static", "1:1.37.0-6+b9")
-        );
-        assert_eq!(package_of("NOTE: this is only a simulation"), None);
-    }
-}
+mod tests;

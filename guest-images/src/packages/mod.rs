@@ -5,6 +5,7 @@
 //! with `boot/` and `lib/modules/`.
 
 mod apt;
+mod debs;
 mod sources;
 
 pub(crate) use apt::{Apt, Freshness};
@@ -34,6 +35,8 @@ pub struct Package {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The digest of its file, in hexadecimal; empty, which no file has, if the lists do not say it.
+    pub sha256: String,
 }
 
 /// What [`fetch_with`] found.
