@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Guest, SOON, command, until};
-use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus, Size, Streams, Terminal};
-use kiln_agent::frame::{Kind, encode, encode_data};
+use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus, Signals, Size, Streams, Terminal};
+use kiln_agent::frame::{Kind, encode, encode_data, encode_message};
+use kiln_agent::message::Exit;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
@@ -222,6 +223,44 @@ fn what_was_received_is_written_before_it_is_said_that_the_guest_is_gone() {
     assert!(came == sent, "{} of {} bytes", came.len(), sent.len());
     let ended = run.join().unwrap();
     assert!(matches!(ended, Err(AgentError::Gone)), "{ended:?}");
+}
+
+#[test]
+fn a_signal_ends_what_only_waits_for_a_reader() {
+    for is_gone in [true, false] {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let session = Agent::connect(near).exec(command(&["seq"])).unwrap();
+        let (_unread, out) = std::io::pipe().unwrap();
+        let signals = Signals::catch().unwrap();
+        let run = std::thread::spawn(move || {
+            session.run(Streams {
+                stdin: None,
+                stdout: out.as_fd(),
+                signals: Some(&signals),
+                ..Streams::own()
+            })
+        });
+        let mut frames = Vec::new();
+        encode_data(&mut frames, 0, Kind::Stdout, &[0; 96 << 10]);
+        if is_gone {
+            encode(&mut frames, 0, Kind::Close, &[]);
+        } else {
+            encode_message(&mut frames, 0, Kind::Exit, &Exit::Code(0)).unwrap();
+        }
+        far.write_all(&frames).unwrap();
+        drop(far);
+        // One that comes too early is the command's.
+        until("it ends", || {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1).unwrap();
+            run.is_finished()
+        });
+        let ended = run.join().unwrap();
+        if is_gone {
+            assert!(matches!(ended, Err(AgentError::Gone)), "{ended:?}");
+        } else {
+            assert_eq!(ended.unwrap(), ExecStatus::Signaled(libc::SIGUSR1));
+        }
+    }
 }
 
 #[test]

@@ -73,8 +73,8 @@ struct Ready {
 
 impl ExecSession {
     /// Copies the streams, hands on signals and sizes, and returns how the command ended, after
-    /// all its output was written; so is what came before the guest went away. When standard output
-    /// is closed by its reader, the command is ended and its status is that of a broken pipe.
+    /// all its output was written; so is what came before the guest went away, unless a signal comes. When
+    /// standard output is closed by its reader, the command is ended and its status is that of a broken pipe.
     pub fn run(mut self, streams: Streams<'_>) -> Result<ExecStatus, AgentError> {
         self.prepare()?;
         let mut stdin = streams.stdin;
@@ -92,8 +92,10 @@ impl ExecSession {
             }
             let over = ended.is_some();
             let ready = wait(&self, stdin, &stdout, &stderr, streams.signals, over)?;
-            if ready.signals {
-                self.hand_on_signals(&streams);
+            let came = ready.signals.then(|| self.hand_on_signals(&streams)).flatten();
+            // It is the caller's where there is no command any more: nobody may ever read what waits.
+            if let Some((ended, signal)) = ended.take_if(|_| came.is_some()).zip(came) {
+                return ended.map(|_| ExecStatus::Signaled(signal));
             }
             if ready.stdin
                 && let Some(fd) = stdin
@@ -147,14 +149,18 @@ impl ExecSession {
         }
     }
 
-    fn hand_on_signals(&mut self, streams: &Streams<'_>) {
+    /// One that came, other than that of the terminal's size.
+    fn hand_on_signals(&mut self, streams: &Streams<'_>) -> Option<i32> {
+        let mut came = None;
         for signal in streams.signals.map(super::Signals::take).unwrap_or_default() {
             if signal != libc::SIGWINCH {
                 self.signal(signal);
+                came = Some(signal);
             } else if let Some(size) = streams.terminal.and_then(Size::of) {
                 self.resize(size);
             }
         }
+        came
     }
 }
 
