@@ -36,8 +36,8 @@ pub(super) enum Owners {
 }
 
 impl Disk {
-    /// An empty file of the disk's size. Others may write it until [`Disk::fix`]: root of a user
-    /// namespace does.
+    /// An empty file of the disk's size. Until [`Disk::fix`] whoever has a descriptor may write it:
+    /// root of a user namespace does. The folder keeps all others out.
     pub(super) fn create(&self, image: &Path) -> Result<File, BuildError> {
         let file = File::options()
             .read(true)

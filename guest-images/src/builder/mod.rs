@@ -73,7 +73,7 @@ pub fn build(recipe: &Recipe, options: &Options<'_>) -> Result<Built, BuildError
         });
     }
     let folder = image.parent().unwrap_or(options.cache);
-    fs::create_dir_all(folder).map_err(BuildError::io("make", folder))?;
+    make_folder(folder)?;
     remove_unfinished(folder);
     let unfinished = folder.join(format!(".{}-{}", digest, std::process::id()));
     let made = plan.assemble(recipe, options, &agent, &unfinished);
@@ -89,6 +89,13 @@ pub fn build(recipe: &Recipe, options: &Options<'_>) -> Result<Built, BuildError
         digest: digest.clone(),
         cached: false,
     })
+}
+
+/// Makes the folder of the images, which its owner alone enters: who helps with a build writes a disk by its descriptor,
+/// as what it is for the host (see [`ext4::Disk::create`]), and nobody else may.
+fn make_folder(folder: &Path) -> Result<(), BuildError> {
+    fs::create_dir_all(folder).map_err(BuildError::io("make", folder))?;
+    stage::chmod(folder, 0o700)
 }
 
 /// Removes what builds left behind whose processes are gone.
