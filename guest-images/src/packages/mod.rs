@@ -117,5 +117,7 @@ fn unpack(files: &[PathBuf], tree: &Path) -> Result<(), BuildError> {
     for file in files {
         run(Command::new("dpkg-deb").arg("-x").arg(file).arg(tree), &|_| {})?;
     }
-    Ok(())
+    // dpkg-deb syncs nothing, and a tree under its final name is never looked at again.
+    let all = fs::File::open(tree).map_err(BuildError::io("open", tree))?;
+    rustix::fs::syncfs(all).map_err(|e| BuildError::io("sync", tree)(e.into()))
 }
