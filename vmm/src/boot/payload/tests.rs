@@ -20,6 +20,10 @@ const PACKERS: &[(&[&str], Compression)] = &[
         &["xz", "--check=crc32", "--x86", "--lzma2=dict=32MiB"],
         Compression::Xz,
     ),
+    (
+        &["xz", "--check=crc64", "--lzma2=dict=1MiB", "--block-size=1000001"],
+        Compression::Xz,
+    ),
 ];
 
 #[test]
@@ -119,19 +123,35 @@ fn hazard_a_payload_that_states_a_huge_size_is_refused() {
 
 #[test]
 fn hazard_an_xz_dictionary_of_gigabytes_is_refused() {
-    let mut payload = packed(
-        &["xz", "-T1", "--check=crc32", "--lzma2=dict=4KiB"],
-        &vmlinux(1000),
-    );
-    // Byte 16 is the dictionary's size in the first block's header, 20 its checksum: newer releases put other sizes
-    // in front of it, unless one thread packs.
-    payload[16] = 39;
-    let sum = crc(&payload[12..20]);
-    payload[20..24].copy_from_slice(&sum.to_le_bytes());
-    payload.extend(1020_u32.to_le_bytes());
-    let error = unpack(&bzimage(&payload)).unwrap_err();
-    let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("dictionary of 3221225472 bytes"), "{source}");
+    // Newer releases put other sizes in front of the filters, unless one thread packs.
+    let options = [
+        "xz",
+        "-T1",
+        "--check=crc32",
+        "--lzma2=dict=4KiB",
+        "--block-size=500",
+    ];
+    let packed = packed(&options, &vmlinux(1000));
+    // A block's header: its length, that there is one filter, the filter, its dictionary's size, padding.
+    let header = [2, 0, 0x21, 1, 0, 0, 0, 0];
+    let blocks: Vec<usize> = (0..packed.len())
+        .filter(|at| packed[*at..].starts_with(&header))
+        .collect();
+    assert_eq!((blocks.len(), blocks[0]), (3, 12));
+    for (block, header, wanted) in [
+        (0, [2, 0, 0x21, 1, 39, 0, 0, 0], "of 3221225472 bytes"),
+        (1, [2, 0, 0x21, 1, 40, 0, 0, 0], "of 4294971392 bytes"),
+        (0, [2, 1, 0x21, 1, 0, 0x21, 1, 40], "a block's header is damaged"),
+    ] {
+        let at = blocks[block];
+        let mut payload = packed.clone();
+        payload[at..at + 8].copy_from_slice(&header);
+        payload[at + 8..at + 12].copy_from_slice(&crc(&header).to_le_bytes());
+        payload.extend(1020_u32.to_le_bytes());
+        let error = unpack(&bzimage(&payload)).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains(wanted), "{source}");
+    }
 }
 
 #[test]

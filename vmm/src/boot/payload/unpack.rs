@@ -57,7 +57,7 @@ fn bounded(packed: &[u8], compression: Compression, size: u64) -> Result<Vec<u8>
         Compression::Gzip => take(flate2::read::GzDecoder::new(packed), size),
         Compression::Lz4 => take(lz4_flex::frame::FrameDecoder::new(packed), size),
         Compression::Xz => {
-            xz::check_dictionary(packed).map_err(failed)?;
+            xz::check_dictionaries(packed).map_err(failed)?;
             take(lzma_rust2::XzReader::new(packed, false), size)
         }
         Compression::Zstd => zstd(packed, size),
