@@ -26,6 +26,8 @@ pub const MAX_LENGTH: u64 = 16 << 20;
 const IDLE: Duration = Duration::from_millis(100);
 /// How much may wait behind an unfinished line before it is broken off.
 const MAX_WAITING: usize = 64 << 10;
+/// How long a log that could not be moved is left where it is: on a full disk each try may copy all of it.
+const RETRY: Duration = Duration::from_secs(10);
 /// Copied at a time.
 const PIECE: usize = 64 << 10;
 
@@ -52,6 +54,8 @@ struct Log {
     owner: Option<(usize, Instant)>,
     /// Bytes that could not be written.
     lost: u64,
+    /// When the log could not be moved, if that was the last try.
+    stuck: Option<Instant>,
 }
 
 impl ConsoleLog {
@@ -74,6 +78,7 @@ impl ConsoleLog {
             waiting: Vec::new(),
             owner: None,
             lost: 0,
+            stuck: None,
         };
         Ok(Self(Arc::new(Mutex::new(log))))
     }
@@ -119,7 +124,7 @@ impl PortBackend for ConsoleWriter {
 
 impl Drop for ConsoleWriter {
     fn drop(&mut self) {
-        self.log.lock().release_all();
+        self.log.lock().release_all(Instant::now());
     }
 }
 
@@ -134,7 +139,7 @@ impl Log {
                 };
                 waiting.extend_from_slice(bytes);
                 if now.saturating_duration_since(last) >= IDLE || waiting.len() > MAX_WAITING {
-                    self.write(b"\n");
+                    self.write(b"\n", now);
                     self.owner = None;
                 }
             }
@@ -150,7 +155,7 @@ impl Log {
 
     /// Writes, and owns the log if the last line is unfinished.
     fn append(&mut self, source: usize, bytes: &[u8], now: Instant) {
-        self.write(bytes);
+        self.write(bytes, now);
         match bytes.last() {
             Some(b'\n') => self.owner = None,
             Some(_) => self.owner = Some((source, now)),
@@ -159,24 +164,31 @@ impl Log {
     }
 
     /// Writes what still waits.
-    fn release_all(&mut self) {
+    fn release_all(&mut self, now: Instant) {
         for bytes in self.waiting.iter_mut().map(std::mem::take).collect::<Vec<_>>() {
             if !bytes.is_empty() {
-                self.write(b"\n");
-                self.write(&bytes);
+                self.write(b"\n", now);
+                self.write(&bytes, now);
             }
         }
         self.owner = None;
     }
 
     /// Writes to the file, whose fullness is no concern of the guest's: what has no room is lost.
-    fn write(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: &[u8], now: Instant) {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if self.length.saturating_add(count) > self.limit
-            && let Err(error) = self.rotate()
-        {
-            self.lose(count, &error);
-            return;
+        if self.length.saturating_add(count) > self.limit {
+            let waits = |since| now.saturating_duration_since(since) < RETRY;
+            if self.stuck.is_some_and(waits) {
+                self.lost = self.lost.saturating_add(count);
+                return;
+            }
+            let moved = self.rotate();
+            self.stuck = moved.is_err().then_some(now);
+            if let Err(error) = moved {
+                self.lose(count, &error);
+                return;
+            }
         }
         match self.current.write_all(bytes) {
             Ok(()) => self.length = self.length.saturating_add(count),
@@ -276,6 +288,27 @@ mod tests {
             numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
             "nothing is lost between the two"
         );
+    }
+
+    #[test]
+    fn hazard_a_full_disk_costs_no_copy_of_the_log_for_each_byte() {
+        let (folder, log) = log(100);
+        let _serial = log.writer();
+        let mut log = log.lock();
+        let start = Instant::now();
+        let path = folder.path().join(FORMER);
+        let writable = std::mem::replace(&mut log.former, File::open(path).unwrap());
+        log.put(0, &[b'a'; 100], start);
+        log.put(0, b"lost", start);
+        // From here on it could be moved: that it is not shows that nobody tries.
+        log.former = writable;
+        for late in [Duration::ZERO, RETRY - Duration::from_nanos(1)] {
+            log.put(0, b"x", start + late);
+        }
+        assert_eq!((read(&folder, FORMER).len(), log.lost), (0, 6));
+        log.put(0, b"again", start + RETRY);
+        assert_eq!(read(&folder, FORMER), "a".repeat(100));
+        assert_eq!(read(&folder, CONSOLE_LOG), "again");
     }
 
     #[test]
