@@ -60,9 +60,9 @@ pub enum BuildError {
         /// What apt said.
         why: String,
     },
-    /// The host's apt is configured for no mirror of Debian.
+    /// The host's apt is configured for no mirror of Debian, and the host lacks Debian's keyring.
     #[error(
-        "apt on this host knows no mirror of Debian to get {suite} from; what to do: add one, whose address ends in /debian, to /etc/apt/sources.list.d"
+        "apt on this host knows no mirror of Debian to get {suite} from, and without Debian's keyring its own mirrors are not used; what to do: install debian-archive-keyring, or add a mirror, whose address ends in /debian, to /etc/apt/sources.list.d"
     )]
     NoMirror {
         /// The suite.

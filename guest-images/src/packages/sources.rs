@@ -5,6 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Debian's own mirrors, of its archive and of its security updates.
+const DEBIAN: [&str; 2] = [
+    "http://deb.debian.org/debian",
+    "http://deb.debian.org/debian-security",
+];
 /// How the suites are called that bring newer versions to a release.
 pub(super) const BACKPORTS: &str = "-backports";
 
@@ -46,11 +51,13 @@ fn one_of(uri: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
     Some(first.trim_end_matches('/').to_owned())
 }
 
-/// A deb822 source list (sources.list(5)) of `suite`: the host's own mirror, and its keyring. A
-/// suite of backports comes with the release that it extends. apt's temporary files go to `scratch`.
+/// A deb822 source list (sources.list(5)) of `suite`: the host's own mirror, or Debian's, and the
+/// keyring. A suite of backports comes with the release that it extends. apt's temporary files go to
+/// `scratch`.
 ///
 /// # Errors
-/// [`BuildError::NoMirror`]: the host's apt knows none. [`BuildError::Failed`]: apt cannot be run.
+/// [`BuildError::NoMirror`]: the host's apt knows none, and the host lacks Debian's keyring.
+/// [`BuildError::Failed`]: apt cannot be run.
 pub(super) fn of(suite: &str, scratch: &Path) -> Result<String, BuildError> {
     // Without `--no-release-info` only those are named whose lists are there already.
     let format = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)";
@@ -64,9 +71,21 @@ pub(super) fn of(suite: &str, scratch: &Path) -> Result<String, BuildError> {
             last: String::new(),
         })?;
     let read = |path: &str| std::fs::read_to_string(path).ok();
-    let (main, security) = mirrors(&String::from_utf8_lossy(&targets.stdout), read);
-    let main = main.ok_or_else(|| BuildError::NoMirror { suite: suite.into() })?;
+    let known = mirrors(&String::from_utf8_lossy(&targets.stdout), read);
+    let (main, security) =
+        or_debians(known, Path::new(KEYRING)).ok_or_else(|| BuildError::NoMirror { suite: suite.into() })?;
     Ok(stanzas(suite, &main, security.as_deref()))
+}
+
+/// The host's mirrors; Debian's own where it has none and could check what comes from them.
+fn or_debians(known: (Option<String>, Option<String>), keyring: &Path) -> Option<(String, Option<String>)> {
+    match known {
+        (Some(main), security) => Some((main, security)),
+        (None, security) => keyring.exists().then(|| {
+            let [main, updates] = DEBIAN.map(str::to_owned);
+            (main, Some(security.unwrap_or(updates)))
+        }),
+    }
 }
 
 fn stanzas(suite: &str, main: &str, security: Option<&str>) -> String {
@@ -116,6 +135,25 @@ mod tests {
             (Some(expected.0.into()), Some(expected.1.into()))
         );
         assert_eq!(mirrors("http://a/ubuntu/|noble|main\n", |_| None), (None, None));
+    }
+
+    #[test]
+    fn a_host_of_another_distribution_uses_debians_mirrors_if_it_has_the_keyring() {
+        let ubuntu = || mirrors("http://a/ubuntu/|noble|main\n", |_| None);
+        let keyring = tempfile::NamedTempFile::new().unwrap();
+        let (main, security) = or_debians(ubuntu(), keyring.path()).unwrap();
+        assert_eq!(main, "http://deb.debian.org/debian");
+        assert_eq!(security.as_deref(), Some("http://deb.debian.org/debian-security"));
+        assert_eq!(or_debians(ubuntu(), Path::new("/no/such/keyring")), None);
+        let own = (Some("http://mirror.example/debian".to_owned()), None);
+        assert_eq!(
+            or_debians(own, keyring.path()),
+            Some(("http://mirror.example/debian".to_owned(), None))
+        );
+        let error = BuildError::NoMirror {
+            suite: "trixie".into(),
+        };
+        assert!(error.to_string().contains("install debian-archive-keyring"));
     }
 
     #[test]
