@@ -45,7 +45,7 @@ pub(super) fn make(
     say: &dyn Fn(&str),
 ) -> Result<(), BuildError> {
     let is_root = rustix::process::geteuid().is_root();
-    let file = disk.create(image)?;
+    let file = disk.prepare(image)?;
     let mut bootstrap = mmdebstrap(recipe, stage, source_list, disk, is_root);
     let mut bootstrapping = spawn(bootstrap.stdout(Stdio::piped()))?;
     let Some(tar) = bootstrapping.stdout.take() else {

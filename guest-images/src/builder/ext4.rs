@@ -36,15 +36,11 @@ pub(super) enum Owners {
 }
 
 impl Disk {
-    /// An empty file of the disk's size. Until [`Disk::fix`] whoever has a descriptor may write it:
-    /// root of a user namespace does. The folder keeps all others out.
-    pub(super) fn create(&self, image: &Path) -> Result<File, BuildError> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(image);
-        let file = file.map_err(BuildError::io("make", image))?;
+    /// Gives an empty file the disk's size. Until [`Disk::fix`] whoever has a descriptor may write
+    /// it: root of a user namespace does. The folder keeps all others out.
+    pub(super) fn prepare(&self, image: &Path) -> Result<File, BuildError> {
+        let file = File::options().read(true).write(true).open(image);
+        let file = file.map_err(BuildError::io("open", image))?;
         file.set_len(self.size).map_err(BuildError::io("resize", image))?;
         chmod(image, 0o666)?;
         Ok(file)
@@ -80,7 +76,7 @@ impl Disk {
 
     /// Makes the file system of a tree that this user can read.
     pub(super) fn make(&self, tree: &Path, image: &Path) -> Result<(), BuildError> {
-        self.create(image)?;
+        self.prepare(image)?;
         let mut mke2fs = command("mke2fs");
         mke2fs
             .args(self.mke2fs_options())

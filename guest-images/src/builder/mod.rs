@@ -5,6 +5,7 @@ mod child;
 mod ext4;
 mod initramfs;
 mod stage;
+mod unfinished;
 mod unpack;
 
 use crate::packages::{Apt, Package};
@@ -14,6 +15,7 @@ use crate::{BuildError, packages};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
+use unfinished::Unfinished;
 use uuid::Uuid;
 
 /// Part of every digest: raised when the builder makes something else of the same recipe.
@@ -73,42 +75,14 @@ pub fn build(recipe: &Recipe, options: &Options<'_>) -> Result<Built, BuildError
         });
     }
     let folder = image.parent().unwrap_or(options.cache);
-    make_folder(folder)?;
-    remove_unfinished(folder);
-    let unfinished = folder.join(format!(".{}-{}", digest, std::process::id()));
-    let made = plan.assemble(recipe, options, &agent, &unfinished);
-    let made = made.and_then(|()| {
-        let file = fs::File::open(&unfinished).map_err(BuildError::io("open", &unfinished))?;
-        file.sync_all().map_err(BuildError::io("sync", &unfinished))?;
-        fs::rename(&unfinished, image).map_err(BuildError::io("make", image))
-    });
-    let _ = fs::remove_file(&unfinished);
-    made?;
+    let unfinished = Unfinished::make(folder, digest)?;
+    plan.assemble(recipe, options, &agent, unfinished.path())?;
+    unfinished.finish(image)?;
     Ok(Built {
         path: image.clone(),
         digest: digest.clone(),
         cached: false,
     })
-}
-
-/// Makes the folder of the images, which its owner alone enters: who helps with a build writes a disk by its descriptor,
-/// as what it is for the host (see [`ext4::Disk::create`]), and nobody else may.
-fn make_folder(folder: &Path) -> Result<(), BuildError> {
-    fs::create_dir_all(folder).map_err(BuildError::io("make", folder))?;
-    stage::chmod(folder, 0o700)
-}
-
-/// Removes what builds left behind whose processes are gone.
-fn remove_unfinished(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let process = name.strip_prefix('.').and_then(|name| name.rsplit_once('-'));
-        let process = process.and_then(|(_, process)| process.split('.').next()?.parse::<u32>().ok());
-        if process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists()) {
-            // Somebody else may have been faster.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }
 
 /// What will be built, and where it will be.
