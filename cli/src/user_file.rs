@@ -47,13 +47,12 @@ impl UserFile {
     }
 
     fn must_have_a_name(&self) -> Result<(), Failure> {
-        if self.typed.as_os_str().is_empty() {
-            return Err(Failure::coded(
-                "InvalidParameterValue",
-                "an empty name names no file",
-            ));
-        }
-        Ok(())
+        let why = match self.typed.as_os_str().as_encoded_bytes() {
+            b"" => "an empty name names no file",
+            b"-" => "a disk is not streamed, for its holes: name a file (one that is called - is ./-)",
+            _ => return Ok(()),
+        };
+        Err(Failure::coded("InvalidParameterValue", why))
     }
 
     /// Opens it for reading. Only regular files: a FIFO would wait for its writer for ever.
@@ -252,6 +251,16 @@ mod tests {
                 .create()
                 .expect_err("refused");
             assert!(failure.message.contains(kind), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_stream_is_refused() {
+        let stream = UserFile::from(OsString::from("-"));
+        let read = stream.open().map(drop);
+        for refused in [read, stream.create().map(drop)] {
+            let failure = refused.expect_err("refused");
+            assert!(failure.message.contains("./-"), "{failure:?}");
         }
     }
 

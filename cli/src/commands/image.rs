@@ -67,7 +67,7 @@ fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
 
 fn create(context: &Context, create: Create) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
-    context.say_when_cut_short("the next command undoes what is half done")?;
+    context.say_when_cut_short("the next command finishes or undoes what is half done")?;
     let waiting = Waiting::begin(
         context.progress(),
         format!("making an image of {}", create.instance),
