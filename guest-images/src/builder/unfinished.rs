@@ -25,10 +25,7 @@ impl Unfinished {
         fs::create_dir_all(folder).map_err(BuildError::io("make", folder))?;
         chmod(folder, 0o700)?;
         // Until the file is locked it would be taken for another's leftover.
-        let alone = folder.join("lock");
-        let _alone = File::create(&alone)
-            .map_err(BuildError::io("make", &alone))
-            .and_then(|file| lock(file, &alone))?;
+        let _alone = alone(folder)?;
         remove_leftovers(folder);
         let path = folder.join(format!(".{digest}-{}", uuid::Uuid::new_v4().simple()));
         let file = File::create_new(&path).map_err(BuildError::io("make", &path))?;
@@ -40,9 +37,13 @@ impl Unfinished {
         &self.path
     }
 
-    /// Makes it the image.
+    /// Makes it the image. If another build of the same was faster, its image stays: somebody may read it.
     pub(super) fn finish(self, image: &Path) -> Result<(), BuildError> {
         self.file.sync_all().map_err(BuildError::io("sync", &self.path))?;
+        let _alone = alone(image.parent().unwrap_or(image))?;
+        if image.is_file() {
+            return Ok(());
+        }
         fs::rename(&self.path, image).map_err(BuildError::io("make", image))
     }
 }
@@ -52,6 +53,13 @@ impl Drop for Unfinished {
         // Nothing has this name once it is finished.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Keeps other builds from what is done in a moment.
+fn alone(folder: &Path) -> Result<File, BuildError> {
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(BuildError::io("make", &path))?;
+    lock(file, &path)
 }
 
 fn lock(file: File, path: &Path) -> Result<File, BuildError> {
@@ -80,6 +88,25 @@ fn is_held(disk: &Path) -> bool {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn an_image_that_another_build_finished_meanwhile_stays_in_its_place() {
+        use std::os::unix::fs::MetadataExt;
+        let cache = tempfile::tempdir().unwrap();
+        let image = cache.path().join("tiny-0123.raw");
+        let [faster, slower] = [(); 2].map(|()| Unfinished::make(cache.path(), "0123").unwrap());
+        faster.finish(&image).unwrap();
+        let inode = || fs::metadata(&image).unwrap().ino();
+        let before = inode();
+        slower.finish(&image).unwrap();
+        assert_eq!(inode(), before);
+        let names = fs::read_dir(cache.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, ["lock", "tiny-0123.raw"]);
+    }
 
     #[test]
     fn nobody_but_their_owner_reaches_the_disks_that_are_being_built() {

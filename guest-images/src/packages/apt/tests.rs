@@ -90,5 +90,9 @@ fn a_file_that_is_not_what_the_lists_name_is_never_taken_for_a_package() {
     fs::write(mirror.path().join("honest.deb"), "foul!!").unwrap();
     let error = apt.download(&packages).unwrap_err().to_string();
     assert!(error.contains("honest"), "{error}");
-    assert!(!file.exists());
+    // Nor is what is left of it the next time.
+    apt.download(&packages).unwrap_err();
+    fs::write(mirror.path().join("honest.deb"), "honest").unwrap();
+    apt.download(&packages).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "honest");
 }
