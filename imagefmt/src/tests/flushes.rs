@@ -184,6 +184,17 @@ fn frozen_at(nth: u64, seal: Seal, seed: u64) -> bool {
     reached
 }
 
+/// The disk of one layer, and what halts the operations on it.
+fn halting(inner: Host) -> (Chain, Arc<Stop>) {
+    let stop = Arc::new(Stop::default());
+    let file = Halting {
+        inner,
+        stop: Arc::clone(&stop),
+    };
+    let hosts = vec![Host::new(Arc::new(file), "layer")];
+    (Chain::open_hosts(hosts, Access::ReadWrite).unwrap(), stop)
+}
+
 #[test]
 fn a_flush_that_a_freeze_falls_into_loses_nothing_written_before_it() {
     for seal in [Seal::Meanwhile, Seal::Later] {
@@ -198,12 +209,7 @@ fn a_flush_that_a_freeze_falls_into_loses_nothing_written_before_it() {
 fn a_flush_that_makes_the_file_longer_cuts_nothing_off_that_is_written_meanwhile() {
     let world = World::default();
     format(&world.file(), None, SIZE).unwrap();
-    let stop = Arc::new(Stop::default());
-    let file = Halting {
-        inner: world.host(0),
-        stop: Arc::clone(&stop),
-    };
-    let disk = Chain::open_hosts(vec![Host::new(Arc::new(file), "0")], Access::ReadWrite).unwrap();
+    let (disk, stop) = halting(world.host(0));
     // The file ends within the new cluster: the first thing that a flush does is to make it longer.
     write_all_at(&disk, 0, &[1; 512]).unwrap();
     stop.at(0);
@@ -235,12 +241,7 @@ fn what_is_given_up_is_freed_before_it_is_too_much_though_nobody_flushes() {
     let memory = rustix::fs::memfd_create("layer", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     let inner = Host::new(Arc::new(FileStorage::new(memory.into())), "layer");
     format(&inner, None, size).unwrap();
-    let stop = Arc::new(Stop::default());
-    let file = Halting {
-        inner,
-        stop: Arc::clone(&stop),
-    };
-    let disk = Chain::open_hosts(vec![Host::new(Arc::new(file), "layer")], Access::ReadWrite).unwrap();
+    let (disk, stop) = halting(inner);
     for nth in 0..clusters {
         write_all_at(&disk, nth * 65536, &[1]).unwrap();
     }
@@ -264,12 +265,7 @@ fn what_gathers_in_memory_is_written_between_requests_and_by_none_of_them() {
     let (size, apart) = (4 << 40, 1 << 30);
     let inner = Host::new(Arc::new(FileStorage::new(tempfile::tempfile().unwrap())), "layer");
     format(&inner, None, size).unwrap();
-    let stop = Arc::new(Stop::default());
-    let file = Halting {
-        inner,
-        stop: Arc::clone(&stop),
-    };
-    let disk = Chain::open_hosts(vec![Host::new(Arc::new(file), "layer")], Access::ReadWrite).unwrap();
+    let (disk, stop) = halting(inner);
     let syncs = || stop.syncs.load(Ordering::SeqCst);
     let mut between = 0;
     for nth in 0..1600 {

@@ -3,20 +3,15 @@
 use kiln_vmm::control::{MachineControl, RunState};
 use kiln_vmm::saved::SavedFiles;
 
-use crate::guest::{Code, Extra, Running, Shape, until};
-use crate::in_flight::{first_words, raw, writes};
+use crate::guest::{Code, Running, Shape, until};
+use crate::in_flight::{first_words, with_empty_disk, writes};
 use crate::save::Disk;
 
 #[test]
 fn hazard_a_guest_that_could_not_be_held_goes_on_and_the_next_pause_holds_its_devices_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk");
-    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
-    let extra = Extra {
-        disks: vec![raw(&path)],
-        ..Extra::default()
-    };
-    let running = Running::start_with(&writes(&[0x1111_1111]), Shape::default(), extra);
+    let running = with_empty_disk(&writes(&[0x1111_1111]), &path);
     running.wait_for(b"S");
     let disks = running.remote.disks();
     disks[0].close_gate();

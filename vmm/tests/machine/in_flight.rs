@@ -73,6 +73,16 @@ pub(crate) fn writes(values: &[u32]) -> Code {
     code.power_off()
 }
 
+/// A guest with an empty raw disk at `path`.
+pub(crate) fn with_empty_disk(code: &Code, path: &Path) -> Running {
+    std::fs::write(path, vec![0; 1 << 20]).unwrap();
+    let extra = Extra {
+        disks: vec![raw(path)],
+        ..Extra::default()
+    };
+    Running::start_with(code, Shape::default(), extra)
+}
+
 pub(crate) fn first_words(disk: &Path, count: usize) -> Vec<u32> {
     let bytes = std::fs::read(disk).unwrap();
     bytes

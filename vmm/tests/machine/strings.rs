@@ -2,8 +2,8 @@
 
 use kiln_vmm::control::MachineControl;
 
-use crate::guest::{Code, Extra, Running, Shape, until};
-use crate::in_flight::raw;
+use crate::guest::{Code, until};
+use crate::in_flight::with_empty_disk;
 use crate::save::Disk;
 
 /// Configuration space of the disk, in which hardly two words are equal.
@@ -34,12 +34,7 @@ fn copies() -> Code {
 fn hazard_a_copy_from_a_device_is_whole_though_the_machine_is_held_and_saved_in_its_middle() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk");
-    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
-    let extra = Extra {
-        disks: vec![raw(&path)],
-        ..Extra::default()
-    };
-    let running = Running::start_with(&copies(), Shape::default(), extra);
+    let running = with_empty_disk(&copies(), &path);
     running.wait_for(b"R");
     for round in 0..200 {
         let before = running.printed().len();
