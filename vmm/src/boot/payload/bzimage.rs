@@ -36,7 +36,7 @@ struct SetupHeader {
     version: U16,
     _realmode_switch: U32,
     _start_sys: U16,
-    _kernel_version: U16,
+    kernel_version: U16,
     _type_of_loader: u8,
     _loadflags: u8,
     _setup_move_size: U16,
@@ -72,6 +72,7 @@ const _: () = assert!(OFFSET + std::mem::offset_of!(SetupHeader, init_size) == 0
 #[derive(Debug)]
 pub struct BzImage<'a> {
     header: SetupHeader,
+    real_mode: &'a [u8],
     protected: &'a [u8],
 }
 
@@ -93,11 +94,24 @@ impl<'a> BzImage<'a> {
             usize::from(header.setup_sects)
         };
         let start = sectors.saturating_add(1).saturating_mul(512);
-        let protected = file
-            .get(start..)
-            .filter(|code| !code.is_empty())
+        let (real_mode, protected) = file
+            .split_at_checked(start)
+            .filter(|(_, code)| !code.is_empty())
             .ok_or(PayloadError::Damaged("it ends within its real-mode code"))?;
-        Ok(BzImage { header, protected })
+        Ok(BzImage {
+            header,
+            real_mode,
+            protected,
+        })
+    }
+
+    /// The first number of the kernel's version, which its build writes as text into the real-mode code; none if the
+    /// header does not say where, or no number is there.
+    pub fn major_version(&self) -> Option<u32> {
+        let place = usize::from(self.header.kernel_version.get());
+        let text = self.real_mode.get(place.checked_add(0x200)?..)?;
+        let number = text.split(|byte| *byte == b'.').next()?;
+        std::str::from_utf8(number).ok()?.parse().ok()
     }
 
     /// The boot protocol's version: 0x020f is 2.15.

@@ -2,7 +2,8 @@
 //! placed in guest memory.
 //!
 //! The kernel is entered by PVH where it is unpacked and has the note for it; else a bzImage is entered
-//! as it is by the 64-bit Linux boot protocol, and an ELF file likewise at its entry point.
+//! as it is by the 64-bit Linux boot protocol, and an ELF file likewise at its entry point. So is a bzImage from before
+//! Linux 5.0, whose PVH entry is for Xen alone: it makes hypercalls, and reads no memory map.
 //!
 //! ```text
 //!  0        0x7000        0x20000         0xe0000   1 MiB        16 MiB            end of low RAM
@@ -26,6 +27,9 @@ const COMMAND_LINE_SIZE: usize = 2048;
 /// How high an initramfs may lie where the kernel does not say (`initrd_addr_max` of protocol 2.03).
 const INITRD_LIMIT: u64 = 0x8000_0000;
 
+/// The first Linux whose PVH entry does not need Xen.
+const PVH_SINCE: u32 = 5;
+
 /// Loads `set` into `platform`.
 pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, LoadError> {
     let bzimage = match KernelKind::of(set.kernel) {
@@ -44,10 +48,13 @@ pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, Load
     write_command_line(set.cmdline, cmdline_limit, platform)?;
     let place = |kernel_end| place_initrd(set.initrd, kernel_end, initrd_limit, platform);
     let unpacked = payload::unpack(set.kernel)?;
+    let only_for_xen = bzimage.as_ref().is_some_and(|image| {
+        image.has_64_bit_entry() && image.major_version().is_some_and(|major| major < PVH_SINCE)
+    });
     if let Unpacked::Vmlinux { elf, compression } = &unpacked {
         let packing = compression.map_or_else(String::new, |packing| format!(", unpacked from {packing}"));
         let image = elf::Image::parse(elf)?;
-        if let Some(entry) = image.pvh_entry()? {
+        if let Some(entry) = image.pvh_entry()?.filter(|_| !only_for_xen) {
             let end = image.load(platform)?;
             let initrd = place(end)?;
             let entry = pvh::prepare(entry, initrd, platform)?;
@@ -76,6 +83,9 @@ pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, Load
     let entry = linux::prepare(entry, Some(set.kernel), initrd, platform)?;
     let reason = match unpacked {
         Unpacked::AsIs { reason } => reason,
+        Unpacked::Vmlinux { .. } if only_for_xen => {
+            "a PVH entry from before Linux 5.0 is for Xen alone".into()
+        }
         Unpacked::Vmlinux { .. } => "it has no PVH note".into(),
     };
     Ok(Loaded {

@@ -9,6 +9,7 @@ use super::*;
 use crate::arch::x86_64::layout::BOOT_PAGE;
 use crate::arch::x86_64::memory_map::MemoryMap;
 use crate::arch::x86_64::registers::Entry;
+use crate::boot::payload::tests::fixtures::{bzimage, packed};
 
 const MEMORY: u64 = 64 << 20;
 const CODE: &[u8] = b"\xf4code of the kernel";
@@ -159,6 +160,58 @@ fn an_elf_kernel_without_the_note_is_entered_in_64_bit_mode() {
             (0, 0)
         );
     });
+}
+
+/// A bzImage of this version, packed from an ELF file with a PVH note.
+fn versioned(version: &str) -> Vec<u8> {
+    let mut file = bzimage(&packed(
+        &["gzip", "-n"],
+        &elf(0x100_0000, 0x1000, Some(0x100_0040)),
+    ));
+    file[0x258..0x260].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+    file[0x20e] = 0x80;
+    file[0x280..0x280 + version.len()].copy_from_slice(version.as_bytes());
+    file
+}
+
+#[test]
+fn a_bzimage_from_before_linux_5_is_not_entered_by_pvh_which_was_xens_alone() {
+    let pvh = Entry::Pvh {
+        entry: 0x100_0040,
+        start_info: BOOT_PAGE,
+    };
+    let linux = Entry::Linux64 {
+        entry: 0x100_0200,
+        zero_page: BOOT_PAGE,
+    };
+    for (version, wanted) in [
+        ("4.15.0-20-generic (buildd@lgw01) #21-Ubuntu SMP", &linux),
+        ("4.20.17", &linux),
+        ("5.0.0-13-generic (buildd@lgw01) #14-Ubuntu SMP", &pvh),
+        ("10.1.0", &pvh),
+        ("custom", &pvh),
+        ("", &pvh),
+    ] {
+        let kernel = versioned(version);
+        let (initrd, cmdline) = (b"".as_slice(), "");
+        let set = KernelSet {
+            kernel: &kernel,
+            initrd,
+            cmdline,
+        };
+        let loaded = with_platform(|platform| load(&set, platform).expect("it is a good kernel"));
+        assert_eq!(&loaded.entry, wanted, "{version}: {}", loaded.how);
+    }
+    // Where there is no other entry, it is tried.
+    let mut kernel = versioned("4.15.0");
+    kernel[0x236] = 0;
+    let set = KernelSet {
+        kernel: &kernel,
+        initrd: b"",
+        cmdline: "",
+    };
+    let loaded = with_platform(|platform| load(&set, platform).expect("it is a good kernel"));
+    assert_eq!(loaded.entry, pvh);
 }
 
 #[test]
