@@ -161,6 +161,11 @@ impl<'a> BzImage<'a> {
         self.protocol() >= PROTOCOL_XLOADFLAGS && self.header.xloadflags.get() & 1 != 0
     }
 
+    /// Whether its boot protocol is from before there was a 64-bit entry, and so before PVH, too.
+    pub fn is_before_64_bit_entry(&self) -> bool {
+        self.protocol() < PROTOCOL_XLOADFLAGS
+    }
+
     /// Where the kernel would like to be loaded.
     pub fn preferred_address(&self) -> u64 {
         self.header.pref_address.get()

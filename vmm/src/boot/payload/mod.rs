@@ -23,6 +23,9 @@ pub use kind::{Compression, KernelKind};
 /// limit stops a payload that inflates without end from taking the host's memory.
 pub const UNPACKED_LIMIT: u64 = 512 << 20;
 
+/// Why a kernel without a 64-bit entry cannot be entered.
+pub(crate) const NO_64_BIT_ENTRY: &str = "it has no 64-bit entry (a kernel of 32 bits, or before 3.8)";
+
 /// Why a kernel file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -8,7 +8,8 @@ use kiln_imagefmt::{Disk, probe};
 use super::choose::choose_on;
 use super::volumes::Volumes;
 use super::{BootError, Found};
-use crate::boot::payload::{self, KernelKind, Unpacked};
+use crate::boot::kernel::LoadError;
+use crate::boot::payload::{self, BzImage, KernelKind, NO_64_BIT_ENTRY, Unpacked};
 
 /// What was seen on a disk.
 #[derive(Debug)]
@@ -97,6 +98,9 @@ pub fn inspect(disk: &Arc<dyn Disk>) -> Result<Report, BootError> {
     match &chosen {
         Ok(chosen) => {
             architecture = architecture_of(&chosen.kernel, &mut warnings);
+            if let Some(architecture) = architecture {
+                warn_of_kernel(&chosen.kernel, architecture, &chosen.cmdline, &mut warnings);
+            }
             warnings.extend(chosen.found.notes.iter().cloned());
         }
         Err(error) if modes.bios || modes.uefi => warnings.push(format!("by the PV path: {error}")),
@@ -146,6 +150,24 @@ fn architecture_of(kernel: &[u8], warnings: &mut Vec<String>) -> Option<Architec
             warnings.push(format!("its kernel will not boot: {error}"));
             None
         }
+    }
+}
+
+/// Warns of a kernel that is whole, but that no launch would load.
+fn warn_of_kernel(kernel: &[u8], architecture: Architecture, cmdline: &str, warnings: &mut Vec<String>) {
+    let image = BzImage::parse(kernel).ok();
+    // Kernels that old have no PVH note either.
+    let old = image.as_ref().is_some_and(BzImage::is_before_64_bit_entry);
+    if old || architecture == Architecture::I386 {
+        warnings.push(format!("its kernel will not boot: {NO_64_BIT_ENTRY}"));
+    }
+    let limit = image.map_or(usize::MAX, |image| image.cmdline_limit() as usize);
+    if cmdline.len() > limit {
+        let len = cmdline.len();
+        warnings.push(format!(
+            "its kernel will not boot: {}",
+            LoadError::CommandLine { len, limit }
+        ));
     }
 }
 

@@ -5,6 +5,7 @@ mod disks;
 pub(super) mod fixtures;
 
 use super::{Architecture, BootError, Chosen, choose, inspect};
+use crate::boot::payload::tests::fixtures::{bzimage, payload, vmlinux};
 use fixtures::{
     File, ROOT_UUID, disk, kernel, partitioned, partitioned_bytes, unpartitioned, unpartitioned_as,
 };
@@ -281,4 +282,27 @@ fn inspection_tells_how_a_disk_boots_and_what_is_on_it() {
         "{:?}",
         report.warnings
     );
+}
+
+#[test]
+fn a_kernel_that_no_launch_will_load_is_warned_of() {
+    let mut vmlinux_of_32_bits = vmlinux(1000);
+    (vmlinux_of_32_bits[4], vmlinux_of_32_bits[18]) = (1, 3);
+    let (mut old, mut terse) = (kernel(), kernel());
+    old[0x206] = 0x0b;
+    terse[0x238..0x23c].copy_from_slice(&255_u32.to_le_bytes());
+    let no_entry = "its kernel will not boot: it has no 64-bit entry (a kernel of 32 bits, or before 3.8)";
+    for (kernel, wanted) in [
+        (bzimage(&payload(&["gzip", "-n"], &vmlinux_of_32_bits)), no_entry),
+        (vmlinux_of_32_bits, no_entry),
+        (old, no_entry),
+        (
+            terse,
+            "its kernel will not boot: the command line has 314 bytes; this kernel takes 255",
+        ),
+    ] {
+        let menu = format!("title a\nkernel /vmlinuz {}\n", "x".repeat(300));
+        let files: &[File<'_>] = &[("/boot/grub/menu.lst", menu.as_bytes()), ("/vmlinuz", &kernel)];
+        assert_eq!(inspect(&unpartitioned(files)).unwrap().warnings, [wanted]);
+    }
 }

@@ -7,7 +7,7 @@ use vm_memory::{ByteValued, Bytes, GuestAddress};
 use super::{Initrd, LoadError, Platform, check_room};
 use crate::arch::x86_64::layout::{BOOT_PAGE, COMMAND_LINE};
 use crate::arch::x86_64::registers::Entry;
-use crate::boot::payload::BzImage;
+use crate::boot::payload::{BzImage, NO_64_BIT_ENTRY};
 
 /// Where the header begins in a bzImage.
 const HEADER: usize = 0x1f1;
@@ -27,9 +27,7 @@ const BOOT_FLAG: u16 = 0xaa55;
 /// address after the memory that it needs.
 pub(super) fn load_bzimage(image: &BzImage<'_>, platform: &Platform<'_>) -> Result<(u64, u64), LoadError> {
     if !image.has_64_bit_entry() {
-        return Err(LoadError::NoEntry(
-            "it has no 64-bit entry (a kernel of 32 bits, or before 3.8)".into(),
-        ));
+        return Err(LoadError::NoEntry(NO_64_BIT_ENTRY.into()));
     }
     let (start, code) = (image.preferred_address(), image.protected_mode());
     let needs = (code.len() as u64).max(u64::from(image.init_size()));
