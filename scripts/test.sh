@@ -47,7 +47,7 @@ else
     commands
     unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER KILN_VMM
 fi
-units -p kiln-tests --lib --bin verify
+units -p kiln-tests --lib --bin verify --bin bench
 
 echo "== images, the software machine, real guests"
 scripts/guests.sh "$BIN" test || status=1

@@ -29,8 +29,14 @@ pub(crate) fn compare() -> Comparison {
                 disks: &disks(folder.path(), &full),
                 says: END_SAYS,
             };
-            let figures = figures(&vmm.boot(&guest).said);
-            assert_eq!(figures.len(), samples.len(), "{} measured all", vmm.name());
+            let said = vmm.boot(&guest).said;
+            let figures = figures(&said);
+            assert_eq!(
+                figures.len(),
+                samples.len(),
+                "{} measured all: {said}",
+                vmm.name()
+            );
             for (samples, (_, milliseconds)) in samples.iter_mut().zip(&figures) {
                 samples[side].push(*milliseconds);
             }

@@ -10,6 +10,7 @@ mod freeze;
 mod guest;
 mod init;
 mod launch;
+mod port;
 mod rival;
 mod run;
 mod save;

@@ -1,9 +1,9 @@
 //! VMMs that boot the same kernel: Kiln's, and QEMU's boards.
 
+use crate::port::hear;
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a guest is booted from.
@@ -25,8 +25,9 @@ pub(crate) struct Guest<'a> {
 /// The command line of every guest that is a Linux kernel.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
 
-/// The longest that a guest may take to come to its words.
-const AT_MOST: Duration = Duration::from_secs(120);
+/// The longest that a guest may take to come to its words: many times what one with disks to measure takes where
+/// virtualization is emulated.
+const AT_MOST: Duration = Duration::from_secs(300);
 
 /// A VMM.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,14 @@ impl Vmm {
         let mut command = match self {
             Vmm::Kiln => {
                 let mut command = Command::new(kiln_tests::home::program("kiln-vmm"));
-                command.args(["--memory", &memory, "--cmdline", &cmdline, "--kernel"]);
+                command.args([
+                    "--no-reboot",
+                    "--memory",
+                    &memory,
+                    "--cmdline",
+                    &cmdline,
+                    "--kernel",
+                ]);
                 command
             }
             Vmm::Microvm | Vmm::Q35 => {
@@ -136,7 +144,9 @@ impl Vmm {
             .stderr(Stdio::piped());
         let began = Instant::now();
         let mut child = command.spawn().expect("the VMM starts");
-        let heard = hear(&mut child, guest.says, began);
+        // The port stays open: a VMM that cannot write would end.
+        let port = child.stdout.as_mut().expect("piped");
+        let heard = hear(port, guest.says, AT_MOST);
         let time = began.elapsed().as_secs_f64() * 1000.0;
         let memory = private_memory(child.id(), guest.memory * 1024);
         let _ = child.kill();
@@ -146,28 +156,6 @@ impl Vmm {
         let said = heard.unwrap_or_default();
         Boot { time, memory, said }
     }
-}
-
-/// Reads the guest's serial port until it has said these words; all that it said.
-fn hear(child: &mut Child, words: &str, began: Instant) -> Result<String, String> {
-    let mut port = child.stdout.take().expect("piped");
-    let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
-    while began.elapsed() < AT_MOST {
-        match port.read(&mut piece) {
-            Ok(0) => break,
-            Ok(n) => heard.extend_from_slice(&piece[..n]),
-            Err(error) => return Err(error.to_string()),
-        }
-        if heard.windows(words.len()).any(|w| w == words.as_bytes()) {
-            // The port stays open: a VMM that cannot write would end.
-            child.stdout = Some(port);
-            return Ok(String::from_utf8_lossy(&heard).into_owned());
-        }
-    }
-    Err(format!(
-        "the guest only said: {}",
-        String::from_utf8_lossy(&heard)
-    ))
 }
 
 /// The QEMU that is measured: the host's, else the one that was unpacked into the cache.
