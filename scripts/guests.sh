@@ -33,6 +33,8 @@ in_order() {
 
 case $what in
 bench)
+    # No guest that another benchmark left runs beside this one.
+    scripts/has-kvm.sh || KILN_HOME=$WORK/home "$BIN/kiln" machine stop
     scripts/lane.sh "$WORK" seed
     DISK=$(KILN_HOME=$WORK/home "$BIN/kiln" image build tiny --cache-only)
     export DISK

@@ -33,6 +33,7 @@ pub(crate) fn compare() -> Comparison {
         (Vmm::Q35, "PVH", vmlinux),
         (Vmm::Q35, "bzImage", bzimage),
     ];
+    let mut failure = None;
     for (peer, form, kernel) in pairs {
         let guest = Guest {
             kernel,
@@ -42,7 +43,8 @@ pub(crate) fn compare() -> Comparison {
             disks: &[],
             says: INIT_SAYS,
         };
-        let [mut time, mut memory] = alternate(peer, &guest);
+        let [mut time, mut memory] = Default::default();
+        failure = failure.or_else(|| alternate(peer, &guest, &mut time, &mut memory).err());
         let name = format!("{form}, {}", peer.name());
         figures.push(Figure::new(format!("exec to init, {name}"), "ms", &mut time, 1.0));
         let figure = Figure::new(format!("private memory, {name}"), "KiB", &mut memory, 1.0);
@@ -53,6 +55,7 @@ pub(crate) fn compare() -> Comparison {
         each: median_of(ROUNDS),
         of: ["QEMU", "kiln-vmm"],
         figures,
+        failure,
     }
 }
 
@@ -69,7 +72,8 @@ pub(crate) fn compare_start() -> Comparison {
         disks: &[],
         says: "!",
     };
-    let [mut time, mut memory] = alternate(Vmm::Microvm, &guest);
+    let [mut time, mut memory] = Default::default();
+    let failure = alternate(Vmm::Microvm, &guest, &mut time, &mut memory).err();
     let memory = Figure::new("private memory", "KiB", &mut memory, 1.0).at_most(MEMORY_LIMIT);
     Comparison {
         title: "Start of a guest of a few instructions, natively",
@@ -79,20 +83,25 @@ pub(crate) fn compare_start() -> Comparison {
             Figure::new("exec to the first port write", "ms", &mut time, 1.0),
             memory,
         ],
+        failure,
     }
 }
 
 /// Times and memory of the peer and of ours, in turn.
-fn alternate(peer: Vmm, guest: &Guest<'_>) -> [[Vec<f64>; 2]; 2] {
-    let mut samples = [[vec![], vec![]], [vec![], vec![]]];
+fn alternate(
+    peer: Vmm,
+    guest: &Guest<'_>,
+    times: &mut [Vec<f64>; 2],
+    memories: &mut [Vec<f64>; 2],
+) -> Result<(), String> {
     for _ in 0..ROUNDS {
         for (n, vmm) in [peer, Vmm::Kiln].into_iter().enumerate() {
-            let Boot { time, memory, .. } = vmm.boot(guest);
-            samples[0][n].push(time);
-            samples[1][n].push(memory);
+            let Boot { time, memory, .. } = vmm.boot(guest)?;
+            times[n].push(time);
+            memories[n].push(memory);
         }
     }
-    samples
+    Ok(())
 }
 
 /// What guests are booted from.

@@ -16,6 +16,8 @@ pub(crate) struct Comparison {
     pub(crate) of: [&'static str; 2],
     /// What was measured.
     pub(crate) figures: Vec<Figure>,
+    /// What broke the measurement off, so that these are the figures of what was measured before.
+    pub(crate) failure: Option<String>,
 }
 
 /// One thing that was measured of both.
@@ -29,7 +31,7 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    /// The medians of the two rows of samples.
+    /// The medians of the two rows of samples. Where a row is empty, the figure keeps no bound.
     pub(crate) fn new(
         what: impl Into<String>,
         unit: &'static str,
@@ -54,7 +56,8 @@ impl Figure {
     }
 
     fn ratio(&self) -> f64 {
-        self.medians[1] / self.medians[0].max(f64::MIN_POSITIVE)
+        // No number where one of them was not measured.
+        self.medians[1] / self.medians[0].clamp(f64::MIN_POSITIVE, f64::MAX)
     }
 
     /// What it must keep, in words.
@@ -76,9 +79,9 @@ impl Figure {
 }
 
 impl Comparison {
-    /// Whether every ratio keeps its bound.
+    /// Whether all was measured, and every ratio keeps its bound.
     pub(crate) fn is_met(&self) -> bool {
-        self.figures.iter().all(Figure::is_met)
+        self.failure.is_none() && self.figures.iter().all(Figure::is_met)
     }
 
     /// Prints the table, and the ratios in one line.
@@ -104,6 +107,9 @@ impl Comparison {
             .map(|f| format!("{} {:.2}", f.what, f.ratio()))
             .collect();
         println!("figure: {second} against {first}: {}\n", ratios.join(", "));
+        if let Some(failure) = &self.failure {
+            println!("broken off: {failure}\n");
+        }
     }
 
     /// The same for programs.
@@ -117,7 +123,7 @@ impl Comparison {
                 "ratio": f.ratio(), "bound": f.bound, "met": f.is_met()})
             })
             .collect();
-        json!({"title": self.title, "each": self.each, "figures": rows})
+        json!({"title": self.title, "each": self.each, "figures": rows, "failure": self.failure})
     }
 }
 
@@ -128,7 +134,7 @@ pub(crate) fn median_of(rounds: usize) -> String {
 
 fn median(samples: &mut [f64]) -> f64 {
     samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Does something and adds its milliseconds.
@@ -137,4 +143,36 @@ pub(crate) fn timed<T>(samples: &mut Vec<f64>, work: impl FnOnce() -> T) -> T {
     let done = work();
     samples.push(start.elapsed().as_secs_f64() * 1000.0);
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparison(samples: [Vec<f64>; 2], failure: Option<&str>) -> Comparison {
+        let figure = Figure::new("boot", "ms", &mut samples.clone(), f64::INFINITY);
+        Comparison {
+            title: "Boots",
+            each: median_of(1),
+            of: ["peer", "kiln"],
+            figures: vec![figure],
+            failure: failure.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_met() {
+        assert!(comparison([vec![2.0], vec![1.0]], None).is_met());
+        assert!(!comparison([vec![2.0], vec![]], None).is_met());
+        assert!(!comparison([vec![], vec![1.0]], None).is_met());
+    }
+
+    #[test]
+    fn figures_from_before_a_failure_are_in_the_document_and_are_not_met() {
+        let broken = comparison([vec![2.0], vec![1.0]], Some("the guest fell silent"));
+        assert!(!broken.is_met());
+        let document = broken.document();
+        assert_eq!(document["failure"], "the guest fell silent");
+        assert_eq!(document["figures"][0]["kiln"], 1.0);
+    }
 }

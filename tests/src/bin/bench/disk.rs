@@ -101,6 +101,7 @@ pub(crate) fn compare() -> Comparison {
         each: median_of(ROUNDS),
         of: ["qemu-img bench", "kiln"],
         figures,
+        failure: None,
     }
 }
 

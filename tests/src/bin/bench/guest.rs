@@ -1,9 +1,9 @@
 //! Disks as a guest sees them: under Kiln, and under QEMU with an iothread and io_uring, over the same files.
 
-use crate::boot::tiny;
+use crate::boot::{Tiny, tiny};
 use crate::comparison::{Comparison, Figure, ROUNDS, median_of};
 use crate::disk::full;
-use crate::init::{DISKS, END_SAYS, FIGURE, PATTERNS, SIZE, WORKS};
+use crate::init::{DISKS, END_SAYS, FIGURE, SIZE, works};
 use crate::rival::{Guest, Vmm};
 use std::path::{Path, PathBuf};
 
@@ -17,32 +17,9 @@ pub(crate) fn compare() -> Comparison {
     let full = full(folder.path(), SIZE);
     // Beside them a base for overlays, which is no disk of its own.
     std::fs::copy(&full[1], folder.path().join("base.qcow2")).expect("room for it");
-    let mut samples = vec![[vec![], vec![]]; WORKS.len() * PATTERNS.len()];
-    let mut names = Vec::new();
-    for _ in 0..ROUNDS {
-        for (side, vmm) in [Vmm::Q35, Vmm::Kiln].into_iter().enumerate() {
-            let guest = Guest {
-                kernel: &tiny.bzimage,
-                initrd: Some(&tiny.initrd_with_drivers),
-                memory: 256,
-                words: DISKS,
-                disks: &disks(folder.path(), &full),
-                says: END_SAYS,
-            };
-            let said = vmm.boot(&guest).said;
-            let figures = figures(&said);
-            assert_eq!(
-                figures.len(),
-                samples.len(),
-                "{} measured all: {said}",
-                vmm.name()
-            );
-            for (samples, (_, milliseconds)) in samples.iter_mut().zip(&figures) {
-                samples[side].push(*milliseconds);
-            }
-            names = figures.into_iter().map(|(name, _)| name).collect();
-        }
-    }
+    let names: Vec<String> = works().collect();
+    let mut samples = vec![[vec![], vec![]]; names.len()];
+    let failure = alternate(folder.path(), &tiny, &full, &names, &mut samples).err();
     let figures = names.into_iter().zip(&mut samples);
     Comparison {
         title: "Disks as a guest sees them",
@@ -51,7 +28,39 @@ pub(crate) fn compare() -> Comparison {
         figures: figures
             .map(|(name, samples)| Figure::new(name, "ms", samples, 1.05))
             .collect(),
+        failure,
     }
+}
+
+/// Has guests of both measure these works in turn.
+fn alternate(
+    folder: &Path,
+    tiny: &Tiny,
+    full: &[PathBuf; 2],
+    names: &[String],
+    samples: &mut [[Vec<f64>; 2]],
+) -> Result<(), String> {
+    for _ in 0..ROUNDS {
+        for (side, vmm) in [Vmm::Q35, Vmm::Kiln].into_iter().enumerate() {
+            let guest = Guest {
+                kernel: &tiny.bzimage,
+                initrd: Some(&tiny.initrd_with_drivers),
+                memory: 256,
+                words: DISKS,
+                disks: &disks(folder, full),
+                says: END_SAYS,
+            };
+            let said = vmm.boot(&guest)?.said;
+            let figures = figures(&said);
+            if !figures.iter().map(|(name, _)| name).eq(names) {
+                return Err(format!("{}: not all was measured: {said}", vmm.name()));
+            }
+            for (samples, (_, milliseconds)) in samples.iter_mut().zip(figures) {
+                samples[side].push(milliseconds);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The disks of one guest: the full ones, a new empty one, and a new overlay.

@@ -22,7 +22,7 @@ pub(crate) const END_SAYS: &str = "kiln-bench: end";
 pub(crate) const SIZE: u64 = 256 << 20;
 
 /// The disks in their order, and what is done with each: what it shows is written beside it.
-pub(crate) const WORKS: [(&str, &str, Access); 6] = [
+const WORKS: [(&str, &str, Access); 6] = [
     ("/dev/vda", "raw: read", Access::Read),
     ("/dev/vda", "raw: overwrite", Access::Write),
     ("/dev/vdb", "qcow2: read", Access::Read),
@@ -35,16 +35,27 @@ pub(crate) const WORKS: [(&str, &str, Access); 6] = [
 type Pattern = (&'static str, usize, u64, u64, usize);
 
 /// The stride makes each request of a disk that is empty, or empty above another, one for a cluster of its own.
-pub(crate) const PATTERNS: [Pattern; 4] = [
+const PATTERNS: [Pattern; 4] = [
     ("4 KiB at an odd stride, depth 1", 4096, 4096 * 27, 256, 1),
     ("4 KiB at an odd stride, depth 32", 4096, 4096 * 27, 512, 32),
     ("1 MiB sequential, depth 1", 1 << 20, 1 << 20, 64, 1),
     ("1 MiB sequential, depth 32", 1 << 20, 1 << 20, 64, 32),
 ];
 
+/// What is measured, in its order.
+pub(crate) fn works() -> impl Iterator<Item = String> {
+    WORKS
+        .iter()
+        .flat_map(|(_, work, _)| PATTERNS.map(|pattern| name(work, pattern)))
+}
+
+fn name(work: &str, pattern: Pattern) -> String {
+    format!("{work}, {}", pattern.0)
+}
+
 /// How a disk is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
+enum Access {
     Read,
     Write,
 }
@@ -75,9 +86,10 @@ fn measure() -> std::io::Result<()> {
         .try_for_each(|module| busybox(&["insmod", module]))?;
     for (disk, work, access) in WORKS {
         for (quarter, pattern) in (0..).zip(PATTERNS) {
+            let name = name(work, pattern);
             let milliseconds = run(disk, access, quarter * SIZE / 4, pattern)
-                .map_err(|error| std::io::Error::other(format!("{work}, {}: {error}", pattern.0)))?;
-            println!("{FIGURE}{work}, {} = {milliseconds:.3}", pattern.0);
+                .map_err(|error| std::io::Error::other(format!("{name}: {error}")))?;
+            println!("{FIGURE}{name} = {milliseconds:.3}");
         }
     }
     Ok(())

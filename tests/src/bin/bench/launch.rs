@@ -15,6 +15,7 @@ pub(crate) fn compare() -> Comparison {
         each: median_of(ROUNDS),
         of: ["1 GiB", "1 TiB"],
         figures,
+        failure: None,
     }
 }
 

@@ -135,15 +135,22 @@ impl Vmm {
             .arg(format!("{device},drive=disk{number},iothread=thread{number}"));
     }
 
-    /// Boots the guest until it has said its words, looks at the processes, and ends them.
-    pub(crate) fn boot(self, guest: &Guest<'_>) -> Boot {
+    /// Boots the guest until it has said its words, looks at the processes, and ends them. Tells of it on standard
+    /// error.
+    ///
+    /// # Errors
+    /// The VMM does not start, or the guest does not come to its words: with what both said.
+    pub(crate) fn boot(self, guest: &Guest<'_>) -> Result<Boot, String> {
+        let name = self.name();
         let mut command = self.command(guest);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let began = Instant::now();
-        let mut child = command.spawn().expect("the VMM starts");
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("{name} does not start: {error}"))?;
         // The port stays open: a VMM that cannot write would end.
         let port = child.stdout.as_mut().expect("piped");
         let heard = hear(port, guest.says, AT_MOST);
@@ -151,10 +158,11 @@ impl Vmm {
         let memory = private_memory(child.id(), guest.memory * 1024);
         let _ = child.kill();
         let end = child.wait_with_output().expect("the VMM ends");
-        let said = String::from_utf8_lossy(&end.stderr);
-        assert!(heard.is_ok(), "{}: {heard:?}, {said}", self.name());
-        let said = heard.unwrap_or_default();
-        Boot { time, memory, said }
+        let messages = String::from_utf8_lossy(&end.stderr);
+        let said = heard.map_err(|why| format!("{name}: {why}; the VMM said: {messages}"))?;
+        let kernel = guest.kernel.file_name().unwrap_or_default().display();
+        eprintln!("{name}, {kernel}: {time:.1} ms, {memory:.0} KiB");
+        Ok(Boot { time, memory, said })
     }
 }
 

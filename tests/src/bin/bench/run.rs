@@ -26,6 +26,7 @@ pub(crate) fn compare() -> Comparison {
         figures: vec![
             Figure::new("kiln run --rm tiny -- true", "ms", &mut samples, f64::INFINITY).at_most(LIMIT),
         ],
+        failure: None,
     }
 }
 

@@ -35,5 +35,6 @@ pub(crate) fn compare() -> Comparison {
             Figure::new("start until restored", "ms", &mut started, 2.0),
             Figure::new("both files on disk", "MiB", &mut bytes, 1.5),
         ],
+        failure: None,
     }
 }

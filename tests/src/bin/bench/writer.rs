@@ -55,7 +55,13 @@ pub(crate) fn compare() -> Comparison {
                 }
                 writer.join().expect("it ends")
             });
-            samples.push(said.parse::<f64>().expect("microseconds") / 1000.0);
+            let milliseconds = said.parse::<f64>().expect("microseconds") / 1000.0;
+            let how = ["undisturbed", "with a live bake"][baked];
+            eprintln!(
+                "writer, round {} of {ROUNDS}, {how}: {milliseconds:.1} ms",
+                round + 1
+            );
+            samples.push(milliseconds);
         }
     }
     Comparison {
@@ -68,5 +74,6 @@ pub(crate) fn compare() -> Comparison {
             &mut longest,
             f64::INFINITY,
         )],
+        failure: None,
     }
 }
