@@ -38,7 +38,10 @@ bench)
     scripts/lane.sh "$WORK" seed
     DISK=$(KILN_HOME=$WORK/home "$BIN/kiln" image build tiny --cache-only)
     export DISK
-    scripts/inside.sh "$BIN/bench" "$1" "$2"
+    # In a folder of its own: one that broke off leaves what it had there.
+    # shellcheck disable=SC2016 # where it runs
+    scripts/inside.sh sh -ec 'TMPDIR=$TMPDIR/bench; rm -rf "$TMPDIR"; mkdir "$TMPDIR"; exec "$@"' \
+        sh "$BIN/bench" "$1" "$2"
     ;;
 test)
     # A kiln with crash points, for the tests that kill it at each step.

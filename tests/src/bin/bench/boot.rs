@@ -3,6 +3,7 @@
 
 use crate::comparison::{Comparison, Figure, ROUNDS, median_of};
 use crate::init::INIT_SAYS;
+use crate::programs::Programs;
 use crate::rival::{Boot, Guest, Vmm};
 use kiln_guest_images::cpio::Archive;
 use kiln_imagefmt::probe::{FileTree, Window};
@@ -44,7 +45,7 @@ pub(crate) fn compare() -> Comparison {
             says: INIT_SAYS,
         };
         let [mut time, mut memory] = Default::default();
-        failure = failure.or_else(|| alternate(peer, &guest, &mut time, &mut memory).err());
+        failure = failure.or_else(|| alternate(folder.path(), peer, &guest, &mut time, &mut memory).err());
         let name = format!("{form}, {}", peer.name());
         figures.push(Figure::new(format!("exec to init, {name}"), "ms", &mut time, 1.0));
         let figure = Figure::new(format!("private memory, {name}"), "KiB", &mut memory, 1.0);
@@ -73,7 +74,7 @@ pub(crate) fn compare_start() -> Comparison {
         says: "!",
     };
     let [mut time, mut memory] = Default::default();
-    let failure = alternate(Vmm::Microvm, &guest, &mut time, &mut memory).err();
+    let failure = alternate(folder.path(), Vmm::Microvm, &guest, &mut time, &mut memory).err();
     let memory = Figure::new("private memory", "KiB", &mut memory, 1.0).at_most(MEMORY_LIMIT);
     Comparison {
         title: "Start of a guest of a few instructions, natively",
@@ -89,14 +90,16 @@ pub(crate) fn compare_start() -> Comparison {
 
 /// Times and memory of the peer and of ours, in turn.
 fn alternate(
+    folder: &Path,
     peer: Vmm,
     guest: &Guest<'_>,
     times: &mut [Vec<f64>; 2],
     memories: &mut [Vec<f64>; 2],
 ) -> Result<(), String> {
+    let programs = Programs::copy_to(folder)?;
     for _ in 0..ROUNDS {
         for (n, vmm) in [peer, Vmm::Kiln].into_iter().enumerate() {
-            let Boot { time, memory, .. } = vmm.boot(guest)?;
+            let Boot { time, memory, .. } = vmm.boot(&programs, guest)?;
             times[n].push(time);
             memories[n].push(memory);
         }

@@ -4,6 +4,7 @@ use crate::boot::{Tiny, tiny};
 use crate::comparison::{Comparison, Figure, ROUNDS, median_of};
 use crate::disk::full;
 use crate::init::{DISKS, END_SAYS, FIGURE, SIZE, works};
+use crate::programs::Programs;
 use crate::rival::{Guest, Vmm};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,7 @@ fn alternate(
     names: &[String],
     samples: &mut [[Vec<f64>; 2]],
 ) -> Result<(), String> {
+    let programs = Programs::copy_to(folder)?;
     for _ in 0..ROUNDS {
         for (side, vmm) in [Vmm::Q35, Vmm::Kiln].into_iter().enumerate() {
             let guest = Guest {
@@ -50,7 +52,7 @@ fn alternate(
                 disks: &disks(folder, full),
                 says: END_SAYS,
             };
-            let said = vmm.boot(&guest)?.said;
+            let said = vmm.boot(&programs, &guest)?.said;
             let figures = figures(&said);
             if !figures.iter().map(|(name, _)| name).eq(names) {
                 return Err(format!("{}: not all was measured: {said}", vmm.name()));

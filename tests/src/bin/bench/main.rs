@@ -11,6 +11,7 @@ mod guest;
 mod init;
 mod launch;
 mod port;
+mod programs;
 mod rival;
 mod run;
 mod save;

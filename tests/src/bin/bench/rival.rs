@@ -1,7 +1,7 @@
 //! VMMs that boot the same kernel: Kiln's, and QEMU's boards.
 
 use crate::port::hear;
-use std::ffi::OsString;
+use crate::programs::Programs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,12 +60,12 @@ impl Vmm {
         }
     }
 
-    fn command(self, guest: &Guest<'_>) -> Command {
+    fn command(self, programs: &Programs, guest: &Guest<'_>) -> Command {
         let memory = format!("{}M", guest.memory);
         let cmdline = format!("{CMDLINE} {}", guest.words);
         let mut command = match self {
             Vmm::Kiln => {
-                let mut command = Command::new(kiln_tests::home::program("kiln-vmm"));
+                let mut command = Command::new(&programs.kiln_vmm);
                 command.args([
                     "--no-reboot",
                     "--memory",
@@ -77,9 +77,8 @@ impl Vmm {
                 command
             }
             Vmm::Microvm | Vmm::Q35 => {
-                let mut words = qemu();
-                let mut command = Command::new(words.remove(0));
-                command.args(words);
+                let mut command = Command::new(&programs.qemu[0]);
+                command.args(&programs.qemu[1..]);
                 command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
                 command.args([
                     "-serial",
@@ -139,10 +138,11 @@ impl Vmm {
     /// error.
     ///
     /// # Errors
-    /// The VMM does not start, or the guest does not come to its words: with what both said.
-    pub(crate) fn boot(self, guest: &Guest<'_>) -> Result<Boot, String> {
+    /// The VMM does not start, or the guest does not come to its words: with what both said. Or it runs something else
+    /// than these programs.
+    pub(crate) fn boot(self, programs: &Programs, guest: &Guest<'_>) -> Result<Boot, String> {
         let name = self.name();
-        let mut command = self.command(guest);
+        let mut command = self.command(programs, guest);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -155,36 +155,17 @@ impl Vmm {
         let port = child.stdout.as_mut().expect("piped");
         let heard = hear(port, guest.says, AT_MOST);
         let time = began.elapsed().as_secs_f64() * 1000.0;
+        let are_run = programs.are_run_by(child.id());
         let memory = private_memory(child.id(), guest.memory * 1024);
         let _ = child.kill();
         let end = child.wait_with_output().expect("the VMM ends");
         let messages = String::from_utf8_lossy(&end.stderr);
         let said = heard.map_err(|why| format!("{name}: {why}; the VMM said: {messages}"))?;
+        are_run.map_err(|why| format!("{name}: {why}"))?;
         let kernel = guest.kernel.file_name().unwrap_or_default().display();
         eprintln!("{name}, {kernel}: {time:.1} ms, {memory:.0} KiB");
         Ok(Boot { time, memory, said })
     }
-}
-
-/// The QEMU that is measured: the host's, else the one that was unpacked into the cache.
-fn qemu() -> Vec<OsString> {
-    let host = Path::new("/usr/bin/qemu-system-x86_64");
-    if host.exists() {
-        return vec![host.into()];
-    }
-    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
-    let tree = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
-    let tree = tree.join("kiln/machine/qemu").canonicalize();
-    let tree = tree.expect("there is no qemu-system-x86_64 to measure: apt-get install qemu-system-x86");
-    let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|folder| tree.join(folder));
-    let mut words = vec![tree.join("usr/lib64/ld-linux-x86-64.so.2").into_os_string()];
-    words.push("--library-path".into());
-    words.push(std::env::join_paths(libraries).expect("no colons"));
-    words.push(tree.join("usr/bin/qemu-system-x86_64").into());
-    for folder in ["usr/share/qemu", "usr/share/seabios"] {
-        words.extend(["-L".into(), tree.join(folder).into()]);
-    }
-    words
 }
 
 /// The private memory of a process and its children in KiB, but for mappings of the guest's size.
