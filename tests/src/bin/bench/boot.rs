@@ -1,7 +1,7 @@
 //! Boots: the same kernel and init under Kiln and under QEMU, where guests run; and what a VMM needs before its guest's
 //! first instruction, on this host.
 
-use crate::comparison::{Comparison, Figure, ROUNDS, median_of};
+use crate::comparison::{Comparison, Figure, median_of, rounds};
 use crate::init::INIT_SAYS;
 use crate::programs::Programs;
 use crate::rival::{Boot, Guest, Vmm};
@@ -12,48 +12,57 @@ use kiln_tests::Program;
 use kiln_vmm::boot::payload::{Unpacked, unpack};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// More than any kernel has.
 const KERNEL_LIMIT: u64 = 256 << 20;
 /// What the two may have beyond their guest's memory, in KiB.
 const MEMORY_LIMIT: f64 = 8.0 * 1024.0;
 
+/// Rounds go on for so long. One of six boots takes a minute and more where virtualization is emulated.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// What the boots of one guest under one VMM came to.
+#[derive(Default)]
+struct Samples {
+    times: Vec<f64>,
+    memories: Vec<f64>,
+}
+
 /// Boots Debian's kernel to its first process.
 pub(crate) fn compare() -> Comparison {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let Tiny {
-        bzimage,
-        vmlinux,
-        initrd,
-        ..
-    } = &tiny(folder.path());
+    let tiny = tiny(folder.path());
+    let forms = [("PVH", &tiny.vmlinux), ("bzImage", &tiny.bzimage)];
+    let guests = forms.map(|(_, kernel)| Guest {
+        kernel,
+        initrd: Some(&tiny.initrd),
+        memory: 256,
+        words: "",
+        disks: &[],
+        says: INIT_SAYS,
+    });
+    let mut samples: [[Samples; 3]; 2] = Default::default();
+    let failure = rotate(
+        folder.path(),
+        [Vmm::Microvm, Vmm::Q35, Vmm::Kiln],
+        &guests,
+        &mut samples,
+    )
+    .err();
     let mut figures = Vec::new();
-    let pairs = [
-        (Vmm::Microvm, "PVH", vmlinux),
-        (Vmm::Microvm, "bzImage", bzimage),
-        (Vmm::Q35, "PVH", vmlinux),
-        (Vmm::Q35, "bzImage", bzimage),
-    ];
-    let mut failure = None;
-    for (peer, form, kernel) in pairs {
-        let guest = Guest {
-            kernel,
-            initrd: Some(initrd),
-            memory: 256,
-            words: "",
-            disks: &[],
-            says: INIT_SAYS,
-        };
-        let [mut time, mut memory] = Default::default();
-        failure = failure.or_else(|| alternate(folder.path(), peer, &guest, &mut time, &mut memory).err());
-        let name = format!("{form}, {}", peer.name());
-        figures.push(Figure::new(format!("exec to init, {name}"), "ms", &mut time, 1.0));
-        let figure = Figure::new(format!("private memory, {name}"), "KiB", &mut memory, 1.0);
-        figures.push(figure.at_most(MEMORY_LIMIT));
+    for ((form, _), [microvm, q35, kiln]) in forms.iter().zip(&samples) {
+        for (peer, name) in [(microvm, Vmm::Microvm.name()), (q35, Vmm::Q35.name())] {
+            let what = [
+                format!("exec to init, {form}, {name}"),
+                format!("private memory, {form}, {name}"),
+            ];
+            figures.extend(beside(what, peer, kiln));
+        }
     }
     Comparison {
         title: "Boot of Debian's kernel",
-        each: median_of(ROUNDS),
+        each: median_of(rounds_of(&samples)),
         of: ["QEMU", "kiln-vmm"],
         figures,
         failure,
@@ -73,38 +82,54 @@ pub(crate) fn compare_start() -> Comparison {
         disks: &[],
         says: "!",
     };
-    let [mut time, mut memory] = Default::default();
-    let failure = alternate(folder.path(), Vmm::Microvm, &guest, &mut time, &mut memory).err();
-    let memory = Figure::new("private memory", "KiB", &mut memory, 1.0).at_most(MEMORY_LIMIT);
+    let mut samples: [[Samples; 2]; 1] = Default::default();
+    let failure = rotate(folder.path(), [Vmm::Microvm, Vmm::Kiln], &[guest], &mut samples).err();
+    let each = median_of(rounds_of(&samples));
+    let [[peer, kiln]] = &samples;
+    let what = ["exec to the first port write", "private memory"].map(str::to_owned);
     Comparison {
         title: "Start of a guest of a few instructions, natively",
-        each: median_of(ROUNDS),
+        each,
         of: ["QEMU microvm", "kiln-vmm"],
-        figures: vec![
-            Figure::new("exec to the first port write", "ms", &mut time, 1.0),
-            memory,
-        ],
+        figures: beside(what, peer, kiln).into(),
         failure,
     }
 }
 
-/// Times and memory of the peer and of ours, in turn.
-fn alternate(
+/// Boots each guest under each VMM, in turn.
+fn rotate<const N: usize>(
     folder: &Path,
-    peer: Vmm,
-    guest: &Guest<'_>,
-    times: &mut [Vec<f64>; 2],
-    memories: &mut [Vec<f64>; 2],
+    vmms: [Vmm; N],
+    guests: &[Guest<'_>],
+    samples: &mut [[Samples; N]],
 ) -> Result<(), String> {
     let programs = Programs::copy_to(folder)?;
-    for _ in 0..ROUNDS {
-        for (n, vmm) in [peer, Vmm::Kiln].into_iter().enumerate() {
-            let Boot { time, memory, .. } = vmm.boot(&programs, guest)?;
-            times[n].push(time);
-            memories[n].push(memory);
+    for _ in rounds(LIMIT) {
+        for (guest, samples) in guests.iter().zip(&mut *samples) {
+            for (vmm, samples) in vmms.iter().zip(samples) {
+                let Boot { time, memory, .. } = vmm.boot(&programs, guest)?;
+                samples.times.push(time);
+                samples.memories.push(memory);
+            }
         }
     }
     Ok(())
+}
+
+/// How many rounds all of them had.
+fn rounds_of<const N: usize>(samples: &[[Samples; N]]) -> usize {
+    let each = samples.iter().flatten().map(|samples| samples.times.len());
+    each.min().unwrap_or(0)
+}
+
+/// Times and memory of a peer and of ours, by these names.
+fn beside([time, memory]: [String; 2], peer: &Samples, kiln: &Samples) -> [Figure; 2] {
+    let mut times = [peer.times.clone(), kiln.times.clone()];
+    let mut memories = [peer.memories.clone(), kiln.memories.clone()];
+    [
+        Figure::new(time, "ms", &mut times, 1.0),
+        Figure::new(memory, "KiB", &mut memories, 1.0).at_most(MEMORY_LIMIT),
+    ]
 }
 
 /// What guests are booted from.

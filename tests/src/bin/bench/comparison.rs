@@ -1,10 +1,12 @@
 //! Two things measured side by side: medians, their ratio, and the bound that it must keep.
 
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often each of the two is measured.
 pub(crate) const ROUNDS: usize = 11;
+/// And how often at least where rounds are long.
+const LEAST: u32 = 3;
 
 /// A table of figures, each measured of the same two.
 pub(crate) struct Comparison {
@@ -127,6 +129,15 @@ impl Comparison {
     }
 }
 
+/// Long rounds: as many as fit into `limit` by what they have taken so far, but three at least and [`ROUNDS`] at most.
+pub(crate) fn rounds(limit: Duration) -> impl Iterator<Item = u32> {
+    let began = Instant::now();
+    (0..).take(ROUNDS).take_while(move |&done| {
+        let took = began.elapsed();
+        done < LEAST || took + took / done <= limit
+    })
+}
+
 /// What each number of a table is, where it is the median of so many samples.
 pub(crate) fn median_of(rounds: usize) -> String {
     format!("median of {rounds}")
@@ -158,6 +169,12 @@ mod tests {
             figures: vec![figure],
             failure: failure.map(str::to_owned),
         }
+    }
+
+    #[test]
+    fn there_are_three_rounds_though_there_is_no_time_and_eleven_where_it_is_ample() {
+        assert_eq!(rounds(Duration::ZERO).count(), 3);
+        assert_eq!(rounds(Duration::MAX).count(), ROUNDS);
     }
 
     #[test]
