@@ -1,10 +1,11 @@
-//! Freezes under load: four threads write to a disk as fast as they can while it gets one overlay after the other. Natively,
+//! Freezes under load: threads write to a disk as fast as they can while it gets one overlay after the other. Natively,
 //! without a guest; beside it QEMU's storage daemon, which takes the same requests over NBD and the same number of
 //! `blockdev-snapshot` transactions.
 //!
-//! What a writer sees is measured alike of both: the longest of the writes that were under way while a freeze was,
-//! from its call until its answer, when Kiln's old layer is durable. Flushes are not among them: they take what the
-//! host's disk takes.
+//! One of the threads flushes as well, as a journal does; if all did, they would mostly wait for the host's disk, and a
+//! freeze would find nothing to wait for. What a writer sees is measured alike of both: the longest of the writes that
+//! were under way while a freeze was, from its call until its answer, when Kiln's old layer is durable. How many freezes
+//! found any is a figure, too. Flushes are not among them: they take what the host's disk takes.
 
 use crate::comparison::{Comparison, Figure};
 use crate::storage_daemon::{Connection, StorageDaemon};
@@ -18,27 +19,40 @@ use std::time::{Duration, Instant};
 /// Rounds in which the two alternate, and the freezes of each.
 const ROUNDS: usize = 5;
 const FREEZES: usize = 50;
-/// As many as a block device has at most.
-const THREADS: u64 = 4;
 /// Bytes of a request.
 const LEN: usize = 4096;
 /// Places that are written to, all over the disk.
 const PLACES: u64 = 4096;
-/// Every so many requests each thread flushes, as a guest's journal does.
-const FLUSH_EVERY: u64 = 64;
+/// Every so many requests the first thread flushes.
+const FLUSH_EVERY: usize = 64;
 /// Load between two freezes.
 const BETWEEN: Duration = Duration::from_millis(30);
 /// The longest that one in a hundred freezes may keep a disk still, in milliseconds.
 const LIMIT: f64 = 5.0;
-const SIZES: [(&str, u64); 2] = [("1 GiB", 1 << 30), ("4 TiB", 4 << 40)];
+/// Name, bytes of the disk, threads: as many as a block device has at most, and half of them, since threads beyond a
+/// host's processors wait for one of those, and a freeze with them.
+const CASES: [(&str, u64, u64); 3] = [
+    ("1 GiB", 1 << 30, 4),
+    ("4 TiB", 4 << 40, 4),
+    ("1 GiB, two threads", 1 << 30, 2),
+];
 
 /// What one of the two came to, in milliseconds.
 #[derive(Default)]
 struct Stalls {
     /// How long the gate was closed, or the transaction took.
     closed: Vec<f64>,
-    /// The longest write that was under way meanwhile.
+    /// How many found a write under way when they began. The others had nothing to wait for.
+    found: usize,
+    /// The longest write that was under way meanwhile, of those beside which there was one.
     waited: Vec<f64>,
+}
+
+impl Stalls {
+    /// In percent of the freezes.
+    fn share_that_found(&self) -> f64 {
+        100.0 * self.found as f64 / self.closed.len() as f64
+    }
 }
 
 /// Who takes requests: one of these for each thread.
@@ -78,13 +92,13 @@ impl Requests for Gated<'_> {
 /// Runs all of it.
 pub(crate) fn compare() -> Comparison {
     let mut figures = Vec::new();
-    for (name, size) in SIZES {
+    for (name, size, threads) in CASES {
         let mut stalls = [Stalls::default(), Stalls::default()];
         for round in 1..=ROUNDS {
             let folder = tempfile::tempdir().expect("a temporary folder");
-            qemu(folder.path(), size, &mut stalls[0]);
+            qemu(folder.path(), size, threads, &mut stalls[0]);
             let folder = tempfile::tempdir().expect("a temporary folder");
-            kiln(folder.path(), size, &mut stalls[1]);
+            kiln(folder.path(), size, threads, &mut stalls[1]);
             eprintln!("freeze, {name}, round {round} of {ROUNDS}: done");
         }
         let [qemu, kiln] = &mut stalls;
@@ -102,9 +116,12 @@ pub(crate) fn compare() -> Comparison {
                 figures.push(limit.into_iter().fold(figure, Figure::at_most));
             }
         }
+        let mut found = [qemu, kiln].map(|stalls| vec![stalls.share_that_found()]);
+        let what = format!("{name}: freezes that found writes under way");
+        figures.push(Figure::new(what, "%", &mut found, f64::INFINITY));
     }
     Comparison {
-        title: "Freezes of a disk that four threads write to, natively",
+        title: "Freezes of a disk that threads write to, natively",
         each: format!("percentiles of {} freezes", ROUNDS * FREEZES),
         of: ["QEMU blockdev-snapshot", "kiln"],
         figures,
@@ -112,30 +129,40 @@ pub(crate) fn compare() -> Comparison {
     }
 }
 
-/// The value below which this share of the samples lies, alone.
+/// The value below which this share of the samples lies, alone; none of none.
 fn quantile_of(samples: &mut [f64], share: f64) -> Vec<f64> {
     samples.sort_by(f64::total_cmp);
-    let last = samples.len() - 1;
+    let last = samples.len().saturating_sub(1);
     let place = (last as f64 * share).ceil() as usize;
-    vec![samples[place.min(last)]]
+    samples.get(place.min(last)).copied().into_iter().collect()
 }
 
-/// Writes without pause until `stop`; when each request began, and how long it took.
-fn load(mut disk: impl Requests, thread: u64, size: u64, stop: &AtomicBool) -> Vec<(Instant, Duration)> {
-    let bytes = vec![thread as u8 + 1; LEN];
-    let (mut requests, mut number) = (Vec::new(), thread);
-    while !stop.load(Ordering::Relaxed) {
+/// One of the threads that write to a disk.
+struct Writer {
+    number: u64,
+    of: u64,
+}
+
+impl Writer {
+    /// Writes without pause until `stop`; when each request began, and how long it took.
+    fn load(self, mut disk: impl Requests, size: u64, stop: &AtomicBool) -> Vec<(Instant, Duration)> {
+        let bytes = vec![self.number as u8 + 1; LEN];
+        let mut requests = Vec::new();
         // The places in an order without pattern; each thread has its own.
-        let place = number.wrapping_mul(2_654_435_761) % PLACES;
-        let began = Instant::now();
-        disk.write(size / PLACES * place, &bytes);
-        requests.push((began, began.elapsed()));
-        number += THREADS;
-        if number % (FLUSH_EVERY * THREADS) == thread {
-            disk.flush();
+        for number in (self.number..).step_by(self.of as usize) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let place = number.wrapping_mul(2_654_435_761) % PLACES;
+            let began = Instant::now();
+            disk.write(size / PLACES * place, &bytes);
+            requests.push((began, began.elapsed()));
+            if self.number == 0 && requests.len().is_multiple_of(FLUSH_EVERY) {
+                disk.flush();
+            }
         }
+        requests
     }
-    requests
 }
 
 /// Puts load on the disk and freezes it; what the load's requests and the freezes took.
@@ -148,12 +175,13 @@ fn freezes<D: Requests>(
     let stop = AtomicBool::new(false);
     let (mut windows, mut requests) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
+        let of = disks.len() as u64;
         let threads: Vec<_> = (0..)
             .zip(disks)
-            .map(|(thread, disk)| {
+            .map(|(number, disk)| {
                 scope.spawn({
                     let stop = &stop;
-                    move || load(disk, thread, size, stop)
+                    move || Writer { number, of }.load(disk, size, stop)
                 })
             })
             .collect();
@@ -174,9 +202,11 @@ fn freezes<D: Requests>(
         let meanwhile = requests
             .iter()
             .filter(|(start, took)| *start < began + length && began < *start + *took);
-        // None: all threads flushed.
-        let longest = meanwhile.map(|(_, took)| *took).max().unwrap_or_default();
-        stalls.waited.push(longest.as_secs_f64() * 1000.0);
+        let mut found = requests.iter();
+        let found = found.any(|(start, took)| *start < began && began < *start + *took);
+        stalls.found += usize::from(found);
+        let longest = meanwhile.map(|(_, took)| took.as_secs_f64() * 1000.0);
+        stalls.waited.extend(longest.max_by(f64::total_cmp));
     }
 }
 
@@ -187,7 +217,7 @@ fn overlay(folder: &Path, number: usize, size: u64) -> std::path::PathBuf {
     path
 }
 
-fn kiln(folder: &Path, size: u64, stalls: &mut Stalls) {
+fn kiln(folder: &Path, size: u64, threads: u64, stalls: &mut Stalls) {
     let base = folder.join("0");
     kiln_imagefmt::create_base(&base, size).expect("an empty disk");
     let disk = Chain::open_path(&base, Access::ReadWrite).expect("a disk");
@@ -197,7 +227,7 @@ fn kiln(folder: &Path, size: u64, stalls: &mut Stalls) {
         gate: &gate,
         stop: Stop::new().expect("a descriptor can be had"),
     };
-    freezes((0..THREADS).map(gated).collect(), size, stalls, |number| {
+    freezes((0..threads).map(gated).collect(), size, stalls, |number| {
         let began = Instant::now();
         let path = overlay(folder, number, size);
         let file = std::fs::File::options().read(true).write(true).open(path);
@@ -212,10 +242,10 @@ fn kiln(folder: &Path, size: u64, stalls: &mut Stalls) {
     });
 }
 
-fn qemu(folder: &Path, size: u64, stalls: &mut Stalls) {
+fn qemu(folder: &Path, size: u64, threads: u64, stalls: &mut Stalls) {
     kiln_imagefmt::create_base(&folder.join("0"), size).expect("an empty disk");
     let mut daemon = StorageDaemon::start(folder);
-    let connections: Vec<Connection> = (0..THREADS).map(|_| daemon.connect()).collect();
+    let connections: Vec<Connection> = (0..threads).map(|_| daemon.connect()).collect();
     freezes(connections, size, stalls, |number| {
         let began = Instant::now();
         let path = overlay(folder, number, size);
