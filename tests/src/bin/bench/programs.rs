@@ -9,6 +9,8 @@ use std::process::Command;
 
 /// Where things lie in the tree that QEMU is installed in.
 const QEMU: &str = "usr/bin/qemu-system-x86_64";
+/// Debian's build for the board microvm alone.
+const MICROVM: &str = "usr/bin/qemu-system-x86_64-microvm";
 const LOADERS: [&str; 2] = ["usr/lib64/ld-linux-x86-64.so.2", "lib64/ld-linux-x86-64.so.2"];
 const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
 const FIRMWARE: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
@@ -29,6 +31,8 @@ pub(crate) struct Programs {
     pub(crate) kiln_vmm: PathBuf,
     /// QEMU: the first words of its command line.
     pub(crate) qemu: Vec<OsString>,
+    /// The same of the QEMU for the board microvm: one for this board alone, which is smaller, where there is one.
+    pub(crate) microvm: Vec<OsString>,
 }
 
 impl Programs {
@@ -41,11 +45,21 @@ impl Programs {
         make(&folder)?;
         let tree = tree()?;
         let firmware = copy_firmware(&tree, &folder)?;
-        let mut qemu = copy_program(&tree, QEMU, &folder)?;
-        qemu.extend(firmware);
+        let words = |program| {
+            let mut words = copy_program(&tree, program, &folder)?;
+            words.extend(firmware.iter().cloned());
+            Ok::<_, String>(words)
+        };
+        let qemu = words(QEMU)?;
+        let microvm = if tree.join(MICROVM).exists() {
+            words(MICROVM)?
+        } else {
+            qemu.clone()
+        };
         Ok(Programs {
             kiln_vmm: copy(&kiln_tests::home::program("kiln-vmm"), &folder)?,
             qemu,
+            microvm,
             folder,
         })
     }

@@ -77,8 +77,12 @@ impl Vmm {
                 command
             }
             Vmm::Microvm | Vmm::Q35 => {
-                let mut command = Command::new(&programs.qemu[0]);
-                command.args(&programs.qemu[1..]);
+                let words = match self {
+                    Vmm::Microvm => &programs.microvm,
+                    _ => &programs.qemu,
+                };
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]);
                 command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
                 command.args([
                     "-serial",
