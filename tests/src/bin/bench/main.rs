@@ -10,6 +10,7 @@ mod freeze;
 mod guest;
 mod init;
 mod launch;
+mod memory;
 mod port;
 mod programs;
 mod rival;

@@ -1,5 +1,6 @@
 //! VMMs that boot the same kernel: Kiln's, and QEMU's boards.
 
+use crate::memory::{family, private};
 use crate::port::hear;
 use crate::programs::Programs;
 use std::path::{Path, PathBuf};
@@ -142,8 +143,8 @@ impl Vmm {
     /// error.
     ///
     /// # Errors
-    /// The VMM does not start, or the guest does not come to its words: with what both said. Or it runs something else
-    /// than these programs.
+    /// The VMM does not start, or the guest does not come to its words: with what both said. It runs something else than
+    /// these programs. Its memory cannot be read.
     pub(crate) fn boot(self, programs: &Programs, guest: &Guest<'_>) -> Result<Boot, String> {
         let name = self.name();
         let mut command = self.command(programs, guest);
@@ -160,42 +161,15 @@ impl Vmm {
         let heard = hear(port, guest.says, AT_MOST);
         let time = began.elapsed().as_secs_f64() * 1000.0;
         let are_run = programs.are_run_by(child.id());
-        let memory = private_memory(child.id(), guest.memory * 1024);
+        let memory = family(child.id()).and_then(|processes| private(&processes, guest.memory * 1024));
         let _ = child.kill();
         let end = child.wait_with_output().expect("the VMM ends");
         let messages = String::from_utf8_lossy(&end.stderr);
         let said = heard.map_err(|why| format!("{name}: {why}; the VMM said: {messages}"))?;
         are_run.map_err(|why| format!("{name}: {why}"))?;
+        let memory = memory.map_err(|why| format!("{name}: {why}"))?;
         let kernel = guest.kernel.file_name().unwrap_or_default().display();
         eprintln!("{name}, {kernel}: {time:.1} ms, {memory:.0} KiB");
         Ok(Boot { time, memory, said })
     }
-}
-
-/// The private memory of a process and its children in KiB, but for mappings of the guest's size.
-fn private_memory(process: u32, guest: u64) -> f64 {
-    let mut sum = 0;
-    let mut processes = vec![process];
-    while let Some(process) = processes.pop() {
-        let children = format!("/proc/{process}/task/{process}/children");
-        let children = std::fs::read_to_string(children).unwrap_or_default();
-        processes.extend(
-            children
-                .split_whitespace()
-                .filter_map(|pid| pid.parse::<u32>().ok()),
-        );
-        let maps = std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap_or_default();
-        let mut is_guest = false;
-        for line in maps.lines() {
-            let mut words = line.split_whitespace();
-            let (name, value) = (words.next().unwrap_or_default(), words.next());
-            let value: u64 = value.and_then(|text| text.parse().ok()).unwrap_or(0);
-            match name {
-                "Size:" => is_guest = value >= guest,
-                "Private_Clean:" | "Private_Dirty:" if !is_guest => sum += value,
-                _ => {}
-            }
-        }
-    }
-    sum as f64
 }
