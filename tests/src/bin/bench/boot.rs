@@ -3,21 +3,18 @@
 
 use crate::comparison::{Comparison, Figure, median_of, rounds};
 use crate::init::INIT_SAYS;
+use crate::memory::private;
 use crate::programs::Programs;
 use crate::rival::{Boot, Guest, Vmm};
-use kiln_guest_images::cpio::Archive;
-use kiln_imagefmt::probe::{FileTree, Window};
-use kiln_imagefmt::{Access, RawDisk};
-use kiln_tests::Program;
-use kiln_vmm::boot::payload::{Unpacked, unpack};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use crate::tiny::Tiny;
+use kiln_tests::{Home, Program};
+use std::path::Path;
 use std::time::Duration;
 
-/// More than any kernel has.
-const KERNEL_LIMIT: u64 = 256 << 20;
-/// What the two may have beyond their guest's memory, in KiB.
+/// What a VMM may, and parent and VMM of an instance together may have beyond their guest's memory, in KiB.
 const MEMORY_LIMIT: f64 = 8.0 * 1024.0;
+/// The memory of an instance of type t3.nano, in KiB.
+const NANO: u64 = 512 << 10;
 
 /// Rounds go on for so long. One of six boots takes a minute and more where virtualization is emulated.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -32,7 +29,7 @@ struct Samples {
 /// Boots Debian's kernel to its first process.
 pub(crate) fn compare() -> Comparison {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let tiny = tiny(folder.path());
+    let tiny = Tiny::write_to(folder.path());
     let forms = [("PVH", &tiny.vmlinux), ("bzImage", &tiny.bzimage)];
     let guests = forms.map(|(_, kernel)| Guest {
         kernel,
@@ -43,13 +40,8 @@ pub(crate) fn compare() -> Comparison {
         says: INIT_SAYS,
     });
     let mut samples: [[Samples; 3]; 2] = Default::default();
-    let failure = rotate(
-        folder.path(),
-        [Vmm::Microvm, Vmm::Q35, Vmm::Kiln],
-        &guests,
-        &mut samples,
-    )
-    .err();
+    let vmms = [Vmm::Microvm, Vmm::Q35, Vmm::Kiln];
+    let together = rotate(folder.path(), vmms, &guests, &mut samples).and_then(|()| memory_of_instance());
     let mut figures = Vec::new();
     for ((form, _), [microvm, q35, kiln]) in forms.iter().zip(&samples) {
         for (peer, name) in [(microvm, Vmm::Microvm.name()), (q35, Vmm::Q35.name())] {
@@ -60,12 +52,16 @@ pub(crate) fn compare() -> Comparison {
             figures.extend(beside(what, peer, kiln));
         }
     }
+    let [_, [microvm, ..]] = &samples;
+    let mut memories = [microvm.memories.clone(), together.iter().copied().collect()];
+    let what = "private memory, parent and VMM of one instance, bzImage, QEMU microvm";
+    figures.push(Figure::new(what, "KiB", &mut memories, 1.0).at_most(MEMORY_LIMIT));
     Comparison {
         title: "Boot of Debian's kernel",
         each: median_of(rounds_of(&samples)),
         of: ["QEMU", "kiln-vmm"],
         figures,
-        failure,
+        failure: together.err(),
     }
 }
 
@@ -116,6 +112,25 @@ fn rotate<const N: usize>(
     Ok(())
 }
 
+/// What the two processes of an instance have beyond the guest's memory, in KiB.
+fn memory_of_instance() -> Result<f64, String> {
+    let home = Home::new();
+    let launched = home.kiln(&["-q", "run", "tiny", "--wait", "agent", "--type", "t3.nano"]);
+    if launched.status != 0 {
+        return Err(format!("there is no instance to measure: {launched:?}"));
+    }
+    let instance = kiln_tests::Guest::new(&home, launched.text());
+    let processes = instance.processes();
+    if processes.len() != 2 {
+        return Err(format!(
+            "parent and VMM of an instance are {processes:?}, not two processes"
+        ));
+    }
+    let memory = private(&processes, NANO)?;
+    eprintln!("instance of tiny: {memory:.0} KiB");
+    Ok(memory)
+}
+
 /// How many rounds all of them had.
 fn rounds_of<const N: usize>(samples: &[[Samples; N]]) -> usize {
     let each = samples.iter().flatten().map(|samples| samples.times.len());
@@ -130,52 +145,4 @@ fn beside([time, memory]: [String; 2], peer: &Samples, kiln: &Samples) -> [Figur
         Figure::new(time, "ms", &mut times, 1.0),
         Figure::new(memory, "KiB", &mut memories, 1.0).at_most(MEMORY_LIMIT),
     ]
-}
-
-/// What guests are booted from.
-pub(crate) struct Tiny {
-    pub(crate) bzimage: PathBuf,
-    /// The same kernel, unpacked.
-    vmlinux: PathBuf,
-    /// An initramfs whose init is this program.
-    initrd: PathBuf,
-    /// The same above the initramfs of the image `tiny`: its programs and its drivers.
-    pub(crate) initrd_with_drivers: PathBuf,
-}
-
-/// The kernel and the initramfs of the image `tiny`, for guests whose init is this program.
-pub(crate) fn tiny(folder: &Path) -> Tiny {
-    let disk =
-        std::env::var_os("KILN_TEST_DISK").expect("KILN_TEST_DISK is not set: run this by `make bench`");
-    let disk = std::fs::File::open(&disk).expect("the disk of tiny");
-    let disk = RawDisk::open(disk, Access::ReadOnly).expect("a raw disk");
-    let files = FileTree::open(&Window::whole(Arc::new(disk))).expect("its file system");
-    let read = |path| files.read(path, KERNEL_LIMIT).expect("tiny has it");
-    let kernel = read("/boot/vmlinuz");
-    let elf = match unpack(&kernel) {
-        Ok(Unpacked::Vmlinux { elf, .. }) => Some(elf),
-        _ => None,
-    };
-    let elf = elf.expect("Debian's kernel can be unpacked");
-    let own = std::fs::read("/proc/self/exe").expect("this program");
-    let mut archive = Archive::new(Vec::new(), 0);
-    archive.directory("dev").expect("in memory");
-    archive.character_device("dev/console", 5, 1).expect("in memory");
-    archive.file("init", 0o755, &own).expect("in memory");
-    let archive = archive.finish().expect("in memory");
-    let write = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        std::fs::write(&path, bytes).expect("written");
-        path
-    };
-    Tiny {
-        bzimage: write("vmlinuz", &kernel),
-        vmlinux: write("vmlinux", &elf),
-        initrd: write("initrd", &archive),
-        // Of two archives with a file of one name the kernel takes the later one.
-        initrd_with_drivers: write(
-            "initrd-with-drivers",
-            &[read("/boot/initrd.img"), archive].concat(),
-        ),
-    }
 }

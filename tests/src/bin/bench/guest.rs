@@ -1,11 +1,11 @@
 //! Disks as a guest sees them: under Kiln, and under QEMU with an iothread and io_uring, over the same files.
 
-use crate::boot::{Tiny, tiny};
 use crate::comparison::{Comparison, Figure, median_of, rounds};
 use crate::disk::full;
 use crate::init::{DISKS, END_SAYS, FIGURE, SIZE, works};
 use crate::programs::Programs;
 use crate::rival::{Guest, Vmm};
+use crate::tiny::Tiny;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ type Figures = Vec<(String, f64)>;
 /// Boots guests which measure their disks.
 pub(crate) fn compare() -> Comparison {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let tiny = tiny(folder.path());
+    let tiny = Tiny::write_to(folder.path());
     let full = full(folder.path(), SIZE);
     // Beside them a base for overlays, which is no disk of its own.
     std::fs::copy(&full[1], folder.path().join("base.qcow2")).expect("room for it");

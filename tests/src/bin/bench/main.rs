@@ -18,6 +18,7 @@ mod run;
 mod save;
 mod share;
 mod storage_daemon;
+mod tiny;
 mod writer;
 
 use std::process::ExitCode;
