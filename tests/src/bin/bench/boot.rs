@@ -100,6 +100,8 @@ fn rotate<const N: usize>(
     samples: &mut [[Samples; N]],
 ) -> Result<(), String> {
     let programs = Programs::copy_to(folder)?;
+    // All those files are not written out during the first round.
+    rustix::fs::sync();
     for _ in rounds(LIMIT) {
         for (guest, samples) in guests.iter().zip(&mut *samples) {
             for (vmm, samples) in vmms.iter().zip(samples) {

@@ -122,7 +122,7 @@ impl Comparison {
             .iter()
             .map(|f| {
                 json!({"what": f.what, "unit": f.unit, first: f.medians[0], second: f.medians[1],
-                "ratio": f.ratio(), "bound": f.bound, "met": f.is_met()})
+                "ratio": f.ratio(), "bound": f.bound, "limit": f.limit, "met": f.is_met()})
             })
             .collect();
         json!({"title": self.title, "each": self.each, "figures": rows, "failure": self.failure})
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     fn comparison(samples: [Vec<f64>; 2], failure: Option<&str>) -> Comparison {
-        let figure = Figure::new("boot", "ms", &mut samples.clone(), f64::INFINITY);
+        let figure = Figure::new("boot", "ms", &mut samples.clone(), f64::INFINITY).at_most(5.0);
         Comparison {
             title: "Boots",
             each: median_of(1),
@@ -191,5 +191,6 @@ mod tests {
         let document = broken.document();
         assert_eq!(document["failure"], "the guest fell silent");
         assert_eq!(document["figures"][0]["kiln"], 1.0);
+        assert_eq!(document["figures"][0]["limit"], 5.0);
     }
 }

@@ -57,6 +57,8 @@ fn alternate(
                 disks: &disks(folder, full),
                 says: END_SAYS,
             };
+            // What was written for this guest, or by the last one, is not written out while this one measures.
+            rustix::fs::sync();
             let said = vmm.boot(&programs, &guest)?.said;
             let figures = figures(&said);
             if !figures.iter().map(|(name, _)| name).eq(names) {

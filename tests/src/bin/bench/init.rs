@@ -81,9 +81,10 @@ fn measure() -> std::io::Result<()> {
         .filter_map(|entry| entry.ok()?.path().to_str().map(str::to_owned))
         .collect();
     modules.sort();
-    modules
-        .iter()
-        .try_for_each(|module| busybox(&["insmod", module]))?;
+    for module in &modules {
+        // One that has nothing to drive says so, and is no matter: a disk that is then not there is.
+        let _ = busybox(&["insmod", module]);
+    }
     for (disk, work, access) in WORKS {
         for (quarter, pattern) in (0..).zip(PATTERNS) {
             let name = name(work, pattern);
