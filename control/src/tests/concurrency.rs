@@ -129,7 +129,7 @@ fn work_of_a_living_command_is_not_taken_for_cut_short() {
     home.guests(Guests::Ignore);
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| {
-            let ending = crate::Ending::Clean(Duration::from_millis(300));
+            let ending = crate::Ending::Clean(Duration::from_secs(60));
             let request = StopInstances {
                 instances: vec![id.to_string()],
                 ending,
@@ -144,6 +144,7 @@ fn work_of_a_living_command_is_not_taken_for_cut_short() {
         assert!(other.notices().is_empty(), "{:?}", other.notices());
         let error = other.create_image(bake(&id, "baked", Reboot::No)).unwrap_err();
         assert_eq!(error.code(), Code::IncorrectInstanceState);
+        home.kill_machine(&id, kiln_vmm::client::ExitReason::Shutdown);
         stopping.join().unwrap().unwrap();
     });
     assert_eq!(state(&cloud, &id), "stopped");
