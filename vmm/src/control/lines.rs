@@ -199,7 +199,10 @@ mod tests {
     use std::fs::File;
     use std::io::Write;
 
+    /// For what is to pass.
     const SOON: Duration = Duration::from_millis(50);
+    /// For what comes, on a busy host too.
+    const LONG: Duration = Duration::from_secs(60);
 
     fn pair() -> (Lines, Lines) {
         let (one, other) = UnixStream::pair().unwrap();
@@ -210,25 +213,25 @@ mod tests {
     fn lines_arrive_one_by_one_however_the_bytes_were_cut() {
         let (one, mut other) = pair();
         (&one.stream).write_all(b"first\nsec").unwrap();
-        assert_eq!(other.read(SOON, SOON).unwrap().text, b"first");
+        assert_eq!(other.read(LONG, LONG).unwrap().text, b"first");
         (&one.stream).write_all(b"ond\n\n").unwrap();
-        assert_eq!(other.read(SOON, SOON).unwrap().text, b"second");
-        assert_eq!(other.read(SOON, SOON).unwrap().text, b"");
+        assert_eq!(other.read(LONG, LONG).unwrap().text, b"second");
+        assert_eq!(other.read(LONG, LONG).unwrap().text, b"");
     }
 
     #[test]
     fn descriptors_arrive_with_their_line() {
         let (mut one, mut other) = pair();
         let file = tempfile::tempfile().unwrap();
-        one.write(b"with", &[file.as_fd(), file.as_fd()], SOON).unwrap();
-        one.write(b"without", &[], SOON).unwrap();
-        let line = other.read(SOON, SOON).unwrap();
+        one.write(b"with", &[file.as_fd(), file.as_fd()], LONG).unwrap();
+        one.write(b"without", &[], LONG).unwrap();
+        let line = other.read(LONG, LONG).unwrap();
         assert_eq!((line.text.as_slice(), line.descriptors.len()), (&b"with"[..], 2));
         File::from(line.descriptors.into_iter().next().unwrap())
             .write_all(b"x")
             .unwrap();
         assert_eq!(file.metadata().unwrap().len(), 1);
-        assert!(other.read(SOON, SOON).unwrap().descriptors.is_empty());
+        assert!(other.read(LONG, LONG).unwrap().descriptors.is_empty());
     }
 
     #[test]
@@ -237,7 +240,7 @@ mod tests {
         (&one.stream).write_all(b"half").unwrap();
         assert!(matches!(other.read(SOON, SOON), Err(LineError::Deadline)));
         let writer = std::thread::spawn(move || while (&one.stream).write_all(&[b'x'; 4096]).is_ok() {});
-        assert!(matches!(other.read(SOON, SOON), Err(LineError::TooLong)));
+        assert!(matches!(other.read(LONG, LONG), Err(LineError::TooLong)));
         drop(other);
         writer.join().unwrap();
     }
@@ -247,7 +250,7 @@ mod tests {
         let (one, mut other) = pair();
         assert!(matches!(other.read(SOON, SOON), Err(LineError::Deadline)));
         drop(one);
-        assert!(matches!(other.read(SOON, SOON), Err(LineError::Closed)));
-        assert!(matches!(other.write(b"x", &[], SOON), Err(LineError::Closed)));
+        assert!(matches!(other.read(LONG, LONG), Err(LineError::Closed)));
+        assert!(matches!(other.write(b"x", &[], LONG), Err(LineError::Closed)));
     }
 }
