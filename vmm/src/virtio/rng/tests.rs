@@ -37,13 +37,25 @@ fn hazard_a_guest_that_asks_without_end_is_held_to_the_rate() {
     let before = cpu_time_of("virtio-rng");
     guest.kick(0);
     let mut bytes = 0;
-    while started.elapsed() < Duration::from_millis(500) {
-        bytes += guest.rings[0].used().iter().map(|(_, len)| len).sum::<u32>();
+    let mut collect = |guest: &mut Guest<Rng>| -> u128 {
+        bytes += guest.rings[0]
+            .used()
+            .iter()
+            .map(|(_, len)| u128::from(*len))
+            .sum::<u128>();
+        bytes
+    };
+    // A second's worth is given at once: a busy host has not given it yet.
+    while collect(&mut guest) < 8_000 || started.elapsed() < Duration::from_millis(500) {
+        assert!(started.elapsed() < Duration::from_secs(60), "it gives nothing");
         guest.kick(0);
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!((8_000..=18_000).contains(&bytes), "{bytes}");
-    assert!(cpu_time_of("virtio-rng") - before <= Duration::from_millis(100));
+    let spent = cpu_time_of("virtio-rng").saturating_sub(before);
+    assert!(spent <= started.elapsed() / 5, "{spent:?}");
+    let bytes = collect(&mut guest);
+    let most = 10_000 + 10 * started.elapsed().as_millis() + 4096;
+    assert!(bytes <= most, "{bytes} of {most}");
 }
 
 #[test]
