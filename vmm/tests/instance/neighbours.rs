@@ -44,7 +44,9 @@ fn hazard_guests_that_flood_their_consoles_leave_another_its_reads() {
     };
     let mut fewest = u64::MAX;
     for _ in 0..STRETCHES {
-        let (begin, before) = (flooded(), reads(&reader));
+        // In this order: the whole stretch lies between the two looks at the reads.
+        let before = reads(&reader);
+        let begin = flooded();
         until("a flood", || flooded() - begin >= STRETCH);
         fewest = fewest.min(reads(&reader) - before);
     }
