@@ -13,7 +13,7 @@ use super::*;
 use crate::client;
 use crate::sandbox::{self, ThreadKind};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(120);
 
 /// A machine started by [`run`] in the background.
 struct Started {

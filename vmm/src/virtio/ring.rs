@@ -58,9 +58,9 @@ impl Recorder {
         self.changed.notify_all();
     }
 
-    /// Waits until `done` holds, at most ten seconds.
+    /// Waits until `done` holds, at most a minute.
     pub(crate) fn wait(&self, mut done: impl FnMut(&Recorded) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut state = self.state.lock().expect("lock");
         while !done(&state) {
             assert!(

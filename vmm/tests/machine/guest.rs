@@ -17,7 +17,7 @@ use kiln_vmm::virtio::block::{Backing, BlockSpec};
 use kiln_vmm::virtio::console::{PortBackend, PortInput, PortSpec};
 
 /// Long enough for a busy host.
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(300);
 /// Where the code lies and is entered.
 const CODE: u32 = 0x10_0000;
 

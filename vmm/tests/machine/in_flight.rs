@@ -109,7 +109,7 @@ fn requests_that_wait_at_the_save_are_done_once_after_the_restore() {
     // Behind a closed gate the requests stay in the ring.
     let held = running.remote.disks();
     held[0].close_gate();
-    assert!(held[0].is_drained_within(Duration::from_secs(30)));
+    assert!(held[0].is_drained_within(Duration::from_secs(300)));
     running.board.serial.receive(b"k");
     running.wait_for(b"Q");
     let (saved, _) = Disk::of(&running);

@@ -93,7 +93,7 @@ impl MemoryDisk {
     }
 
     fn expect_waiting(&self, count: u64) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.waiting.load(Ordering::SeqCst) < count {
             assert!(Instant::now() < deadline);
             std::thread::sleep(Duration::from_millis(1));
