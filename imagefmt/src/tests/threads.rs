@@ -161,7 +161,7 @@ impl Storage for Meeting {
 
 #[test]
 fn reads_of_allocated_clusters_are_in_flight_together() {
-    let (meeting, disk) = Meeting::disk(Duration::from_secs(10));
+    let (meeting, disk) = Meeting::disk(Duration::from_secs(60));
     std::thread::scope(|scope| {
         for nth in 0..2 {
             let disk = &disk;
