@@ -1,58 +1,10 @@
 //! The program as others call it: exit statuses, streams, documents. No guest is needed.
 
-use rustix::process::Signal;
-use std::process::{Command, Output, Stdio};
+mod interrupted;
+mod kiln;
 
-struct Kiln {
-    home: tempfile::TempDir,
-}
-
-impl Kiln {
-    fn new() -> Self {
-        Self {
-            home: tempfile::tempdir().expect("a temporary folder"),
-        }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        self.program(&[&[env!("CARGO_BIN_EXE_kiln")], arguments].concat())
-    }
-
-    fn program(&self, argv: &[&str]) -> Command {
-        let mut command = Command::new(argv[0]);
-        command
-            .args(&argv[1..])
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", self.home.path())
-            .env("KILN_HOME", self.home.path().join("store"))
-            .env("KILN_ACCEL", "kvm")
-            .current_dir(self.home.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        Ended::from(self.command(arguments).output().expect("it starts"))
-    }
-}
-
-#[derive(Debug)]
-struct Ended {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        Self {
-            status: output.status.code().expect("it was not killed"),
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-        }
-    }
-}
+use kiln::{Ended, Kiln};
+use std::process::{Command, Stdio};
 
 #[test]
 fn wrong_usage_is_status_2_for_every_command() {
@@ -180,94 +132,6 @@ fn an_export_replaces_a_file_only_when_it_is_complete() {
         let refused = kiln.run(&["image", "export", "disk", target, "--format", "raw"]);
         assert!(refused.err.contains(words), "{refused:?}");
     }
-}
-
-/// Starts a command and sends it a signal once a file whose path has `part` in it is being written. Not SIGINT: what
-/// runs in the background of a script ignores it, and this may.
-fn interrupted(kiln: &Kiln, mut command: Command, signal: Signal, part: &str) -> Output {
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let began = std::time::Instant::now();
-    while !files(kiln.home.path())
-        .iter()
-        .any(|(path, length)| path.contains(part) && *length > 1 << 20)
-    {
-        assert!(began.elapsed().as_secs() < 30, "nothing was written");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    let process = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(process, signal).expect("it runs yet");
-    child.wait_with_output().expect("it ends")
-}
-
-/// All files below a folder, and how long they are.
-fn files(folder: &std::path::Path) -> Vec<(String, u64)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.metadata() {
-            Ok(is) if is.is_dir() => found.extend(files(&entry.path())),
-            Ok(is) => found.push((entry.path().display().to_string(), is.len())),
-            // Gone meanwhile.
-            Err(_) => {}
-        }
-    }
-    found
-}
-
-#[test]
-fn a_copy_that_is_interrupted_says_what_becomes_of_it_and_leaves_nothing() {
-    use std::os::unix::process::ExitStatusExt;
-    let kiln = Kiln::new();
-    let disk = kiln.home.path().join("disk.raw");
-    std::fs::write(&disk, vec![0xa5; 256 << 20]).expect("written");
-    let count = || {
-        files(kiln.home.path())
-            .iter()
-            .filter(|(path, _)| path.ends_with(".qcow2"))
-            .count()
-    };
-
-    let import = kiln.command(&["image", "import", "disk.raw", "--name", "disk"]);
-    let cut = interrupted(&kiln, import, Signal::TERM, ".qcow2");
-    assert_eq!(cut.status.signal(), Some(15), "{cut:?}");
-    let said = String::from_utf8_lossy(&cut.stderr).into_owned();
-    assert!(
-        said.contains("interrupted: the next command removes what was copied"),
-        "{said}"
-    );
-    assert_eq!(kiln.run(&["-q", "image", "list"]).out, "");
-    assert_eq!(count(), 0);
-
-    kiln.run(&["image", "import", "disk.raw", "--name", "disk"]);
-    assert_eq!(count(), 1);
-    let export = kiln.command(&["image", "export", "disk", "out.raw"]);
-    let cut = interrupted(&kiln, export, Signal::TERM, "/.out.raw.");
-    assert_eq!(cut.status.signal(), Some(15), "{cut:?}");
-    let left: Vec<_> = files(kiln.home.path())
-        .into_iter()
-        .filter(|(path, _)| path.contains("out.raw"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
-}
-
-#[test]
-fn a_copy_that_was_started_to_ignore_a_hang_up_outlives_one() {
-    let kiln = Kiln::new();
-    std::fs::write(kiln.home.path().join("disk.raw"), vec![0xa5; 256 << 20]).expect("written");
-    // As nohup does it.
-    let ignoring = [
-        "sh",
-        "-c",
-        "trap '' HUP; exec \"$0\" \"$@\"",
-        env!("CARGO_BIN_EXE_kiln"),
-    ];
-    let import = ["image", "import", "disk.raw", "--name", "disk"];
-    let import = kiln.program(&[&ignoring[..], &import].concat());
-    let ended = interrupted(&kiln, import, Signal::HUP, ".qcow2");
-    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
 }
 
 /// Imports an ext4 disk of these files as the image `name`.
