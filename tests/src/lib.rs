@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod program;
 pub mod saved;
 pub mod seed;
+pub mod small_disk;
 
 #[cfg(test)]
 mod hostile_qcow2;
@@ -33,3 +34,4 @@ pub use home::Home;
 pub use outcome::Outcome;
 pub use program::Program;
 pub use seed::suite;
+pub use small_disk::SmallDisk;

@@ -5,6 +5,7 @@ use super::*;
 use crate::OnShutdown;
 use crate::instance::{Ending, StopInstances, Waiting};
 use crate::{Code, CreateSnapshot, DeregisterImage, DescribeImages, Lifetime, OnDeregister};
+use kiln_tests::SmallDisk;
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 
@@ -390,55 +391,21 @@ fn a_launch_and_its_session_of_one_millisecond_are_undone_in_their_order() {
     }
 }
 
-/// The home lies on a file system of so many bytes, which fills up in the middle of the work.
-const SMALL: &str = "KILN_TEST_SMALL_HOME";
-
 #[test]
 fn a_full_disk_is_named_and_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let own = std::env::current_exe().unwrap();
-    let mounted = format!(
-        "mount -t tmpfs -o size=24m kiln-test {SMALL_PATH} && exec \"$0\" \"$@\"",
-        SMALL_PATH = folder.path().display()
-    );
-    // In a mount namespace of its own, with a user namespace where the tests run as an ordinary user.
-    let namespaces = if rustix::process::geteuid().is_root() {
-        "-m"
-    } else {
-        "-Urm"
+    let Some(disk) = SmallDisk::here() else {
+        return SmallDisk::start("tests::crashes::a_full_disk_is_named_and_loses_nothing", 24, &[]);
     };
-    let output = Command::new("unshare")
-        .args([namespaces, "sh", "-c", &mounted])
-        .arg(own)
-        .args([
-            "--exact",
-            "tests::crashes::the_command_on_a_small_disk",
-            "--nocapture",
-        ])
-        .env(SMALL, folder.path())
-        .output()
-        .unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("filled and emptied"), "{text}");
-}
-
-#[test]
-fn the_command_on_a_small_disk() {
-    let Some(folder) = std::env::var_os(SMALL).map(PathBuf::from) else {
-        return;
-    };
+    let home = disk.path().join("home");
     let machines = Arc::new(StandIns::default());
-    let mut options = Options::new(folder.join("home"));
+    let mut options = Options::new(&home);
     options.memory = Some(Bytes(64 << 30));
     let cloud = Cloud::open_with(options, machines.clone()).unwrap();
     import(&cloud, "base");
     let id = run(&cloud, "base");
-    let filler = folder.join("filler");
     // From a little room to none: every step of the work meets the full disk once.
     for room in (0..40).map(|n| n * 16384) {
-        fill(&filler, room);
+        disk.fill(room);
         for reboot in [Reboot::No, Reboot::Yes] {
             match cloud.create_image(bake(&id, &format!("baked-{room}-{reboot:?}"), reboot)) {
                 Ok(_) => {}
@@ -449,11 +416,11 @@ fn the_command_on_a_small_disk() {
                 }
             }
         }
-        std::fs::remove_file(&filler).unwrap();
+        disk.clear();
         let again = Cloud::open_with(
             Options {
                 memory: Some(Bytes(64 << 30)),
-                ..Options::new(folder.join("home"))
+                ..Options::new(&home)
             },
             machines.clone(),
         )
@@ -466,13 +433,4 @@ fn the_command_on_a_small_disk() {
     }
     cloud.create_image(bake(&id, "at the end", Reboot::No)).unwrap();
     assert_eq!(content(&cloud, "at the end", 1 << 20, 512), [b'1'; 512]);
-    println!("filled and emptied");
-}
-
-/// Fills the file system that a file lies on, but for so many bytes.
-fn fill(filler: &std::path::Path, room: u64) {
-    let mut file = std::fs::File::create(filler).unwrap();
-    while file.write_all(&[0; 4096]).is_ok() {}
-    let len = file.metadata().unwrap().len();
-    file.set_len(len.saturating_sub(room)).unwrap();
 }
