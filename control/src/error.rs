@@ -146,6 +146,15 @@ impl Error {
         }
     }
 
+    /// The same error of work that can neither be finished nor undone now.
+    pub(crate) fn not_put_right(self) -> Error {
+        Error {
+            code: self.code,
+            message: "cut short, and to be finished or undone by the next command".to_owned(),
+            source: Some(Box::new(self)),
+        }
+    }
+
     /// EC2's code.
     pub fn code(&self) -> Code {
         self.code

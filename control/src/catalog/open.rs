@@ -26,15 +26,23 @@ impl Catalog {
     pub(crate) fn open(home: &Path) -> Result<Catalog> {
         refuse_network_file_system(home)?;
         let path = home.join("kiln.db");
-        let opening = || format!("open the catalogue {}", path.display());
+        let failed = |error: rusqlite::Error| {
+            let doing = format!("open the catalogue {}", path.display());
+            match error.sqlite_error() {
+                // Its shared memory, a file beside it, cannot have its size: an error of which SQLite says no more.
+                Some(cause) if cause.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => {
+                    Error::internal(doing, std::io::Error::from(std::io::ErrorKind::StorageFull))
+                }
+                _ => Error::caused(Code::Unavailable, doing, error),
+            }
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let mut connection = Connection::open_with_flags(&path, flags)
-            .map_err(|error| Error::caused(Code::Unavailable, opening(), error))?;
+        let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        configure(&connection).map_err(|error| Error::caused(Code::Unavailable, opening(), error))?;
+        configure(&connection).map_err(failed)?;
         migrations::bring_up_to_date(&mut connection, &path)?;
         Ok(Catalog {
             connection: Mutex::new(connection),

@@ -151,7 +151,7 @@ pub(super) fn carry_out(work: Work<'_>, about: &About, ending: Ending) -> Result
         Err(error) => {
             if let Err(again) = settle(work, about, Outcome::of(&error)) {
                 tracing::warn!(error = %again, "the work cannot be put right yet; the next command tries again");
-                return Err(error.into());
+                return Err(Error::from(error).not_put_right());
             }
             // With the machine gone the work was finished instead of undone.
             if is_complete(cloud, about)? {
