@@ -1,9 +1,10 @@
 //! Bad input of every kind ends in one clear line, the right status, nothing lost and a whole store.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 
-use kiln_tests::Home;
+use kiln_tests::{Canary, Home};
 
 fn qemu_img(arguments: &[&str]) {
     let out = Command::new("qemu-img")
@@ -59,40 +60,63 @@ fn files_that_are_no_disk_are_named_for_what_they_are() {
     }
 }
 
+/// A qcow2 file of 1 MiB that names another file of a format below it. What it names is not looked at.
+fn backed(file: &Path, below: &str, format: &str) {
+    let file = file.to_str().expect("UTF-8");
+    qemu_img(&[
+        "create", "-q", "-u", "-f", "qcow2", "-b", below, "-F", format, file, "1M",
+    ]);
+}
+
 #[test]
 fn hazard_no_name_in_an_image_is_ever_opened() {
     let home = Home::empty();
-    let canary = home.file("canary");
-    fs::write(&canary, vec![b'!'; 1 << 20]).expect("a canary");
-    let names = [
-        canary.to_string_lossy().into_owned(),
-        "/etc/shadow".to_string(),
-        "missing.qcow2".to_string(),
-        r#"json:{"driver":"file","filename":"/etc/shadow"}"#.to_string(),
-        "nbd://127.0.0.1:10809".to_string(),
-    ];
-    for (n, name) in names.iter().enumerate() {
-        let file = format!("backed-{n}");
-        let path = home.file(&file);
-        let path = path.to_str().expect("UTF-8");
-        qemu_img(&[
-            "create", "-q", "-u", "-f", "qcow2", "-b", name, "-F", "raw", path, "1M",
-        ]);
-        import_fails(&home, &file, &["backing file"]);
+    let at = |file: &str| home.file(file).to_str().expect("UTF-8").to_owned();
+    let canary = at("canary");
+    let mut files = Vec::new();
+    for (n, name) in [
+        &*canary,
+        "canary",
+        "/etc/shadow",
+        "missing.qcow2",
+        r#"json:{"driver":"file","filename":"/etc/shadow"}"#,
+        "nbd://127.0.0.1:10809",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        files.push((format!("backed-{n}"), "backing file"));
+        backed(&home.file(&format!("backed-{n}")), name, "raw");
     }
-    let path = home.file("external");
-    let data = format!("data_file={}", home.file("data").display());
-    qemu_img(&[
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-o",
-        &data,
-        path.to_str().expect("UTF-8"),
-        "1M",
-    ]);
-    import_fails(&home, "external", &["external data file"]);
+    for (file, below, format) in [
+        ("one-of-a-loop", &*at("other-of-a-loop"), "qcow2"),
+        ("other-of-a-loop", &at("one-of-a-loop"), "qcow2"),
+        ("two-above-the-canary", &at("one-above-the-canary"), "qcow2"),
+        ("one-above-the-canary", &canary, "raw"),
+    ] {
+        files.push((file.to_owned(), "backing file"));
+        backed(&home.file(file), below, format);
+    }
+    let data = format!("data_file={canary}");
+    qemu_img(&["create", "-q", "-f", "qcow2", "-o", &data, &at("external"), "1M"]);
+    files.push(("external".to_owned(), "external data file"));
+    let descriptor = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\
+         RW 2048 FLAT \"{canary}\" 0\nddb.adapterType = \"ide\"\n"
+    );
+    fs::write(home.file("descriptor"), format!("{descriptor:512}")).expect("a file");
+    files.push(("descriptor".to_owned(), "vmdk"));
+
+    let folder = home.file("canary");
+    let canary = Canary::new(folder.parent().expect("a folder"));
+    for (file, word) in files {
+        import_fails(&home, &file, &[word]);
+        canary.is_untouched();
+    }
+    let below = home.file("two-above-the-canary");
+    let qemu = Command::new("qemu-img").arg("map").arg(below).output();
+    let told = qemu.expect("qemu-img runs");
+    assert!(canary.was_touched(), "who follows the names opens it: {told:?}");
 }
 
 #[test]
