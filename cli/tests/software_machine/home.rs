@@ -1,7 +1,8 @@
 //! A store of its own with a software machine, which is stopped at the end.
 
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 pub(crate) struct Home {
     pub(crate) folder: tempfile::TempDir,
@@ -17,7 +18,7 @@ impl Home {
             folder: tempfile::tempdir().expect("a temporary folder"),
             cache: None,
             idle_seconds: 600,
-            silence_seconds: 20,
+            silence_seconds: 120,
         }
     }
 
@@ -43,6 +44,18 @@ impl Home {
 
     pub(crate) fn inside(&self, script: &str) -> Ended {
         self.kiln(&["machine", "shell", "--", "sh", "-c", script])
+    }
+
+    /// A command that is at work there: `sleep 987`, as it is seen there.
+    pub(crate) fn sleeper(&self) -> Child {
+        let script = ["machine", "shell", "--", "sh", "-c", "echo up; exec sleep 987"];
+        let mut command = self.command(&kiln(), &script);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("kiln starts");
+        let mut up = [0; 3];
+        let said = child.stdout.as_mut().expect("piped").read_exact(&mut up);
+        said.expect("it says that it is up");
+        assert_eq!(&up, b"up\n");
+        child
     }
 
     /// The supervisor of this home, and the QEMU that it owns.

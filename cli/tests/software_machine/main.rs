@@ -73,14 +73,13 @@ fn a_command_runs_there_as_if_it_ran_here() {
     );
 
     // A signal to the command here ends the command there.
-    let mut sleeper = home
-        .command(&kiln(), &["machine", "shell", "--", "sleep", "987"])
-        .spawn()
-        .expect("kiln starts");
-    std::thread::sleep(Duration::from_secs(2));
+    let mut sleeper = home.sleeper();
+    home.inside("ps | grep -q '[s]leep 987' && echo there")
+        .says("there");
     signal(i32::try_from(sleeper.id()).expect("a pid"), "TERM");
     assert_eq!(sleeper.wait().expect("kiln ends").code(), Some(143));
-    assert_eq!(home.inside("sleep 1; pgrep -f 'sleep 987' | grep -v $$").out, "");
+    let gone = "for n in $(seq 60); do ps | grep -q '[s]leep 987' || exec echo gone; sleep 1; done";
+    home.inside(gone).says("gone");
 }
 
 #[test]
@@ -166,11 +165,7 @@ fn a_machine_that_dies_is_started_again_and_its_store_is_whole() {
     let home = Home::new();
     home.inside("echo kept > /kiln/mark; sync; echo ok").says("ok");
     let (supervisor, qemu) = home.processes();
-    let mut cut = home
-        .command(&kiln(), &["machine", "shell", "--", "sleep", "60"])
-        .spawn()
-        .expect("kiln starts");
-    std::thread::sleep(Duration::from_secs(1));
+    let mut cut = home.sleeper();
     signal(qemu, "KILL");
     assert_eq!(
         cut.wait().expect("kiln ends").code(),
@@ -188,7 +183,7 @@ fn a_machine_that_dies_is_started_again_and_its_store_is_whole() {
 
     // One restart is forgiven; a second failure at once is not.
     signal(other, "KILL");
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(120);
     while home.processes().0 != 0 {
         assert!(Instant::now() < until, "the supervisor gave up");
         std::thread::sleep(Duration::from_millis(100));
@@ -199,8 +194,7 @@ fn a_machine_that_dies_is_started_again_and_its_store_is_whole() {
 #[test]
 #[ignore = "boots a machine: make test runs it"]
 fn an_instance_in_a_machine_that_died_shows_as_stopped_with_that_reason_and_starts_again() {
-    let mut home = Home::new();
-    home.silence_seconds = 120;
+    let home = Home::new();
     let done = |ended: Ended| {
         assert_eq!(ended.status, 0, "{ended:?}");
         ended.out.trim().to_owned()
@@ -229,11 +223,12 @@ fn an_instance_in_a_machine_that_died_shows_as_stopped_with_that_reason_and_star
 #[test]
 #[ignore = "boots a machine: make test runs it"]
 fn a_silent_machine_is_started_again() {
-    let home = Home::new();
+    let mut home = Home::new();
+    home.silence_seconds = 20;
     home.inside("echo ok").says("ok");
     let (_, qemu) = home.processes();
     signal(qemu, "STOP");
-    let until = Instant::now() + Duration::from_secs(120);
+    let until = Instant::now() + Duration::from_secs(300);
     loop {
         let (_, other) = home.processes();
         if other != 0 && other != qemu {
