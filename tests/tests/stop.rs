@@ -1,6 +1,7 @@
 //! How a guest ends: cleanly if it can, by force by the deadline, and never silently by force. And how others see it.
 
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use kiln_tests::{Home, Outcome};
 
@@ -36,10 +37,16 @@ fn hazard_a_guest_with_the_agent_stops_cleanly() {
 fn hazard_a_guest_that_ignores_everything_is_stopped_by_force_and_it_is_said() {
     let home = Home::new();
     let guest = home.launch("tiny", &[]);
-    guest
-        .exec("(sleep 1; killall -STOP kiln-agent) </dev/null >/dev/null 2>&1 &")
-        .succeeds();
-    std::thread::sleep(std::time::Duration::from_secs(5));
+    // Who holds the agent never hears that it is done: the console says so.
+    let hold = "killall -STOP kiln-agent; echo the agent is held >/dev/console";
+    let mut holding = begin(&home, &["exec", guest.id(), "--", "sh", "-c", hold]);
+    let began = Instant::now();
+    while !guest.log().contains("the agent is held") {
+        assert!(began.elapsed() < Duration::from_secs(120), "{}", guest.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    holding.kill().expect("it waits yet");
+    holding.wait().expect("it ends");
     let stop = home.kiln(&["stop", guest.id(), "--timeout", "5"]).succeeds();
     assert!(
         stop.stderr.contains("warning: ") && stop.stderr.contains("force"),
