@@ -88,7 +88,7 @@ fn a_guest_that_powers_itself_off_is_stopped() {
     let home = Home::new();
     let guest = home.launch("tiny", &[]);
     guest.exec("poweroff >/dev/null 2>&1 &");
-    guest.becomes("stopped", 60);
+    guest.becomes("stopped", 120);
     assert!(guest.show()["StateReason"]["Message"].is_string());
 }
 
@@ -98,7 +98,7 @@ fn an_instance_whose_vmm_died_shows_as_stopped_and_starts_again() {
     let guest = home.launch("tiny", &[]);
     // SAFETY: kill has no memory effects; the process is this test's own guest.
     unsafe { libc::kill(guest.vmm(), libc::SIGKILL) };
-    guest.becomes("stopped", 20);
+    guest.becomes("stopped", 120);
     home.kiln(&["start", guest.id()]).succeeds();
     assert_eq!(guest.says("echo back"), "back");
     home.is_whole();
@@ -143,8 +143,21 @@ fn the_root_volume_can_be_larger_than_the_image_but_not_smaller() {
 #[test]
 fn a_launch_that_does_not_fit_the_host_is_refused_and_says_what_is_free() {
     let home = Home::new();
-    home.kiln(&["run", "tiny", "--type", "r5.24xlarge"])
+    // As many as are sure not to fit, of 768 GiB each.
+    let count = memory() / (768 << 30) + 1;
+    let count = count.to_string();
+    home.kiln(&["run", "tiny", "--type", "r5.24xlarge", "--count", &count])
         .fails(1, &["InsufficientInstanceCapacity", "free"]);
     assert_eq!(home.kiln(&["-q", "list"]).succeeds().text(), "");
     home.is_whole();
+}
+
+/// Bytes of the host.
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").expect("procfs");
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .expect("a line of it");
+    kib.parse::<u64>().expect("a number") << 10
 }
