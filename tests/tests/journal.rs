@@ -57,7 +57,7 @@ fn hazard_a_dirty_journal_does_not_stop_a_boot() {
             .succeeds();
         // SAFETY: kill has no memory effects; the process is this test's own guest.
         unsafe { libc::kill(guest.vmm(), libc::SIGKILL) };
-        guest.becomes("stopped", 20);
+        guest.becomes("stopped", 120);
         home.kiln(&["start", guest.id()]).succeeds();
         assert_eq!(guest.says("echo up"), "up", "{name}");
         home.kiln(&["terminate", guest.id()]).succeeds();
