@@ -49,6 +49,12 @@ impl Vm {
         Ok(Vcpu::new(fd))
     }
 
+    /// The descriptor, for what only a test of the architecture's does to a machine.
+    #[cfg(all(test, target_arch = "x86_64"))]
+    pub(crate) fn fd(&self) -> &VmFd {
+        &self.fd
+    }
+
     /// The table of interrupts.
     pub fn router(&self) -> &Router {
         &self.router

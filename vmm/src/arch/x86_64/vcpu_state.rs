@@ -46,12 +46,16 @@ impl VcpuState {
             .copied()
             .filter(|&index| index != TSC)
             .collect();
+        // These two change registers as they are read, so they come first: an INIT or a start-up that waits for the
+        // vCPU happens now, and then an exception that waits writes to CR2 or DR6.
+        let mp_state = fd.get_mp_state().map_err(ioctl("KVM_GET_MP_STATE"))?;
+        let events = fd.get_vcpu_events().map_err(ioctl("KVM_GET_VCPU_EVENTS"))?;
         Ok(Self {
             regs: fd.get_regs().map_err(ioctl("KVM_GET_REGS"))?,
             sregs: fd.get_sregs().map_err(ioctl("KVM_GET_SREGS"))?,
             lapic: fd.get_lapic().map_err(ioctl("KVM_GET_LAPIC"))?,
-            mp_state: fd.get_mp_state().map_err(ioctl("KVM_GET_MP_STATE"))?,
-            events: fd.get_vcpu_events().map_err(ioctl("KVM_GET_VCPU_EVENTS"))?,
+            mp_state,
+            events,
             debug: fd.get_debug_regs().map_err(ioctl("KVM_GET_DEBUGREGS"))?,
             xsave: fd.get_xsave().map_err(ioctl("KVM_GET_XSAVE"))?,
             xcrs: fd.get_xcrs().ok().filter(|xcrs| xcrs.nr_xcrs > 0),
@@ -129,4 +133,35 @@ fn write_msrs(fd: &VcpuFd, entries: &[kvm_msr_entry]) -> Result<(), KvmError> {
 fn list(entries: &[kvm_msr_entry]) -> Result<Msrs, KvmError> {
     Msrs::from_entries(entries)
         .map_err(|_| ioctl("list of registers")(vmm_sys_util::errno::Error::new(libc::E2BIG)))
+}
+
+#[cfg(test)]
+mod tests {
+    use kvm_bindings::{KVM_MP_STATE_RUNNABLE, kvm_msi};
+
+    use super::*;
+    use crate::kvm::vm::Vm;
+    use crate::memory;
+
+    #[test]
+    fn a_vcpu_that_is_being_woken_is_read_where_it_begins() {
+        let hypervisor = Hypervisor::open().expect("this host has a /dev/kvm");
+        let memory = memory::map(&[(0, 2 << 20)]).expect("two megabytes can be had");
+        let vm = Vm::new(&hypervisor, &memory).expect("a machine can be made");
+        let [_first, second] = [0, 1].map(|id| vm.create_vcpu(&hypervisor, id).expect("a vCPU can be made"));
+        // INIT, then a start-up at page 0x9f, to the APIC whose id is 1 (SDM volume 3A, "Message Signalled
+        // Interrupts").
+        for data in [0x500, 0x69f] {
+            let message = kvm_msi {
+                address_lo: 0xfee0_1000,
+                data,
+                ..Default::default()
+            };
+            let arrived = vm.fd().signal_msi(message).expect("KVM takes messages");
+            assert!(arrived > 0, "{data:#x} went nowhere");
+        }
+        let state = VcpuState::read(&hypervisor, &second).expect("it is not running");
+        let begins = (state.mp_state.mp_state, state.sregs.cs.selector);
+        assert_eq!(begins, (KVM_MP_STATE_RUNNABLE, 0x9f00));
+    }
 }
