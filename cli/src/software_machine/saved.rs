@@ -10,14 +10,12 @@
 //! gets new random numbers (QEMU's `vmgenid`) and the present time. It appears under its name only when it is whole,
 //! and is forgotten when it does not load, or when two newer ones are there.
 
+mod unfinished;
+
 use super::Error;
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-/// How many are kept: one for each of two settings.
-const KEPT: usize = 2;
+use unfinished::Unfinished;
 
 /// The place of one saved machine.
 #[derive(Debug, Clone)]
@@ -38,7 +36,7 @@ impl Saved {
 
     /// Whether it is there.
     pub(crate) fn exists(&self) -> bool {
-        std::fs::read_to_string(self.folder.join("key")).is_ok_and(|key| key == self.key)
+        std::fs::read_to_string(self.key_file()).is_ok_and(|key| key == self.key)
     }
 
     /// Its memory.
@@ -51,16 +49,18 @@ impl Saved {
         self.folder.join("state")
     }
 
+    fn key_file(&self) -> PathBuf {
+        self.folder.join("key")
+    }
+
+    /// The folder of all of them.
+    fn all(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
+    }
+
     /// A place to save it in.
     pub(crate) fn begin(&self) -> Result<Unfinished, Error> {
-        let name = format!("new-{}", std::process::id());
-        let folder = self.folder.with_file_name(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
-        let key = self.key.clone();
-        Ok(Unfinished {
-            place: Saved { folder, key },
-        })
+        Unfinished::make(self)
     }
 
     /// Takes it away.
@@ -69,69 +69,10 @@ impl Saved {
     }
 }
 
-/// One that is being saved. Dropped before it is whole, it is gone.
-#[derive(Debug)]
-pub(crate) struct Unfinished {
-    place: Saved,
-}
-
-impl Unfinished {
-    /// Where its files go.
-    pub(crate) fn place(&self) -> &Saved {
-        &self.place
-    }
-
-    /// Puts it in its place, and forgets the oldest of many.
-    pub(crate) fn complete(self, saved: &Saved) -> Result<(), Error> {
-        let place = &self.place;
-        let writing = |e: std::io::Error| Error::io("write", &place.folder, &e);
-        // After a power cut there is all of it or nothing: the key, by which it is known, comes last.
-        for file in [place.ram(), place.state()] {
-            File::open(file)
-                .and_then(|file| file.sync_all())
-                .map_err(writing)?;
-        }
-        std::fs::write(place.folder.join("key"), &place.key).map_err(writing)?;
-        saved.forget();
-        std::fs::rename(&place.folder, &saved.folder).map_err(writing)?;
-        tidy(saved.folder.parent().unwrap_or(Path::new("/")));
-        Ok(())
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        self.place.forget();
-    }
-}
-
-/// Leaves the newest ones. A running machine keeps what it has mapped.
-fn tidy(folder: &Path) {
-    let mut all: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    all.sort();
-    for (_, old) in all.iter().rev().skip(KEPT) {
-        let _ = std::fs::remove_dir_all(old);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::unfinished::tests::save;
     use super::*;
-
-    fn save(cache: &Path, key: &str) -> Saved {
-        let saved = Saved::of(cache, key.to_owned());
-        let new = saved.begin().expect("a place");
-        for file in [new.place().ram(), new.place().state()] {
-            std::fs::write(file, key).expect("written");
-        }
-        new.complete(&saved).expect("it is whole");
-        saved
-    }
 
     #[test]
     fn a_machine_is_known_by_what_it_was_made_of_once_it_is_whole() {
@@ -148,26 +89,5 @@ mod tests {
         assert!(again.exists());
         again.forget();
         assert!(!again.exists());
-    }
-
-    #[test]
-    fn the_newest_are_kept() {
-        let cache = tempfile::tempdir().expect("a temporary folder");
-        let mut age = 9;
-        let all = ["one", "two", "three"].map(|key| {
-            let saved = save(cache.path(), key);
-            age -= 1;
-            let then = SystemTime::now() - std::time::Duration::from_secs(age);
-            let folder = File::open(&saved.folder).expect("a folder");
-            folder.set_modified(then).expect("its time is set");
-            saved
-        });
-        assert_eq!(all.each_ref().map(Saved::exists), [false, true, true]);
-        assert_eq!(
-            std::fs::read_dir(cache.path().join("machine/saved"))
-                .expect("a folder")
-                .count(),
-            KEPT
-        );
     }
 }
