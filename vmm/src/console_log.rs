@@ -7,7 +7,8 @@
 //! At [`MAX_LENGTH`] the log's content is moved to `console.log.1` and the log begins anew. Both
 //! files are opened at the start and only ever written, truncated and read through these
 //! descriptors: the sandbox allows neither to open nor to rename. A reader that follows the log
-//! starts again at the beginning when the file has become shorter.
+//! starts again at the beginning when the file has become shorter, or was written after a former one
+//! that the reader has not seen.
 
 use std::fs::File;
 use std::io::{self, Write};
