@@ -90,6 +90,23 @@ fn memory_and_devices_are_as_at_power_on_after_a_reset() {
 }
 
 #[test]
+fn memory_types_are_as_at_power_on_after_a_reset() {
+    // Prints the mask of the first range, sets it, resets.
+    let code = reset_twice(
+        Code::default()
+            // mov ecx, 0x201; rdmsr
+            .bytes(&[0xb9, 0x01, 0x02, 0x00, 0x00, 0x0f, 0x32])
+            .print_eax()
+            // mov ecx, 0x201; mov eax, 0x800; xor edx, edx; wrmsr
+            .bytes(&[0xb9, 0x01, 0x02, 0x00, 0x00, 0xb8, 0x00, 0x08, 0x00, 0x00])
+            .bytes(&[0x31, 0xd2, 0x0f, 0x30])
+            .out(0xcf9, 0x06),
+    );
+    let (printed, _) = run(&code, Shape::default());
+    assert_eq!(printed, b"r\0\0\0\0r\0\0\0\0r.");
+}
+
+#[test]
 fn a_panic_ends_the_machine_as_a_crash() {
     let code = Code::default().out(0x505, 1).print("too late").halt();
     let (printed, record) = run(&code, Shape::default());

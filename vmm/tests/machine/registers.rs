@@ -94,9 +94,9 @@ fn found() -> Vec<(Vec<u8>, u32)> {
     found
 }
 
-/// LSTAR, STAR, SFMASK, kernel GS base, FS base, GS base, SYSENTER's three, with what is written to each.
-/// `SYSENTER_CS` is a selector: some processors keep 16 bits of it.
-const MSRS: [(u32, u32); 9] = [
+/// LSTAR, STAR, SFMASK, kernel GS base, FS base, GS base, SYSENTER's three, a memory range's base and the type of all
+/// others, with what is written to each. `SYSENTER_CS` is a selector: some processors keep 16 bits of it.
+const MSRS: [(u32, u32); 11] = [
     (0xc000_0082, 0x1111_0000),
     (0xc000_0081, 0x1111_0001),
     (0xc000_0084, 0x1111_0002),
@@ -106,6 +106,8 @@ const MSRS: [(u32, u32); 9] = [
     (0x174, 0x1106),
     (0x175, 0x1111_0007),
     (0x176, 0x1111_0008),
+    (0x200, 0x1111_0006),
+    (0x2ff, 0x0c06),
 ];
 
 const GENERAL: u64 = 0x0123_4567_89ab_cdef;
@@ -196,12 +198,13 @@ fn hazard_a_pattern_in_each_class_of_registers_is_kept_through_twenty_saves() {
 }
 
 /// Where in the state which pattern is.
-const CLASSES: [(&str, &[u8]); 9] = [
+const CLASSES: [(&str, &[u8]); 10] = [
     ("/vcpus/0/state/regs", &GENERAL.to_le_bytes()),
     ("/vcpus/0/state/sregs", &DEBUG.to_le_bytes()),
     ("/vcpus/0/state/debug", &DEBUG.to_le_bytes()),
     ("/vcpus/0/state/msrs", &0x1111_0000u64.to_le_bytes()),
     ("/vcpus/0/state/msrs", &0x1111_0008u64.to_le_bytes()),
+    ("/vcpus/0/state/msrs", &0x1111_0006u64.to_le_bytes()),
     ("/vcpus/0/state/xsave", &VECTOR.to_le_bytes()),
     ("/vcpus/0/state/lapic", &TIMER.to_le_bytes()),
     ("/vm/pic", &[0xa5]),

@@ -40,12 +40,8 @@ impl VcpuState {
             .kvm()
             .get_msr_index_list()
             .map_err(ioctl("KVM_GET_MSR_INDEX_LIST"))?;
-        let msrs: Vec<_> = indices
-            .as_slice()
-            .iter()
-            .copied()
-            .filter(|&index| index != TSC)
-            .collect();
+        let listed = indices.as_slice().iter().copied();
+        let msrs: Vec<_> = listed.filter(|&index| index != TSC).chain(mtrrs()).collect();
         // These two change registers as they are read, so they come first: an INIT or a start-up that waits for the
         // vCPU happens now, and then an exception that waits writes to CR2 or DR6.
         let mp_state = fd.get_mp_state().map_err(ioctl("KVM_GET_MP_STATE"))?;
@@ -96,6 +92,15 @@ impl VcpuState {
         fd.set_vcpu_events(&self.events)
             .map_err(ioctl("KVM_SET_VCPU_EVENTS"))
     }
+}
+
+/// The memory type range registers, which KVM keeps and does not list: base and mask of each of 8 ranges, the fixed
+/// ranges, the default (SDM volume 3A, "Memory Type Range Registers").
+fn mtrrs() -> impl Iterator<Item = u32> {
+    (0x200..0x210)
+        .chain([0x250, 0x258, 0x259])
+        .chain(0x268..0x270)
+        .chain([0x2ff])
 }
 
 fn msr(index: u32, data: u64) -> kvm_msr_entry {
