@@ -1,5 +1,5 @@
 //! What the `CPUID` instruction shows the guest: all that KVM supports on this host, less nested
-//! virtualization, with this machine's topology: one package, one thread a core.
+//! virtualization and what could not be saved, with this machine's topology: one package, one thread a core.
 //!
 //! Intel SDM volume 2A, `CPUID`; AMD64 APM volume 3, appendix E; `Documentation/virt/kvm/x86/cpuid.rst`.
 
@@ -33,6 +33,9 @@ const TSC_DEADLINE: u32 = 1 << 24;
 const HYPERVISOR: u32 = 1 << 31;
 /// Leaf 1, EDX: the package has more than one logical processor.
 const HTT: u32 = 1 << 28;
+/// Leaf 7, ECX: shadow stacks. KVM keeps the pointer to a guest's in a register of its own, which is not saved. (The state of
+/// indirect branch tracking is in registers that are.)
+const SHADOW_STACKS: u32 = 1 << 7;
 /// Leaf 0x80000001, ECX: those are cores.
 const CMP_LEGACY: u32 = 1 << 1;
 /// Leaf 0x80000001, ECX: nested virtualization on AMD.
@@ -79,6 +82,7 @@ impl Template {
                     let cores = ((1u32 << id_bits(cpus)) - 1).min(0x3f);
                     entry.eax = (entry.eax & 0x03ff_ffff) | (cores << 26);
                 }
+                7 if entry.index == 0 => entry.ecx &= !SHADOW_STACKS,
                 0x8000_0001 if vendor == Vendor::Amd => {
                     entry.ecx &= !(SVM | CMP_LEGACY);
                     if cpus > 1 {

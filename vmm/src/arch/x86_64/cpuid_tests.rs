@@ -35,6 +35,14 @@ fn host(name: &[u8; 12], highest: u32) -> Vec<kvm_cpuid_entry2> {
         });
     }
     entries.push(kvm_cpuid_entry2 {
+        ecx: SHADOW_STACKS | 1 << 1,
+        ..leaf(7, 0)
+    });
+    entries.push(kvm_cpuid_entry2 {
+        ecx: 1 << 7,
+        ..leaf(7, 1)
+    });
+    entries.push(kvm_cpuid_entry2 {
         edx: 77,
         ..leaf(0xb, 0)
     });
@@ -180,4 +188,20 @@ fn the_guest_knows_its_hypervisor_and_cannot_be_one() {
     assert_eq!(find(&entries, 0x8000_0001, 0).ecx & SVM, 0);
     assert_eq!(find(&entries, 1, 0).ecx & TSC_DEADLINE, 0);
     assert!(!entries.iter().any(|entry| entry.function == 0x8000_000a));
+}
+
+#[test]
+fn a_guest_has_no_shadow_stacks_since_where_they_are_is_not_saved() {
+    each_size(b"GenuineIntel", 0x20, |_, _, entries| {
+        assert_eq!(
+            find(entries, 7, 0).ecx,
+            1 << 1,
+            "the rest of the leaf is the host's"
+        );
+        assert_eq!(
+            find(entries, 7, 1).ecx,
+            1 << 7,
+            "in another subleaf the bit means another thing"
+        );
+    });
 }
