@@ -76,12 +76,22 @@ impl SavedVcpu {
     /// What the vCPU was shown of itself that number `id` of those made by `template` is not: the first
     /// leaf of CPUID.
     pub fn unlike(&self, template: &Template, id: u8) -> Option<String> {
-        let here = template.entries_of(id);
-        let length = here.len().max(self.cpuid.len());
-        let index = (0..length).find(|&index| self.cpuid.get(index) != here.get(index))?;
-        let leaf = self.cpuid.get(index).or(here.get(index))?.function;
+        let leaf = differing(&self.cpuid, &template.entries_of(id))?;
         Some(format!("CPUID leaf {leaf:#x}"))
     }
+}
+
+/// The first leaf in which the two differ, but for those that describe caches: the cores of one CPU may have different
+/// ones, and KVM tells of that on which it is asked.
+fn differing(saved: &[kvm_cpuid_entry2], here: &[kvm_cpuid_entry2]) -> Option<u32> {
+    const CACHES: [u32; 5] = [2, 4, 0x8000_0005, 0x8000_0006, 0x8000_001d];
+    let compared = |entries: &[kvm_cpuid_entry2]| -> Vec<_> {
+        let compared = |entry: &&kvm_cpuid_entry2| !CACHES.contains(&entry.function);
+        entries.iter().filter(compared).copied().collect()
+    };
+    let (saved, here) = (compared(saved), compared(here));
+    let index = (0..saved.len().max(here.len())).find(|&index| saved.get(index) != here.get(index))?;
+    saved.get(index).or(here.get(index)).map(|entry| entry.function)
 }
 
 /// Whether the CPU keeps entries of its page tables from when CR3 was loaded: the first level of those with
@@ -108,5 +118,27 @@ mod tests {
         assert!(!kept(CR0_PG, CR4_PAE, EFER_LMA), "64-bit mode");
         assert!(!kept(CR0_PG, 0, 0), "32-bit tables");
         assert!(!kept(0, CR4_PAE, 0), "no paging");
+    }
+
+    #[test]
+    fn a_vcpu_goes_on_on_a_core_with_other_caches_and_on_no_other_cpu() {
+        let leaf = |function, eax| kvm_cpuid_entry2 {
+            function,
+            eax,
+            ..Default::default()
+        };
+        let large = [
+            leaf(0, 0x20),
+            leaf(2, 7),
+            leaf(4, 1),
+            leaf(4, 2),
+            leaf(0x8000_0006, 3),
+        ];
+        let small = [leaf(0, 0x20), leaf(2, 9), leaf(4, 3), leaf(0x8000_0006, 4)];
+        assert_eq!(differing(&large, &small), None);
+        assert_eq!(differing(&large, &[leaf(0, 0x1f), leaf(2, 7)]), Some(0));
+        let other = [leaf(0, 0x20), leaf(7, 0)];
+        assert_eq!(differing(&large, &other), Some(7), "it has one more");
+        assert_eq!(differing(&other, &small), Some(7), "it has one less");
     }
 }
