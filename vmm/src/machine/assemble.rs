@@ -31,6 +31,8 @@ pub struct Machine {
     pub(super) tables: Tables,
     /// Where in guest memory the generation id is, once the tables are placed.
     pub(super) generation_at: u64,
+    /// The command line of the kernel that was booted.
+    pub(super) cmdline: String,
     /// Whether the guest has a past that others may have, too, and has not been told so.
     pub(super) is_copy: bool,
     pub(super) boot: BootSource,
@@ -109,6 +111,7 @@ impl Machine {
                 generation: board.generation.id(),
             }),
             generation_at: 0,
+            cmdline: String::new(),
             is_copy: false,
             memory,
             map,

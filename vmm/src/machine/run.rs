@@ -91,9 +91,10 @@ impl Machine {
         loaded.entry.write_tables(&self.memory)?;
         self.crew.restart_at(loaded.entry);
         tracing::info!(cmdline = files.cmdline, entry = loaded.how, "booting");
+        self.cmdline = files.cmdline;
         Ok(BootReport {
             found: files.found,
-            cmdline: files.cmdline,
+            cmdline: self.cmdline.clone(),
             entry: loaded.how,
         })
     }

@@ -80,6 +80,7 @@ impl Machine {
             pci: self.pci.state(),
             functions: self.functions.iter().map(|function| function.state()).collect(),
             generation_at: self.generation_at,
+            cmdline: self.cmdline.clone(),
             memory: memory_file::write(&self.memory, &files.memory)?,
         };
         let state_bytes = state_file::write(&files.state, &state)?;
@@ -130,13 +131,14 @@ impl Machine {
         self.memory
             .read_slice(&mut id, GuestAddress(state.generation_at))?;
         (self.generation_at, self.is_copy) = (state.generation_at, true);
+        self.cmdline = state.cmdline;
         tracing::info!(
             memory = state.memory.data,
             "the machine goes on from a saved state"
         );
         Ok(BootReport {
             found: None,
-            cmdline: String::new(),
+            cmdline: self.cmdline.clone(),
             entry: "where it was saved".into(),
         })
     }

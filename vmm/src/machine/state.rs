@@ -26,6 +26,8 @@ pub struct MachineState {
     pub functions: Vec<VirtioPciState>,
     /// Where in guest memory the generation id is.
     pub generation_at: u64,
+    /// The command line that its kernel was booted with: it says which console a login waits at.
+    pub cmdline: String,
     /// What the memory's file holds.
     pub memory: MemorySum,
 }
@@ -38,6 +40,9 @@ pub struct Shape {
     memory: u64,
     devices: Vec<String>,
 }
+
+/// The longest command line, in bytes: no kernel takes a longer one. It is told on to whoever starts the machine.
+const MAX_CMDLINE: usize = 64 << 10;
 
 /// A saved machine that this one cannot go on from.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +121,9 @@ impl MachineState {
         }
         if self.functions.len() != self.shape.devices.len() {
             return Err(UnlikeError::Incomplete("the number of devices"));
+        }
+        if self.cmdline.len() > MAX_CMDLINE {
+            return Err(UnlikeError::Incomplete("the length of the command line"));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kiln_vmm::client::{self, ClientError, ExitReason, RunState, SavedFiles};
 use kiln_vmm::saved::{RestoreSpec, STATE};
-use kiln_vmm::spec::MachineSpec;
+use kiln_vmm::spec::{Boot, MachineSpec};
 
 use crate::devices;
 use crate::micro::{LONG, Micro, Program, kiln_vmm, prepare};
@@ -18,17 +18,28 @@ fn working() -> Program {
         .halt()
 }
 
-/// A machine in a new folder, with a copy of `from`'s disk, that is to go on from `restore`.
-fn prepared(from: &Path, restore: RestoreSpec) -> tempfile::TempDir {
+/// A machine in a new folder, whose spec is as `change` leaves it.
+fn changed(change: impl FnOnce(&mut MachineSpec)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let devices = devices(folder.path());
-    std::fs::copy(from.join("base.qcow2"), folder.path().join("base.qcow2")).unwrap();
     prepare(folder.path(), &working(), devices);
     let spec = folder.path().join("spec.json");
     let mut machine = MachineSpec::read(&spec).unwrap();
-    machine.restore = Some(restore);
+    change(&mut machine);
     std::fs::write(&spec, serde_json::to_vec(&machine).unwrap()).unwrap();
     folder
+}
+
+/// A machine in a new folder, with a copy of `from`'s disk, that is to go on from `restore`.
+fn prepared(from: &Path, restore: RestoreSpec) -> tempfile::TempDir {
+    let folder = changed(|machine| machine.restore = Some(restore));
+    std::fs::copy(from.join("base.qcow2"), folder.path().join("base.qcow2")).unwrap();
+    folder
+}
+
+fn started(folder: tempfile::TempDir) -> Micro {
+    let started = client::spawn(kiln_vmm(), folder.path()).unwrap();
+    Micro { folder, started }
 }
 
 fn saved(machine: &Micro) -> tempfile::TempDir {
@@ -65,9 +76,7 @@ fn a_machine_that_was_saved_goes_on_in_another_folder_within_the_sandbox() {
         folder: saved.path().to_owned(),
         paused: true,
     };
-    let folder = prepared(machine.path(), restore);
-    let started = client::spawn(kiln_vmm(), folder.path()).unwrap();
-    let restored = Micro { folder, started };
+    let restored = started(prepared(machine.path(), restore));
     assert_eq!(restored.vmm().status().unwrap().state, RunState::Paused);
     restored.vmm().resume().unwrap();
     restored.vmm().powerdown().unwrap();
@@ -77,6 +86,30 @@ fn a_machine_that_was_saved_goes_on_in_another_folder_within_the_sandbox() {
     drop(saved);
     restored.vmm().reset().unwrap();
     restored.printed("before");
+}
+
+#[test]
+fn who_attaches_to_a_restored_guest_is_where_its_login_waits() {
+    let cmdline = "console=ttyS0 console=hvc0";
+    let machine = started(changed(|machine| {
+        machine.boot = Boot::Kernel {
+            kernel: "kernel".into(),
+            initrd: None,
+            cmdline: cmdline.to_owned(),
+        };
+    }));
+    machine.printed("before");
+    let saved = saved(&machine);
+    machine.vmm().kill().unwrap();
+    machine.record();
+    let restore = RestoreSpec {
+        folder: saved.path().to_owned(),
+        paused: false,
+    };
+    // What the fresh machine would boot has another command line.
+    let restored = started(prepared(machine.path(), restore));
+    assert_eq!(restored.started.boot.cmdline, cmdline);
+    assert_eq!(restored.vmm().attach_console(None).unwrap().console, "hvc0");
 }
 
 #[test]

@@ -218,5 +218,6 @@ fn hazard_a_state_that_was_made_up_is_an_error_or_a_machine() {
     assert!(with("/board/serial/received", Value::Array(vec![number(0); 65])).contains("serial port"));
     assert!(with("/memory/bytes", number(1 << 60)).contains("this machine's memory"));
     assert!(with("/vcpus/0/state/sregs", Value::Array(vec![number(0xff); 312])).contains("KVM_SET_SREGS"));
+    assert!(with("/cmdline", Value::from("x".repeat(1 << 20))).contains("command line"));
     assert!(with("/shape/colour", Value::Null).contains("colour"));
 }

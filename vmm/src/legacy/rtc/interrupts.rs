@@ -12,7 +12,8 @@ use super::{
 /// clock. Interrupts in between are joined.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-fn enabled(state: &State) -> u8 {
+/// The causes that the guest wants interrupts of.
+pub(super) fn enabled(state: &State) -> u8 {
     get(&state.cmos, STATUS_B) & (PERIODIC | ALARM | UPDATE)
 }
 
@@ -31,12 +32,10 @@ pub(super) fn watch(shared: &Shared) {
         }
         state = if enabled(&state) == 0 {
             let idle = |state: &mut State| enabled(state) == 0 && !state.ended;
-            let mut state = shared
+            shared
                 .changed
                 .wait_while(state, idle)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.seen = host_time();
-            state
+                .unwrap_or_else(PoisonError::into_inner)
         } else {
             let pause = pause(&state, now);
             shared

@@ -71,6 +71,8 @@ pub struct RtcState {
     cmos: Vec<u8>,
     /// How far the guest's clock is before the host's, in seconds: so it is right whenever it goes on.
     offset: i64,
+    /// Up to which host time interrupts were looked for: so the alarm of a later time rings.
+    seen: Duration,
 }
 
 /// The furthest that a guest can set its clock from the host's, in seconds: the registers hold fewer
@@ -141,11 +143,12 @@ impl Rtc {
             index: state.index,
             cmos: state.cmos.to_vec(),
             offset: state.offset,
+            seen: state.seen,
         }
     }
 
     /// Takes over what [`Self::state`] gave: the clock shows the time that it would show had it never
-    /// stopped. An alarm of the time between does not ring.
+    /// stopped. What came due in between interrupts now, once.
     ///
     /// # Errors
     /// It is no state of such a clock.
@@ -158,7 +161,8 @@ impl Rtc {
         }
         let mut state = self.shared.lock();
         (state.index, state.cmos, state.offset) = (saved.index & 0x7f, cmos, saved.offset);
-        state.seen = host_time();
+        // The host's time may have been set back.
+        state.seen = saved.seen.min(host_time());
         let is_pending = get(&state.cmos, STATUS_C) & INTERRUPT != 0;
         drop(state);
         self.shared.changed.notify_all();
@@ -293,6 +297,10 @@ impl State {
             }
             STATUS_A => set(&mut self.cmos, index, value & !UPDATE_IN_PROGRESS),
             STATUS_B => {
+                if interrupts::enabled(self) == 0 {
+                    // What would have come while the guest wanted none does not come later.
+                    self.seen = now;
+                }
                 let was_stopped = self.stopped();
                 if !was_stopped && value & SET != 0 {
                     self.latch(now);

@@ -1,5 +1,8 @@
 //! The clock as a guest reads and sets it.
 
+use std::time::Instant;
+
+use super::calendar::{HOUR_ALARM, MINUTE_ALARM, SECOND_ALARM};
 use super::*;
 
 fn rtc() -> (Rtc, EventFd) {
@@ -216,6 +219,52 @@ fn a_restored_clock_is_as_far_from_the_host_as_it_was_and_its_interrupt_is_raise
     assert_eq!(fresh.state(), saved.state());
     assert_eq!(read(&fresh, 0x40), 0x5a);
     assert_eq!(read(&fresh, STATUS_C), INTERRUPT | ALARM);
+}
+
+/// Sets the alarm, which is not enabled, to the time of day of so many seconds ago.
+fn set_alarm(rtc: &Rtc, seconds_ago: u64) {
+    let then = host_time().as_secs() - seconds_ago;
+    let (second, minute, hour) = Moment::of(then as i64).time_of_day();
+    for (index, value) in [(SECOND_ALARM, second), (MINUTE_ALARM, minute), (HOUR_ALARM, hour)] {
+        let value = state(rtc).format().number(value);
+        write(rtc, index, value);
+    }
+}
+
+#[test]
+fn an_alarm_that_came_while_the_machine_was_not_there_rings_once_it_goes_on() {
+    let (saved, _) = rtc();
+    set_alarm(&saved, 60);
+    write(&saved, STATUS_B, HOURS_24 | ALARM);
+    state(&saved).seen = host_time() - Duration::from_secs(120);
+    let (fresh, event) = rtc();
+    std::thread::scope(|scope| {
+        // A fresh machine's thread waits for a guest that wants interrupts.
+        scope.spawn(|| fresh.raise_interrupts());
+        fresh.restore(&saved.state()).expect("it is a clock's");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while get(&state(&fresh).cmos, STATUS_C) == 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        fresh.end();
+    });
+    assert_eq!(read(&fresh, STATUS_C), INTERRUPT | ALARM);
+    assert_eq!(event.read().expect("raised"), 1);
+    let ahead = RtcState {
+        seen: Duration::MAX,
+        ..saved.state()
+    };
+    fresh.restore(&ahead).expect("it is a clock's");
+    assert!(state(&fresh).seen <= host_time(), "it goes on looking");
+}
+
+#[test]
+fn an_alarm_that_the_guest_did_not_want_then_does_not_ring_later() {
+    let (rtc, _) = rtc();
+    set_alarm(&rtc, 60);
+    state(&rtc).seen = host_time() - Duration::from_secs(120);
+    write(&rtc, STATUS_B, HOURS_24 | ALARM);
+    assert_eq!(interrupts::due(&state(&rtc), host_time()), 0);
 }
 
 #[test]
