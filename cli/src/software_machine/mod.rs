@@ -12,6 +12,7 @@
 //! takes a lease, which starts the machine if need be, and runs itself in there ([`forward`]).
 
 mod agent;
+mod counter;
 mod data_disk;
 mod error;
 pub(crate) mod forward;

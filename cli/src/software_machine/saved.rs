@@ -3,6 +3,7 @@
 //! ```text
 //!  machine/saved/<key>/ram     its memory, sparse: mapped privately by each machine that is loaded from it
 //!                     /state   its processors and devices
+//!                     /rate    how fast the counter counted by which it keeps its time
 //!                     /key     what it was made of and with
 //! ```
 //!
@@ -12,7 +13,7 @@
 
 mod unfinished;
 
-use super::Error;
+use super::{Error, counter};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use unfinished::Unfinished;
@@ -23,6 +24,8 @@ pub(crate) struct Saved {
     folder: PathBuf,
     /// Everything that must be the same for it to be loaded.
     key: String,
+    /// How fast this host's counter counts, which must be near to what it was then.
+    rate: Option<f64>,
 }
 
 impl Saved {
@@ -31,12 +34,16 @@ impl Saved {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let folder = cache.join(format!("machine/saved/{:016x}", hasher.finish()));
-        Self { folder, key }
+        let rate = counter::rate();
+        Self { folder, key, rate }
     }
 
-    /// Whether it is there.
+    /// Whether it is there, and would keep the right time here.
     pub(crate) fn exists(&self) -> bool {
+        let there = std::fs::read_to_string(self.rate_file());
+        let there = there.ok().and_then(|rate| rate.parse().ok());
         std::fs::read_to_string(self.key_file()).is_ok_and(|key| key == self.key)
+            && counter::is_same(there, self.rate)
     }
 
     /// Its memory.
@@ -47,6 +54,10 @@ impl Saved {
     /// Its processors and devices.
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.join("state")
+    }
+
+    fn rate_file(&self) -> PathBuf {
+        self.folder.join("rate")
     }
 
     fn key_file(&self) -> PathBuf {
@@ -71,7 +82,7 @@ impl Saved {
 
 #[cfg(test)]
 mod tests {
-    use super::unfinished::tests::save;
+    use super::unfinished::tests::{begun, save};
     use super::*;
 
     #[test]
@@ -89,5 +100,20 @@ mod tests {
         assert!(again.exists());
         again.forget();
         assert!(!again.exists());
+    }
+
+    #[test]
+    fn a_machine_that_was_saved_where_time_is_counted_faster_or_slower_is_made_anew() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let here = save(cache.path(), "one");
+        let rate = here.rate.expect("this kernel tells");
+        let on = |rate| Saved { rate, ..here.clone() };
+        assert!(on(Some(rate * 1.0005)).exists(), "measured again");
+        for there in [Some(rate * 0.9), Some(rate * 1.1), None] {
+            let there = on(there);
+            assert!(!there.exists(), "{there:?}");
+            begun(&there).complete(&there).expect("it is whole");
+            assert!(there.exists() && !here.exists(), "{there:?}");
+        }
     }
 }

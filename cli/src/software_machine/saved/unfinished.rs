@@ -34,7 +34,7 @@ impl Unfinished {
         remove_leftovers(all);
         let place = Saved {
             folder: all.join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4().simple())),
-            key: saved.key.clone(),
+            ..saved.clone()
         };
         std::fs::create_dir(&place.folder).map_err(|e| Error::io("create", &place.folder, &e))?;
         let key = locked(&place.key_file())?;
@@ -56,6 +56,9 @@ impl Unfinished {
             File::open(file)
                 .and_then(|file| file.sync_all())
                 .map_err(writing)?;
+        }
+        if let Some(rate) = place.rate {
+            std::fs::write(place.rate_file(), rate.to_string()).map_err(writing)?;
         }
         self.key.write_all(place.key.as_bytes()).map_err(writing)?;
         let _alone = alone(saved.all())?;
@@ -136,10 +139,10 @@ pub(super) mod tests {
     use std::os::unix::fs::MetadataExt;
 
     /// One of this key, whole but for its key.
-    fn begun(cache: &Path, key: &str) -> Unfinished {
-        let new = Saved::of(cache, key.to_owned()).begin().expect("a place");
+    pub(in super::super) fn begun(saved: &Saved) -> Unfinished {
+        let new = saved.begin().expect("a place");
         for file in [new.place().ram(), new.place().state()] {
-            std::fs::write(file, key).expect("written");
+            std::fs::write(file, &saved.key).expect("written");
         }
         new
     }
@@ -147,7 +150,7 @@ pub(super) mod tests {
     /// A whole one of this key.
     pub(in super::super) fn save(cache: &Path, key: &str) -> Saved {
         let saved = Saved::of(cache, key.to_owned());
-        begun(cache, key).complete(&saved).expect("it is whole");
+        begun(&saved).complete(&saved).expect("it is whole");
         saved
     }
 
@@ -175,7 +178,7 @@ pub(super) mod tests {
     fn homes_that_save_one_machine_at_the_same_time_do_not_disturb_each_other() {
         let cache = tempfile::tempdir().expect("a temporary folder");
         let one = Saved::of(cache.path(), "one".to_owned());
-        let [faster, slower] = [(); 2].map(|()| begun(cache.path(), "one"));
+        let [faster, slower] = [(); 2].map(|()| begun(&one));
         faster.complete(&one).expect("it is whole");
         let inode = || std::fs::metadata(one.ram()).expect("its memory").ino();
         let before = inode();
@@ -196,7 +199,7 @@ pub(super) mod tests {
             folder
         });
         std::fs::write(left[1].join("key"), "").expect("written");
-        let living = begun(cache.path(), "three");
+        let living = begun(&Saved::of(cache.path(), "three".to_owned()));
         let two = save(cache.path(), "two");
         assert!(one.exists() && two.exists());
         assert!(left.iter().all(|folder| !folder.exists()), "{left:?}");
