@@ -2,6 +2,7 @@
 # One place where real guests run: a store with the test images and, where need be, a software machine.
 #
 # usage: lane.sh WORK seed                   makes the store and its images
+#        lane.sh WORK run COMMAND [ARG...]   and runs a command on this host, with that store
 #        lane.sh WORK tests WAITING          and takes files of tests from the folder WAITING until it is empty
 #
 # The images are of Debian's SUITE, bookworm if it is not set. guests.sh calls it, with BIN and the rest of the
@@ -10,7 +11,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export WORK=$1
 mkdir -p "$WORK"
-if scripts/has-kvm.sh; then home=$WORK/store; else home=$WORK/home; fi
+# The images are where the tests look for them, whatever the caller's environment says.
+unset KILN_REGION AWS_REGION AWS_DEFAULT_REGION KILN_ACCOUNT
+if scripts/has-kvm.sh; then home=$WORK/store KILN_ACCEL=kvm; else home=$WORK/home KILN_ACCEL=software; fi
+export KILN_ACCEL
 # The longest that one file of tests may take, in seconds: several times what the slowest takes on two cores.
 limit=900
 running=
@@ -85,7 +89,10 @@ take() { # waiting
 suite=${SUITE:-bookworm}
 need tiny tiny --suite "$suite"
 need debian debian-12-pv --suite "$suite" --name debian
-[ "$2" = tests ] || exit 0
+case $2 in
+seed) exit ;;
+run) KILN_HOME=$home exec "${@:3}" ;;
+esac
 status=0
 while take "$3"; do
     echo "-- $file begins"

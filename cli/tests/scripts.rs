@@ -23,7 +23,13 @@ impl Clone {
         };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
         fs::create_dir(clone.path("scripts")).expect("a folder");
-        for name in ["purge.sh", "packages.sh", "workflow.sh", "skipped.sh"] {
+        for name in [
+            "purge.sh",
+            "packages.sh",
+            "workflow.sh",
+            "skipped.sh",
+            "lane.sh",
+        ] {
             fs::copy(scripts.join(name), clone.path("scripts").join(name)).expect("a script");
         }
         let table = "guest-images/src/host/packages.tsv";
@@ -360,4 +366,39 @@ fn a_test_that_was_ignored_and_passed_in_no_other_run_is_named() {
     assert_eq!(skipped("log"), (Some(1), "not run: m::b\n".to_string()));
     fs::write(clone.path("all"), format!("{log}test m::b ... ok\n")).expect("a log");
     assert_eq!(skipped("all"), (Some(0), String::new()));
+}
+
+#[test]
+fn images_for_tests_are_made_where_the_tests_look_whatever_the_callers_environment_says() {
+    let clone = Clone::new();
+    clone.program("bin/kiln", "{ echo \"call: $*\"; env; } >>\"${0%/*}/called\"");
+    let settings = ["KILN_REGION", "AWS_REGION", "AWS_DEFAULT_REGION", "KILN_ACCOUNT"];
+    for (status, place, store) in [(0, "kvm", "store"), (1, "software", "home")] {
+        clone.program("scripts/has-kvm.sh", &format!("exit {status}"));
+        let work = clone.path(place);
+        let mut lane = Command::new(clone.path("scripts/lane.sh"));
+        lane.arg(&work)
+            .arg("run")
+            .args([&clone.path("bin/kiln"), Path::new("measured")])
+            .env("BIN", clone.path("bin"))
+            .envs(settings.map(|name| (name, "of-the-caller")))
+            .env("KILN_ACCEL", "xen")
+            .env("CI", "true");
+        let done = ended(&mut lane, "");
+        assert_eq!(done.status, Some(0), "{}", done.said);
+        let called = fs::read_to_string(clone.path("bin/called")).expect("it was called");
+        fs::remove_file(clone.path("bin/called")).expect("it was called");
+        let calls: Vec<&str> = called.split("call: ").skip(1).collect();
+        assert!(calls.iter().any(|call| call.starts_with("image build tiny")), "{called}");
+        assert!(calls.iter().any(|call| call.starts_with("measured\n")), "{called}");
+        let here = [
+            format!("KILN_ACCEL={place}"),
+            format!("KILN_HOME={}", work.join(store).display()),
+        ];
+        for call in calls {
+            let is_set = |line: &String| call.lines().any(|set| set == line);
+            assert!(here.iter().all(is_set), "{call}");
+            assert!(!call.contains("of-the-caller"), "{call}");
+        }
+    }
 }
