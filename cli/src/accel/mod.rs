@@ -64,30 +64,35 @@ pub(crate) enum Place {
     },
 }
 
-/// Looks at this host. Cheap: a verdict is kept until the next boot.
-pub(crate) fn detect() -> Detected {
-    match Device::look() {
-        Device::Opens => match cache::verdict() {
+/// Looks at this host, as this wish wants it looked at. Cheap: a verdict is kept until the next boot.
+pub(crate) fn look(wish: Wish) -> Detected {
+    match (wish, Device::look()) {
+        (Wish::Kvm, device) => trusted(device, device::processor(), cache::verdict),
+        (_, Device::Opens) => match cache::verdict() {
             Ok(()) => Detected::Kvm,
             Err(why) => Detected::Nothing(why),
         },
-        other => other.judge(device::processor()),
+        (_, device) => device.judge(device::processor()),
     }
 }
 
-/// Decides where a command works. `insisted` says what there is for who insists on KVM. `in_ci`: nobody reads a warning
-/// there, so a host that could run guests and does not is an error for those commands that need one.
+/// Whether this is a CI job (`CI` is set): nobody reads a warning there.
+pub(crate) fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty())
+}
+
+/// Decides where a command works. `look` says what this host can do. `in_ci`: a host that could run guests and does not
+/// is an error there for those commands that need one.
 pub(crate) fn place(
     wish: Wish,
-    detected: impl FnOnce() -> Detected,
-    insisted: impl FnOnce() -> Detected,
+    look: impl FnOnce() -> Detected,
     runs_guest: bool,
     in_ci: bool,
 ) -> Result<Place, Failure> {
     match wish {
         Wish::Software => Ok(Place::SoftwareMachine { remedy: None }),
         Wish::Kvm if !runs_guest => Ok(Place::Here),
-        Wish::Kvm => match insisted() {
+        Wish::Kvm => match look() {
             Detected::Kvm => Ok(Place::Here),
             Detected::Remedy { problem, remedy } => Err(not_ready(&problem, &remedy)),
             Detected::Nothing(why) => Err(not_ready(
@@ -95,7 +100,7 @@ pub(crate) fn place(
                 "unset it, and guests run in the software machine",
             )),
         },
-        Wish::Automatic => match detected() {
+        Wish::Automatic => match look() {
             Detected::Kvm => Ok(Place::Here),
             Detected::Nothing(_) => Ok(Place::SoftwareMachine { remedy: None }),
             Detected::Remedy { problem, remedy } if in_ci => {
@@ -116,12 +121,8 @@ fn not_ready(problem: &str, remedy: &str) -> Failure {
     Failure::coded("HostNotReady", format!("{problem}: {remedy}"))
 }
 
-/// Looks at this host for who insists on KVM. Where the processor has virtualization, a device that opens is enough,
+/// What there is for who insists on KVM. Where the processor has virtualization, a device that opens is enough,
 /// whatever the probe says: there is a way round its mistakes. Where it has none, KVM may be a mere interpreter.
-pub(crate) fn insisted() -> Detected {
-    trusted(Device::look(), device::processor(), cache::verdict)
-}
-
 fn trusted(device: Device, processor: Processor, probe: impl FnOnce() -> Result<(), String>) -> Detected {
     match (device, processor) {
         (Device::Opens, Processor::Neither) => probe().map_or_else(Detected::Nothing, |()| Detected::Kvm),
@@ -159,7 +160,7 @@ mod tests {
     }
 
     fn decide(wish: Wish, detected: Detected, runs_guest: bool, in_ci: bool) -> Result<Place, Failure> {
-        place(wish, || detected.clone(), || detected.clone(), runs_guest, in_ci)
+        place(wish, || detected, runs_guest, in_ci)
     }
 
     #[test]

@@ -156,9 +156,8 @@ impl Context {
 
     /// Do commands work in the software machine?
     pub(crate) fn is_elsewhere(&self, runs_guest: bool) -> Result<bool, Failure> {
-        let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
         let wish = Wish::read()?;
-        match accel::place(wish, accel::detect, accel::insisted, runs_guest, in_ci)? {
+        match accel::place(wish, || accel::look(wish), runs_guest, accel::in_ci())? {
             Place::Here => {
                 if wish == Wish::Kvm && software_machine::exists(&self.home) {
                     self.hint(

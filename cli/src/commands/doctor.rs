@@ -40,7 +40,8 @@ struct Findings {
 
 /// Status 0 if guests can run here, 1 if something must be done first.
 pub(crate) fn run(context: &Context) -> Result<u8, Failure> {
-    let mut findings = acceleration(context, Wish::read()?, accel::detect());
+    let wish = Wish::read()?;
+    let mut findings = acceleration(&context.home, wish, accel::look(wish), accel::in_ci());
     findings.extend(builder());
     findings.extend(room(&context.home));
     let worst = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
@@ -84,14 +85,20 @@ fn finding(
     }
 }
 
-fn acceleration(context: &Context, wish: Wish, detected: Detected) -> Vec<Finding> {
+/// Where guests run, as [`accel::place`] decides it.
+fn acceleration(home: &Path, wish: Wish, detected: Detected, in_ci: bool) -> Vec<Finding> {
     let mut all = Vec::new();
     let software = match (wish, detected) {
-        (Wish::Automatic | Wish::Kvm, Detected::Kvm) => {
+        (Wish::Software, _) => true,
+        (_, Detected::Kvm) => {
             all.push(finding("Kvm", Severity::Ok, "guests run on this host's KVM", ""));
             false
         }
-        (Wish::Kvm, Detected::Remedy { problem, remedy }) => {
+        (Wish::Automatic, Detected::Remedy { problem, remedy }) if !in_ci => {
+            all.push(finding("KvmNotReady", Severity::Warning, problem, remedy));
+            true
+        }
+        (_, Detected::Remedy { problem, remedy }) => {
             all.push(finding("KvmNotReady", Severity::Error, problem, remedy));
             false
         }
@@ -99,10 +106,6 @@ fn acceleration(context: &Context, wish: Wish, detected: Detected) -> Vec<Findin
             let fix = "unset KILN_ACCEL: guests then run in the software machine";
             all.push(finding("KvmNotUsable", Severity::Error, why, fix));
             false
-        }
-        (Wish::Automatic, Detected::Remedy { problem, remedy }) => {
-            all.push(finding("KvmNotReady", Severity::Warning, problem, remedy));
-            true
         }
         (Wish::Automatic, Detected::Nothing(why)) => {
             all.push(finding(
@@ -113,7 +116,6 @@ fn acceleration(context: &Context, wish: Wish, detected: Detected) -> Vec<Findin
             ));
             true
         }
-        (Wish::Software, _) => true,
     };
     if software {
         all.push(match software_machine::readiness() {
@@ -125,7 +127,7 @@ fn acceleration(context: &Context, wish: Wish, detected: Detected) -> Vec<Findin
             ),
             Err(lacks) => finding("SoftwareMachineLacks", Severity::Error, lacks.what, lacks.fix),
         });
-    } else if software_machine::exists(&context.home) {
+    } else if software_machine::exists(home) {
         all.push(finding(
             "SoftwareMachineLeft",
             Severity::Warning,
@@ -172,4 +174,40 @@ fn room(home: &Path) -> Option<Finding> {
     } else {
         finding("Room", Severity::Ok, message, "")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accel::Place;
+
+    #[test]
+    fn the_doctor_finds_an_error_where_a_command_that_runs_a_guest_would_fail_and_only_there() {
+        let remedy = Detected::Remedy {
+            problem: "you may not open /dev/kvm".to_owned(),
+            remedy: "sudo usermod -aG kvm me".to_owned(),
+        };
+        let none = Detected::Nothing("no svm".to_owned());
+        let mut errors = 0;
+        for wish in [Wish::Automatic, Wish::Kvm, Wish::Software] {
+            for detected in [&Detected::Kvm, &remedy, &none] {
+                for in_ci in [false, true] {
+                    let place = accel::place(wish, || detected.clone(), true, in_ci);
+                    let found = acceleration(Path::new("/nonexistent"), wish, detected.clone(), in_ci);
+                    let says = format!("{wish:?}, {detected:?}, in CI {in_ci}: {found:?}");
+                    let of_kvm = |f: &&Finding| f.code.contains("Kvm") && f.severity == Severity::Error;
+                    let error = found.iter().find(of_kvm);
+                    assert_eq!(error.is_some(), place.is_err(), "{says}");
+                    let software = matches!(place, Ok(Place::SoftwareMachine { .. }));
+                    let told = found.iter().any(|f| f.code.starts_with("SoftwareMachine"));
+                    assert_eq!(told, software, "{says}");
+                    if let (Some(error), Err(failure)) = (error, place) {
+                        errors += 1;
+                        assert!(failure.message.contains(&error.message), "{says}: {failure:?}");
+                    }
+                }
+            }
+        }
+        assert_eq!(errors, 5, "a remedy in CI or by wish, and nothing by wish");
+    }
 }
