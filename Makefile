@@ -24,25 +24,26 @@ help: ## this page
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 # What they do and cost is said, and what the host lacks for them is asked for, before anything is built.
-with = @$(MAKE) --no-print-directory build LACKING=$(1)
+with = @$(MAKE) --no-print-directory build LACKING=$(1) GIB=$(2)
 
+build: GIB = 2
 build: ## the three programs, static, in target/ (about 3 minutes the first time)
-	@scripts/preflight.sh
+	@scripts/preflight.sh --disk $(GIB)
 	@scripts/packages.sh $(LACKING)
 	cargo build --release --locked -p kiln -p kiln-vmm -p kiln-agent
 
 quickstart: ## launch a Debian image, change it, bake it, launch the bake: the main job, shown
 	@scripts/quickstart.sh
-	$(call with,guest-images)
+	$(call with,guest-images,4)
 	@scripts/quickstart.sh $(BIN)
 
 test: ## every test, those with real guests too (about 40 minutes the first time; SUITE=trixie: guests of Debian 13)
 	@scripts/test.sh
-	$(call with,"guest-images tests")
+	$(call with,"guest-images tests",9)
 	@scripts/test.sh $(BIN)
 
 bench: ## figures, as tables and as JSON in target/bench (ONLY="disk save": some of them)
-	$(call with,"guest-images tests")
+	$(call with,"guest-images tests",9)
 	@scripts/bench.sh $(BIN) $(ONLY)
 
 lint: ## rustfmt, clippy (for aarch64, too), docs, cargo-deny, shell scripts, the README's workflow
@@ -58,10 +59,16 @@ torture: ## kill commands and cut the power at every step on disk (about 30 minu
 	@scripts/torture.sh
 
 verify: ## each promise of SPECIFICATION.md with its command, run: met or not
-	$(call with,"guest-images tests")
+	$(call with,"guest-images tests",9)
 	@scripts/verify.sh $(BIN)
 
-install: build ## copy the programs and completions to PREFIX (default /usr/local for root, ~/.local otherwise)
+# `sudo make install` finds no Rust, and needs none: what is there is what its user has built.
+install: ## copy the programs and completions to PREFIX (default /usr/local for root, ~/.local otherwise)
+	@if command -v cargo >/dev/null || ! ls $(PROGRAMS:%=$(BIN)/%) >/dev/null 2>&1; then \
+		$(MAKE) --no-print-directory build; \
+	else \
+		echo "no cargo here: the programs of the last build are installed"; \
+	fi
 	install -d "$(INTO)/bin" "$(INTO)/share/bash-completion/completions"
 	install -m 755 $(PROGRAMS:%=$(BIN)/%) "$(INTO)/bin"
 	$(BIN)/kiln completions bash > "$(INTO)/share/bash-completion/completions/kiln"

@@ -3,11 +3,11 @@
 #
 # usage: preflight.sh [--disk GIB] [--memory GIB]
 #
-# Changes nothing. Exit status 0 when all is there, 1 otherwise.
+# What target/ holds already counts as room. Changes nothing. Exit status 0 when all is there, 1 otherwise.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-need_disk=8 need_memory=4
+need_disk=2 need_memory=4
 while [ $# -gt 0 ]; do
     case $1 in
     --disk) need_disk=$2; shift 2 ;;
@@ -37,9 +37,11 @@ fi
 command -v cc >/dev/null || lack "a C compiler (for SQLite)" "apt-get install build-essential"
 [ "$(uname -m)" = x86_64 ] || lack "an x86_64 host (this is $(uname -m))" "arm64 hosts are not supported yet"
 
-disk=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
-[ "$disk" -ge "$need_disk" ] ||
-    lack "$need_disk GiB of free disk space here ($disk GiB are free)" "free some space, or clone to a larger disk"
+free=$(df -Pk . | awk 'NR == 2 { print $4 }')
+held=$(du -sk target 2>/dev/null | cut -f1) || true
+[ $((free + held)) -ge $((need_disk << 20)) ] ||
+    lack "$need_disk GiB of disk space here ($((free >> 20)) GiB are free, and target/ holds $((held >> 20)) GiB already)" \
+        "free some space, or clone to a larger disk"
 memory=$(awk '/^MemTotal:/ { print int($2 / 1048576 + 0.5) }' /proc/meminfo)
 [ "$memory" -ge "$need_memory" ] ||
     lack "$need_memory GiB of memory (this host has $memory GiB)" "use a larger host"

@@ -29,6 +29,7 @@ impl Clone {
             "workflow.sh",
             "skipped.sh",
             "lane.sh",
+            "preflight.sh",
         ] {
             fs::copy(scripts.join(name), clone.path("scripts").join(name)).expect("a script");
         }
@@ -138,15 +139,10 @@ struct Lacking {
 
 impl Lacking {
     fn new(program: &str) -> Lacking {
-        let clone = Clone::new();
-        fs::create_dir(clone.path("bin")).expect("a folder");
-        let links = ["bash", "dirname", "grep", "awk", "mkdir", "cp"];
+        let clone = Clone::new().with_links(&["bash", "dirname", "grep", "awk", "mkdir", "cp"]);
         let there = ["apt-get", "mmdebstrap", "gpgv", "mke2fs", "newuidmap"];
         for name in there.into_iter().filter(|name| *name != program) {
             clone.program(&format!("bin/{name}"), "exit 0");
-        }
-        for name in links {
-            symlink(Path::new("/usr/bin").join(name), clone.path("bin").join(name)).expect("a link");
         }
         clone.program("bin/id", "echo 1000");
         clone.program("bin/sudo", "echo \"as root: $*\" >>\"${0%/*}/ran\"");
@@ -184,6 +180,15 @@ impl Lacking {
 }
 
 impl Clone {
+    /// With links to these programs of the host in `bin`.
+    fn with_links(self, names: &[&str]) -> Clone {
+        fs::create_dir_all(self.path("bin")).expect("a folder");
+        for name in names {
+            symlink(Path::new("/usr/bin").join(name), self.path("bin").join(name)).expect("a link");
+        }
+        self
+    }
+
     fn program(&self, name: &str, does: &str) {
         let path = self.path(name);
         fs::write(&path, format!("#!/bin/sh\n{does}\n")).expect("a program");
@@ -325,6 +330,98 @@ fn programs_are_installed_to_a_folder_with_spaces_in_its_name() {
     }
 }
 
+/// A host on which a build can begin: a new Rust, a compiler, and 5 GiB free.
+fn ready() -> Clone {
+    let clone = Clone::new().with_links(&["bash", "dirname", "sed", "cut", "sort", "head", "uname", "awk"]);
+    for (name, does) in [
+        ("cargo", "exit 0"),
+        ("rustc", "echo 'rustc 1.999.0 (of a test)'"),
+        ("cc", "exit 0"),
+        ("df", "echo head; echo / 0 0 5242880"),
+        ("du", "exit 1"),
+    ] {
+        clone.program(&format!("bin/{name}"), does);
+    }
+    fs::write(clone.path("Cargo.toml"), "rust-version = \"1.90\"\n").expect("a manifest");
+    clone
+}
+
+fn preflight(clone: &Clone, gib: u32) -> Ended {
+    let mut command = Command::new(clone.path("scripts/preflight.sh"));
+    command
+        .args(["--memory", "1", "--disk", &gib.to_string()])
+        .env_clear()
+        .env("PATH", clone.path("bin"));
+    ended(&mut command, "")
+}
+
+#[test]
+fn a_build_does_not_begin_without_a_rust_that_is_new_enough_and_a_compiler() {
+    let clone = ready();
+    let fine = preflight(&clone, 5);
+    assert_eq!((fine.status, &*fine.said), (Some(0), ""));
+    let refused = |words: &[&str]| {
+        let refused = preflight(&clone, 5);
+        assert_eq!(refused.status, Some(1), "{}", refused.said);
+        assert!(words.iter().all(|word| refused.said.contains(word)), "{}", refused.said);
+    };
+    clone.program("bin/rustc", "echo 'rustc 1.63.0 (of a distribution)'");
+    refused(&["Rust 1.90 or later", "this is 1.63.0", "bin/rustc", "rustup"]);
+    clone.program("bin/rustc", "exit 1");
+    refused(&["does not run", "rustup default stable"]);
+    fs::remove_file(clone.path("bin/rustc")).expect("it was there");
+    fs::remove_file(clone.path("bin/cc")).expect("it was there");
+    refused(&["install it with rustup", "build-essential"]);
+}
+
+#[test]
+fn what_target_holds_already_counts_as_room_for_a_build() {
+    let clone = ready();
+    let refused = preflight(&clone, 6);
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.said.contains("6 GiB") && refused.said.contains("5 GiB are free"), "{}", refused.said);
+    clone.program("bin/du", "printf '4194304\\ttarget\\n'");
+    let fine = preflight(&clone, 9);
+    assert_eq!((fine.status, &*fine.said), (Some(0), ""));
+    let refused = preflight(&clone, 10);
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.said.contains("target/ holds 4 GiB"), "{}", refused.said);
+}
+
+#[test]
+fn a_finished_build_is_installed_where_there_is_no_rust() {
+    let clone = ready().with_links(&["make", "install", "id", "ls"]);
+    let makefile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Makefile");
+    fs::copy(makefile, clone.path("Makefile")).expect("a Makefile");
+    fs::remove_file(clone.path("bin/cargo")).expect("it was there");
+    let built = clone.path("target/x86_64-unknown-linux-gnu/release");
+    fs::create_dir_all(&built).expect("a folder");
+    let install = || {
+        let mut command = Command::new("/usr/bin/make");
+        command
+            .args(["install", "PREFIX=prefix"])
+            .current_dir(clone.folder.path())
+            .env_clear()
+            .env("HOME", clone.folder.path())
+            .env("PATH", clone.path("bin"));
+        ended(&mut command, "")
+    };
+    let programs = ["kiln", "kiln-vmm", "kiln-agent"];
+    for name in programs {
+        let refused = install();
+        assert_eq!(refused.status, Some(2), "before {name} is built: {}", refused.said);
+        assert!(refused.said.contains("install it with rustup"), "{}", refused.said);
+        let built = built.join(name);
+        fs::copy("/usr/bin/true", &built).expect("a program");
+    }
+    let installed = install();
+    assert_eq!(installed.status, Some(0), "{}", installed.said);
+    assert!(installed.said.contains("no cargo here"), "{}", installed.said);
+    for name in programs {
+        assert!(clone.path("prefix/bin").join(name).exists(), "{name}");
+    }
+}
+
 #[test]
 fn only_a_registry_out_of_reach_leaves_the_workflow_unchecked() {
     let host = Lacking::new("nothing");
@@ -370,7 +467,7 @@ fn a_test_that_was_ignored_and_passed_in_no_other_run_is_named() {
 
 #[test]
 fn images_for_tests_are_made_where_the_tests_look_whatever_the_callers_environment_says() {
-    let clone = Clone::new();
+    let clone = Clone::new().with_links(&[]);
     clone.program("bin/kiln", "{ echo \"call: $*\"; env; } >>\"${0%/*}/called\"");
     let settings = ["KILN_REGION", "AWS_REGION", "AWS_DEFAULT_REGION", "KILN_ACCOUNT"];
     for (status, place, store) in [(0, "kvm", "store"), (1, "software", "home")] {
