@@ -3,8 +3,7 @@
 use super::Detected;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
 
 /// What opening the device says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,36 +71,43 @@ impl Device {
 
 /// How this user gets to open the device.
 fn way_in() -> String {
-    let group = device_group(Path::new(KVM)).unwrap_or_else(|| "kvm".to_owned());
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let device = std::fs::metadata(KVM).ok();
+    let group = device.and_then(|is| opening_group(is.mode(), is.gid(), &groups));
     let user = std::env::var("USER").unwrap_or_else(|_| "$USER".to_owned());
-    if is_member(&group, &user) {
-        format!("you are in the group {group} since after your log-in: log in again, or `newgrp {group}`")
-    } else {
-        format!("sudo usermod -aG {group} {user}, then log in again")
+    way_in_by(group.as_deref(), &user, &groups)
+}
+
+fn way_in_by(group: Option<&str>, user: &str, groups: &str) -> String {
+    match group {
+        None => format!(
+            "sudo chmod 666 {KVM} (no group of users may open it; it holds until the host boots again)"
+        ),
+        Some(group) if is_member(group, user, groups) => {
+            format!("you are in the group {group} since after your log-in: log in again, or `newgrp {group}`")
+        }
+        Some(group) => format!("sudo usermod -aG {group} {user}, then log in again"),
     }
 }
 
-/// The name of the device's group, if it is one that may open it.
-fn device_group(device: &Path) -> Option<String> {
-    let is = std::fs::metadata(device).ok()?;
-    if !is.file_type().is_char_device() || is.gid() == 0 || is.mode() & 0o060 != 0o060 {
+/// The name of a device's group, if it is one of users, and may open it.
+fn opening_group(mode: u32, gid: u32, groups: &str) -> Option<String> {
+    if gid == 0 || mode & 0o060 != 0o060 {
         return None;
     }
-    entry("/etc/group", |fields| {
-        fields.get(2) == Some(&is.gid().to_string().as_str())
-    })
+    let gid = gid.to_string();
+    entry(groups, |fields| fields.get(2) == Some(&gid.as_str()))
 }
 
-fn is_member(group: &str, user: &str) -> bool {
-    let found = entry("/etc/group", |fields| {
+fn is_member(group: &str, user: &str, groups: &str) -> bool {
+    let found = entry(groups, |fields| {
         fields.first() == Some(&group) && fields.get(3).is_some_and(|all| all.split(',').any(|u| u == user))
     });
     found.is_some()
 }
 
 /// The first field of the first line that fits.
-fn entry(file: &str, fits: impl Fn(&[&str]) -> bool) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
+fn entry(text: &str, fits: impl Fn(&[&str]) -> bool) -> Option<String> {
     let line = text
         .lines()
         .find(|line| fits(&line.split(':').collect::<Vec<_>>()))?;
@@ -147,14 +153,31 @@ mod tests {
 
     #[test]
     fn who_may_not_open_the_device_is_told_which_group() {
-        let Detected::Remedy { problem, remedy } = Device::Refused.judge(Processor::Amd) else {
+        let groups = "root:x:0:\nkvm:x:106:you\n";
+        let way_in = |mode, user| way_in_by(opening_group(mode, 106, groups).as_deref(), user, groups);
+        assert!(way_in(0o20660, "me").contains("usermod -aG kvm me"));
+        assert!(way_in(0o20660, "you").contains("newgrp kvm"));
+        let Detected::Remedy { problem, .. } = Device::Refused.judge(Processor::Amd) else {
             panic!("a remedy")
         };
         assert!(problem.contains("/dev/kvm"));
-        assert!(
-            remedy.contains("usermod -aG") || remedy.contains("newgrp"),
-            "{remedy}"
-        );
+    }
+
+    #[test]
+    fn where_no_group_may_open_the_device_none_is_named() {
+        let groups = "root:x:0:\nkvm:x:106:\n";
+        for (mode, gid) in [
+            (0o20600, 0),
+            (0o20660, 0),
+            (0o20600, 106),
+            (0o20640, 106),
+            (0o20660, 107),
+        ] {
+            let group = opening_group(mode, gid, groups);
+            assert_eq!(group, None, "mode {mode:o}, gid {gid}");
+            let way_in = way_in_by(group.as_deref(), "me", groups);
+            assert!(way_in.starts_with("sudo chmod 666 /dev/kvm"), "{way_in}");
+        }
     }
 
     #[test]
