@@ -58,7 +58,7 @@ mutants: ## change the code in COUNT=150 small ways (SEED=1): do the tests notic
 torture: ## kill commands and cut the power at every step on disk (about 30 minutes; needs qemu-img)
 	@scripts/torture.sh
 
-verify: ## each promise of SPECIFICATION.md with its command, run: met or not
+verify: ## each promise of SPECIFICATION.md with its command, run: met, not met or open
 	$(call with,"guest-images tests",9)
 	@scripts/verify.sh $(BIN)
 

@@ -1,8 +1,9 @@
-//! Prints the table of promises: each row of SPECIFICATION.md, what holds it, the figure, met or not.
+//! Prints the table of promises: each row of SPECIFICATION.md, what holds it, the figure, met, not met or open.
 //!
 //! `verify SPECIFICATION.md LOG…`: the logs are those of the test run. A row names tests (`test: a, b`), which must all
 //! be in the logs as passed, or a command (`run: make lint`), which is run and must succeed. A line `figure: …` that a
-//! test or command prints is shown. Exit status 1 if any promise is not met.
+//! test or command prints is shown. What nothing holds yet (`open: why`) is open. Exit status 1 if any promise is not
+//! met; an open one is none of these.
 
 use std::collections::HashMap;
 use std::process::{Command, ExitCode};
@@ -12,6 +13,29 @@ struct Promise {
     number: String,
     words: String,
     held_by: String,
+}
+
+/// What became of a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Met,
+    NotMet,
+    /// Nothing holds it yet, and its row says so.
+    Open,
+}
+
+impl Verdict {
+    fn of(is_met: bool) -> Verdict {
+        if is_met { Verdict::Met } else { Verdict::NotMet }
+    }
+
+    fn mark(self) -> &'static str {
+        match self {
+            Verdict::Met => "met",
+            Verdict::NotMet => "**not met**",
+            Verdict::Open => "open",
+        }
+    }
 }
 
 /// The promises of a specification: table rows of three columns whose third says `test:`, `run:` or `open:`.
@@ -73,15 +97,15 @@ fn results(log: &str) -> (HashMap<String, bool>, HashMap<String, String>) {
     (passed, figures)
 }
 
-/// Whether a promise is met, and its figure.
+/// What became of a promise, and its figure.
 fn judge(
     promise: &Promise,
     passed: &HashMap<String, bool>,
     figures: &HashMap<String, String>,
-) -> (bool, String) {
+) -> (Verdict, String) {
     if let Some(command) = promise.held_by.strip_prefix("run:") {
         let Ok(out) = Command::new("sh").args(["-c", command]).output() else {
-            return (false, "the command does not start".into());
+            return (Verdict::NotMet, "the command does not start".into());
         };
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         let figure = text
@@ -90,13 +114,13 @@ fn judge(
             .find_map(|l| l.split_once("figure: "))
             .map(|(_, f)| f.to_string());
         return (
-            out.status.success(),
+            Verdict::of(out.status.success()),
             figure.unwrap_or_else(|| format!("status {}", out.status.code().unwrap_or(-1))),
         );
     }
     let Some(tests) = promise.held_by.strip_prefix("test:") else {
         return (
-            false,
+            Verdict::Open,
             promise.held_by.trim_start_matches("open:").trim().to_string(),
         );
     };
@@ -112,10 +136,20 @@ fn judge(
         .map(String::as_str)
         .collect();
     match (bad.is_empty(), figure.is_empty()) {
-        (false, _) => (false, format!("failed or not run: {}", bad.join(", "))),
-        (true, true) => (true, format!("{} passed", tests.len())),
-        (true, false) => (true, figure.join("; ")),
+        (false, _) => (Verdict::NotMet, format!("failed or not run: {}", bad.join(", "))),
+        (true, true) => (Verdict::Met, format!("{} passed", tests.len())),
+        (true, false) => (Verdict::Met, figure.join("; ")),
     }
+}
+
+/// The last line, and the exit status.
+fn sum(verdicts: &[Verdict]) -> (String, u8) {
+    let count = |of| verdicts.iter().filter(|verdict| **verdict == of).count();
+    let [met, not, open] = [Verdict::Met, Verdict::NotMet, Verdict::Open].map(count);
+    (
+        format!("{met} met, {not} not met, {open} open"),
+        u8::from(not > 0),
+    )
 }
 
 fn main() -> ExitCode {
@@ -126,23 +160,22 @@ fn main() -> ExitCode {
     };
     let log: String = files.filter_map(|f| std::fs::read_to_string(f).ok()).collect();
     let (passed, figures) = results(&log);
-    let (mut met, mut not) = (0, 0);
+    let mut verdicts = Vec::new();
     println!("| | promise | held by | figure | met |\n|---|---|---|---|---|");
     for promise in promises(&specification) {
-        let (ok, figure) = judge(&promise, &passed, &figures);
-        if ok {
-            met += 1
-        } else {
-            not += 1
-        }
-        let mark = if ok { "met" } else { "**not met**" };
+        let (verdict, figure) = judge(&promise, &passed, &figures);
         println!(
-            "| {} | {} | {} | {figure} | {mark} |",
-            promise.number, promise.words, promise.held_by
+            "| {} | {} | {} | {figure} | {} |",
+            promise.number,
+            promise.words,
+            promise.held_by,
+            verdict.mark()
         );
+        verdicts.push(verdict);
     }
-    println!("\n{met} met, {not} not met");
-    ExitCode::from(u8::from(not > 0))
+    let (line, status) = sum(&verdicts);
+    println!("\n{line}");
+    ExitCode::from(status)
 }
 
 #[cfg(test)]
@@ -159,10 +192,10 @@ mod tests {
         let (passed, figures) = results(LOG);
         let rows = promises(specification);
         assert_eq!(rows.len(), 2);
-        assert_eq!(judge(&rows[0], &passed, &figures), (true, "7 us".into()));
+        assert_eq!(judge(&rows[0], &passed, &figures), (Verdict::Met, "7 us".into()));
         assert_eq!(
             judge(&rows[1], &passed, &figures),
-            (false, "failed or not run: slow".into())
+            (Verdict::NotMet, "failed or not run: slow".into())
         );
     }
 
@@ -171,9 +204,9 @@ mod tests {
         let rows = promises("| 1 | x | test: `boots` |");
         let ignored = "test boots ... ignored, boots a machine\n";
         let (passed, figures) = results(ignored);
-        assert!(!judge(&rows[0], &passed, &figures).0);
+        assert_eq!(judge(&rows[0], &passed, &figures).0, Verdict::NotMet);
         let (passed, figures) = results(&format!("{ignored}test boots ... ok\n"));
-        assert!(judge(&rows[0], &passed, &figures).0);
+        assert_eq!(judge(&rows[0], &passed, &figures).0, Verdict::Met);
     }
 
     #[test]
@@ -195,6 +228,18 @@ mod tests {
     #[test]
     fn a_test_that_did_not_run_does_not_hold_a_promise() {
         let rows = promises("| 1 | x | test: `never` |");
-        assert!(!judge(&rows[0], &HashMap::new(), &HashMap::new()).0);
+        let (verdict, _) = judge(&rows[0], &HashMap::new(), &HashMap::new());
+        assert_eq!(verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn an_open_promise_is_counted_apart_and_is_no_failure() {
+        let rows = promises("| 1 | x | open: not built |");
+        let (open, why) = judge(&rows[0], &HashMap::new(), &HashMap::new());
+        assert_eq!((open, &*why), (Verdict::Open, "not built"));
+        let met = Verdict::of(true);
+        assert_eq!(sum(&[open, met, open]), ("1 met, 0 not met, 2 open".into(), 0));
+        let not = Verdict::of(false);
+        assert_eq!(sum(&[open, met, not]), ("1 met, 1 not met, 1 open".into(), 1));
     }
 }
