@@ -87,7 +87,7 @@ impl From<kiln_guest_images::BuildError> for Failure {
 
 impl From<crate::software_machine::Error> for Failure {
     fn from(error: crate::software_machine::Error) -> Self {
-        Self::coded("InternalError", error.to_string())
+        Self::coded(error.code(), error.to_string())
     }
 }
 

@@ -28,6 +28,11 @@ pub(crate) fn ensure(path: &Path, size: u64, lock: &File) -> Result<(), Error> {
     }
 }
 
+/// The disk's size; none if there is no disk.
+pub(crate) fn size(path: &Path) -> Option<Size> {
+    file_system_size(path).ok().map(Size::from_bytes)
+}
+
 /// As the superblock says, which changes when a growth is done (Linux, Documentation/filesystems/ext4/super.rst).
 fn file_system_size(path: &Path) -> std::io::Result<u64> {
     let disk = File::open(path)?;

@@ -3,18 +3,38 @@
 use std::io;
 use std::path::Path;
 
-/// A message for people: there is nothing that a caller could decide by its kind.
+/// A message for people, and whose affair it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Error(String);
+#[error("{message}")]
+pub(crate) struct Error {
+    message: String,
+    code: &'static str,
+}
 
 impl Error {
+    /// The host's or the machine's failure.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self {
+            message: message.into(),
+            code: "InternalError",
+        }
+    }
+
+    /// What was asked for cannot be.
+    pub(crate) fn of_parameter(message: impl Into<String>) -> Self {
+        Self {
+            code: "InvalidParameterValue",
+            ..Self::new(message)
+        }
     }
 
     /// A system call on a file.
     pub(crate) fn io(verb: &str, path: &Path, error: &io::Error) -> Self {
-        Self(format!("cannot {verb} {}: {error}", path.display()))
+        Self::new(format!("cannot {verb} {}: {error}", path.display()))
+    }
+
+    /// EC2's code for it.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
     }
 }

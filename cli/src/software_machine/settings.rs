@@ -53,7 +53,7 @@ impl Settings {
         let most = host_memory();
         match self.memory.map(Size::bytes) {
             Some(memory) if memory < LEAST_MEMORY || memory > most => {
-                return Err(Error::new(format!(
+                return Err(Error::of_parameter(format!(
                     "a machine of {} of memory cannot be: 512 MiB at least, and this host has {}",
                     Size::from_bytes(memory),
                     Size::from_bytes(most / MIB * MIB)
@@ -63,13 +63,13 @@ impl Settings {
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         match self.cpus {
-            Some(cpus) if cpus as usize > processors => Err(Error::new(format!(
+            Some(cpus) if cpus as usize > processors => Err(Error::of_parameter(format!(
                 "a machine of {cpus} processors would crawl: this host has {processors}"
             ))),
             _ => Ok(()),
         }?;
         match self.disk.map(Size::bytes) {
-            Some(disk) if disk < LEAST_DISK => Err(Error::new(format!(
+            Some(disk) if disk < LEAST_DISK => Err(Error::of_parameter(format!(
                 "a disk of {} is too small for a store: {} at least",
                 Size::from_bytes(disk),
                 Size::from_bytes(LEAST_DISK)

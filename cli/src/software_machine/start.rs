@@ -4,7 +4,7 @@ use super::image::{Base, Programs};
 use super::layout::{Layout, Socket};
 use super::qemu::Qemu;
 use super::wire::{self, ProgramsWanted, Reply, Request, Status};
-use super::{Error, Settings};
+use super::{Error, Settings, data_disk};
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
@@ -192,6 +192,15 @@ fn wait_for_the_end(layout: &Layout) {
 pub(crate) fn settle(home: &Path, chosen: Settings) -> Result<Settings, Error> {
     chosen.check()?;
     let layout = Layout::of(home);
+    match (chosen.disk, data_disk::size(&layout.data_disk())) {
+        (Some(wanted), Some(is)) if wanted < is => {
+            return Err(Error::of_parameter(format!(
+                "the software machine's disk has {is} and cannot shrink to {wanted}: `kiln machine delete` removes it, \
+                 with every image and instance in it"
+            )));
+        }
+        _ => {}
+    }
     layout.make_folder()?;
     let settings = Settings::read(&layout.settings())?.overlaid(chosen);
     settings.write(&layout.settings())?;
@@ -282,4 +291,39 @@ pub(crate) fn delete(home: &Path) -> Result<bool, Error> {
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::size::Size;
+
+    #[test]
+    fn a_disk_that_is_to_shrink_is_refused_with_both_sizes_and_nothing_is_kept() {
+        const GIB: u64 = 1 << 30;
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let layout = Layout::of(home.path());
+        let choose = |gib: u64| {
+            let disk = Some(Size::from_bytes(gib * GIB));
+            settle(
+                home.path(),
+                Settings {
+                    disk,
+                    ..Settings::default()
+                },
+            )
+        };
+        choose(12).expect("before there is one, anything goes");
+        choose(8).expect("before there is one, anything goes");
+        let lock = File::create(layout.lock()).expect("a file");
+        data_disk::ensure(&layout.data_disk(), 8 * GIB, &lock).expect("mke2fs works");
+        let refused = choose(5).expect_err("it cannot shrink");
+        assert_eq!(refused.code(), "InvalidParameterValue");
+        let said = refused.to_string();
+        assert!(said.contains("has 8 GiB") && said.contains("to 5 GiB"), "{said}");
+        let kept = Settings::read(&layout.settings()).expect("settings");
+        assert_eq!(kept.disk_bytes(), 8 * GIB);
+        choose(8).expect("as it is");
+        choose(9).expect("it grows");
+    }
 }
