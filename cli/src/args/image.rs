@@ -41,7 +41,7 @@ pub(crate) struct Build {
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
     pub(crate) tags: Vec<Tag>,
     /// Only make the disk, in the cache, and print where it is
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["name", "tags"])]
     pub(crate) cache_only: bool,
 }
 

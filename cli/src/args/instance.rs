@@ -70,12 +70,14 @@ pub(crate) struct Run {
 impl Run {
     /// What the parser cannot see.
     pub(crate) fn check(&self) -> Result<(), crate::failure::Failure> {
-        if self.command.is_empty() || self.count == 1 {
-            return Ok(());
-        }
-        Err(crate::failure::Failure::usage(
-            "a command runs in one instance: --count cannot be more than 1 with it",
-        ))
+        let wrong = match (self.command.is_empty(), self.count, self.wait) {
+            (true, ..) | (false, 1, None | Some(Wait::Agent)) => return Ok(()),
+            (false, 1, Some(Wait::Running)) => {
+                "a command runs once the guest's agent answers: leave out --wait running"
+            }
+            (false, ..) => "a command runs in one instance: --count cannot be more than 1 with it",
+        };
+        Err(crate::failure::Failure::usage(wrong))
     }
 }
 

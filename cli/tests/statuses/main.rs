@@ -19,6 +19,9 @@ fn wrong_usage_is_status_2_for_every_command() {
         &["image", "create", "x"],
         &["image", "export", "x", "disk.unknown"],
         &["run", "x", "--count", "2", "--", "true"],
+        &["run", "x", "--wait", "running", "--", "true"],
+        &["image", "build", "tiny", "--cache-only", "--name", "x"],
+        &["image", "build", "tiny", "--cache-only", "--tag", "a=b"],
         &["tag", "x"],
         &["machine", "delete"],
     ] {
