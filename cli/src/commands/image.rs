@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::{Copying, Waiting};
 use kiln_control::{
-    CreateImage, DeregisterImage, DescribeImages, ExportFormat, ExportImage, OnDeregister, OnTermination,
-    Owner, Reboot, Reply,
+    CreateImage, DeregisterImage, DeregisteredImage, DescribeImages, ExportFormat, ExportImage, OnDeregister,
+    OnTermination, Owner, Reboot, Reply,
 };
 use std::time::Duration;
 
@@ -168,9 +168,22 @@ fn deregister(context: &Context, deregister: Deregister) -> Result<u8, Failure> 
     } else {
         OnDeregister::KeepSnapshots
     };
+    // Each is told at once, but a document tells of all.
+    let mut all: Option<Reply<DeregisteredImage>> = None;
     for image in deregister.images {
         let reply = cloud.deregister_image(DeregisterImage { image, snapshots })?;
-        context.print(&reply)?;
+        if context.format != Format::Json {
+            context.print(&reply)?;
+            continue;
+        }
+        match &mut all {
+            Some(all) => {
+                let results = reply.document.delete_snapshot_results;
+                all.document.delete_snapshot_results.extend(results);
+                all.warnings.extend(reply.warnings);
+            }
+            None => all = Some(reply),
+        }
     }
-    Ok(0)
+    all.map_or(Ok(0), |all| context.print(&all))
 }

@@ -26,22 +26,29 @@ pub(crate) fn snapshot(context: &Context, command: Snapshot) -> Result<u8, Failu
             })?;
             context.print_found(&cloud, found)
         }
-        Snapshot::Delete(Delete { snapshots }) => {
-            for snapshot in &snapshots {
-                let reply = cloud.delete_snapshot(snapshot)?;
-                deleted(context, reply.document.as_str())?;
-            }
-            Ok(0)
-        }
+        Snapshot::Delete(Delete { snapshots }) => delete(context, &snapshots, |snapshot| {
+            Ok(cloud.delete_snapshot(snapshot)?.document.to_string())
+        }),
     }
 }
 
-/// Says what was deleted.
-fn deleted(context: &Context, id: &str) -> Result<(), Failure> {
-    match context.format {
-        output::Format::Json => output::document(&serde_json::json!({"Return": true})),
-        _ => output::line(id),
+/// Deletes each, and says what was deleted: its id as soon as it is gone, or one document for all.
+fn delete(
+    context: &Context,
+    which: &[String],
+    one: impl Fn(&str) -> Result<String, Failure>,
+) -> Result<u8, Failure> {
+    let is_document = context.format == output::Format::Json;
+    for text in which {
+        let id = one(text)?;
+        if !is_document {
+            output::line(&id)?;
+        }
     }
+    if is_document {
+        output::document(&serde_json::json!({"Return": true}))?;
+    }
+    Ok(0)
 }
 
 pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> {
@@ -54,13 +61,9 @@ pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> 
             })?;
             context.print_found(&cloud, found)
         }
-        Volume::Delete(DeleteVolumes { volumes }) => {
-            for volume in &volumes {
-                let reply = cloud.delete_volume(volume)?;
-                deleted(context, reply.document.as_str())?;
-            }
-            Ok(0)
-        }
+        Volume::Delete(DeleteVolumes { volumes }) => delete(context, &volumes, |volume| {
+            Ok(cloud.delete_volume(volume)?.document.to_string())
+        }),
     }
 }
 

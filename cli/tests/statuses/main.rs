@@ -1,10 +1,11 @@
 //! The program as others call it: exit statuses, streams, documents. No guest is needed.
 
+mod documents;
 mod interrupted;
 mod kiln;
 
 use kiln::{Ended, Kiln};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 #[test]
 fn wrong_usage_is_status_2_for_every_command() {
@@ -137,75 +138,6 @@ fn an_export_replaces_a_file_only_when_it_is_complete() {
     }
 }
 
-/// Imports an ext4 disk of these files as the image `name`.
-fn import(kiln: &Kiln, name: &str, files: &[(&str, &[u8])]) {
-    let (tree, disk) = (
-        kiln.home.path().join(name),
-        kiln.home.path().join(format!("{name}.raw")),
-    );
-    for (path, content) in files {
-        let path = tree.join(path);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(path, content).expect("a file");
-    }
-    let made = Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-d"])
-        .args([&tree, &disk])
-        .arg("8M")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .status();
-    assert!(made.expect("mke2fs").success());
-    let disk = disk.to_str().expect("UTF-8").to_owned();
-    let imported = kiln.run(&["image", "import", &disk, "--name", name]);
-    assert_eq!(imported.status, 0, "{imported:?}");
-}
-
-#[test]
-fn image_show_boot_prints_the_menu_the_entry_and_why() {
-    let kiln = Kiln::new();
-    let menu = b"set default=newer\nmenuentry Older { linux /old }\n\
-        menuentry Newer --id newer { linux /vmlinuz root=LABEL=x console=hvc0; initrd /initrd }\n";
-    let kernel = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0";
-    import(
-        &kiln,
-        "web",
-        &[
-            ("boot/grub/grub.cfg", menu),
-            ("vmlinuz", kernel),
-            ("initrd", b"070701"),
-        ],
-    );
-    let json = kiln.run(&["--output", "json", "image", "show", "web", "--boot"]);
-    let document: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
-    let wanted = serde_json::json!({"Boot": {
-        "Menu": "(hd0)/boot/grub/grub.cfg",
-        "Entry": "Newer",
-        "Kernel": "(hd0)/vmlinuz",
-        "Initrd": ["(hd0)/initrd"],
-        "CommandLine": "root=LABEL=x console=hvc0",
-        "Reason": "entry 1 is the menu's default",
-        "Changes": [],
-    }});
-    assert_eq!(document, wanted);
-    let table = kiln.run(&["image", "show", "web", "--boot"]).out;
-    assert!(
-        table.contains("Newer") && table.contains("entry 1 is the menu's default"),
-        "{table}"
-    );
-    assert_eq!(kiln.run(&["image", "show", "web", "web", "--boot"]).status, 2);
-
-    import(&kiln, "none", &[("etc/fstab", b"")]);
-    let refused = kiln.run(&["image", "show", "none", "--boot"]);
-    assert_eq!((refused.status, refused.out.as_str()), (1, ""));
-    assert!(
-        refused
-            .err
-            .starts_with("error: no boot menu is on the root disk: "),
-        "{}",
-        refused.err
-    );
-}
-
 #[test]
 fn a_failure_of_ours_is_125_where_a_status_is_handed_on() {
     let kiln = Kiln::new();
@@ -238,37 +170,6 @@ fn errors_that_cannot_be_written_change_no_status() {
             .stderr(full)
             .status();
         assert_eq!(ended.expect("it starts").code(), Some(status), "{arguments:?}");
-    }
-}
-
-#[test]
-fn in_json_mode_an_error_is_the_only_thing_on_stderr() {
-    let kiln = Kiln::new();
-    for arguments in [
-        &["--output", "json", "stop", "nothing"] as &[&str],
-        &["--output", "json", "lst"],
-    ] {
-        let ended = kiln.run(arguments);
-        let document: serde_json::Value = serde_json::from_str(&ended.err).expect("one JSON document");
-        assert!(document["Error"]["Code"].is_string() && document["Error"]["Message"].is_string());
-        assert_eq!(ended.out, "");
-    }
-}
-
-#[test]
-fn an_empty_store_is_an_empty_document_and_no_ids() {
-    let kiln = Kiln::new();
-    for (noun, key) in [
-        (&["list"] as &[&str], "Reservations"),
-        (&["image", "list"], "Images"),
-        (&["volume", "list"], "Volumes"),
-        (&["snapshot", "list"], "Snapshots"),
-    ] {
-        let json = kiln.run(&[&["--output", "json"], noun].concat());
-        let document: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
-        assert_eq!(document[key].as_array().map(Vec::len), Some(0), "{json:?}");
-        assert_eq!(kiln.run(&[&["-q"], noun].concat()).out, "");
-        assert_eq!(kiln.run(noun).out.lines().count(), 1, "only the head");
     }
 }
 
