@@ -6,7 +6,7 @@ use crate::attach::Input;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::size::Size;
-use crate::software_machine::{self, Settings, forward};
+use crate::software_machine::{self, Settings, Status, forward};
 use serde_json::json;
 use std::io::IsTerminal;
 
@@ -52,14 +52,7 @@ fn status(context: &Context) -> Result<u8, Failure> {
         (_, None) => output::line("stopped")?,
         (Format::Id, Some(status)) => output::line(&status.state)?,
         (Format::Table, Some(status)) => {
-            output::line(&format!(
-                "{} for {} s: {}, {} of memory, {}",
-                status.state,
-                status.uptime_seconds,
-                output::count(status.cpus, "processor"),
-                Size::from_bytes(status.memory),
-                output::count(status.commands, "command")
-            ))?;
+            output::line(&summary(&status))?;
             if let Some(reason) = status.last_failure {
                 output::line(&format!(
                     "started again {}, the last time because {reason}",
@@ -69,6 +62,19 @@ fn status(context: &Context) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// What a running machine is, in a line.
+fn summary(status: &Status) -> String {
+    format!(
+        "{} for {} s: {}, {} of memory, a disk of at most {}, {}",
+        status.state,
+        status.uptime_seconds,
+        output::count(status.cpus, "processor"),
+        Size::from_bytes(status.memory),
+        Size::from_bytes(status.disk),
+        output::count(status.commands, "command")
+    )
 }
 
 fn shell(context: &Context, shell: Shell) -> Result<u8, Failure> {
@@ -112,4 +118,27 @@ fn delete(context: &Context, delete: &Delete) -> Result<u8, Failure> {
         context.hint("there is no software machine");
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_machine_tells_how_large_it_is_its_disk_too() {
+        let status = Status {
+            state: "running".to_owned(),
+            uptime_seconds: 7,
+            memory: 6 << 30,
+            cpus: 1,
+            disk: 256 << 30,
+            commands: 2,
+            restarts: 0,
+            last_failure: None,
+        };
+        assert_eq!(
+            summary(&status),
+            "running for 7 s: 1 processor, 6 GiB of memory, a disk of at most 256 GiB, 2 commands"
+        );
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) use error::Error;
 pub(crate) use readiness::{exists, readiness};
 pub(crate) use settings::Settings;
 pub(crate) use start::{Lease, delete, lease, settle, status, stop};
+pub(crate) use wire::Status;
 
 use rustix::io::FdFlags;
 use std::ffi::OsStr;

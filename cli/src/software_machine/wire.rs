@@ -70,6 +70,8 @@ pub(crate) struct Status {
     pub(crate) memory: u64,
     /// Virtual processors.
     pub(crate) cpus: u32,
+    /// Bound of its disk in bytes.
+    pub(crate) disk: u64,
     /// Commands that use it at this moment.
     pub(crate) commands: usize,
     /// How often it had to be started again, and why the last time.
