@@ -163,26 +163,28 @@ mod tests {
 
     #[test]
     fn waiting_for_longer_than_clocks_go_is_wrong_usage() {
-        const TOO_LONG: &str = "9300000000000000000";
-        for argv in [
-            &["kiln", "stop", "i", "--timeout", TOO_LONG] as &[&str],
-            &["kiln", "reboot", "i", "--timeout", TOO_LONG],
-            &["kiln", "wait", "i", "stopped", "--timeout", TOO_LONG],
-            &[
-                "kiln",
-                "image",
-                "create",
-                "i",
-                "--name",
-                "n",
-                "--timeout",
-                TOO_LONG,
-            ],
-            &["kiln", "run", "x", "--agent-timeout", TOO_LONG],
-            &["kiln", "exec", "i", "--agent-timeout", TOO_LONG, "--", "true"],
-        ] {
-            let line = wrong(argv);
-            assert!(line.contains("timeout") && line.contains("4000000000"), "{line}");
+        for too_long in ["4000000001", "9300000000000000000", "99999999999999999999"] {
+            for argv in [
+                &["kiln", "stop", "i", "--timeout", too_long] as &[&str],
+                &["kiln", "reboot", "i", "--timeout", too_long],
+                &["kiln", "wait", "i", "stopped", "--timeout", too_long],
+                &[
+                    "kiln",
+                    "image",
+                    "create",
+                    "i",
+                    "--name",
+                    "n",
+                    "--timeout",
+                    too_long,
+                ],
+                &["kiln", "run", "x", "--agent-timeout", too_long],
+                &["kiln", "exec", "i", "--agent-timeout", too_long, "--", "true"],
+            ] {
+                let line = wrong(argv);
+                let words = ["timeout", too_long, "seconds, 4000000000 at most"];
+                assert!(words.iter().all(|word| line.contains(word)), "{line}");
+            }
         }
     }
 

@@ -114,7 +114,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) keep_volumes: bool,
     /// Seconds that the guest may take to shut down before it is stopped by force
-    #[arg(long, value_name = "S", default_value_t = 60, conflicts_with = "no_reboot", value_parser = seconds())]
+    #[arg(long, value_name = "S", default_value_t = 60, conflicts_with = "no_reboot", value_parser = seconds)]
     pub(crate) timeout: u64,
 }
 

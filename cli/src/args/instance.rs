@@ -60,7 +60,7 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with_all = ["rm", "command"])]
     pub(crate) no_wait: bool,
     /// Seconds to wait for the guest's agent [default: 60; 300 in the software machine]
-    #[arg(long, value_name = "S", env = "KILN_AGENT_TIMEOUT", hide_env_values = true, value_parser = seconds())]
+    #[arg(long, value_name = "S", env = "KILN_AGENT_TIMEOUT", hide_env_values = true, value_parser = seconds)]
     pub(crate) agent_timeout: Option<u64>,
     /// A command to run in the guest; its exit status is this command's
     #[arg(last = true, value_name = "CMD")]
@@ -125,7 +125,7 @@ pub(crate) struct Exec {
     /// The instance: id, name, or the beginning of either
     pub(crate) instance: String,
     /// Seconds to wait for the guest's agent [default: 60; 300 in the software machine]
-    #[arg(long, value_name = "S", env = "KILN_AGENT_TIMEOUT", hide_env_values = true, value_parser = seconds())]
+    #[arg(long, value_name = "S", env = "KILN_AGENT_TIMEOUT", hide_env_values = true, value_parser = seconds)]
     pub(crate) agent_timeout: Option<u64>,
     /// The command; its exit status is this command's
     #[arg(last = true, required = true, value_name = "CMD")]
@@ -207,7 +207,7 @@ pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) which: Instances,
     /// Seconds that the guest may take to shut down before it is stopped by force
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = seconds())]
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = seconds)]
     pub(crate) timeout: u64,
     /// Do not ask the guest: as if its power were cut
     #[arg(long, conflicts_with = "timeout")]
@@ -222,7 +222,7 @@ pub(crate) struct Reboot {
     #[command(flatten)]
     pub(crate) which: Instances,
     /// Seconds that the guest may take to shut down before it is reset
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = seconds())]
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = seconds)]
     pub(crate) timeout: u64,
 }
 
@@ -247,7 +247,7 @@ pub(crate) struct WaitFor {
     #[arg(value_enum)]
     pub(crate) state: Awaited,
     /// Seconds after which to give up
-    #[arg(long, value_name = "S", default_value_t = 600, value_parser = seconds())]
+    #[arg(long, value_name = "S", default_value_t = 600, value_parser = seconds)]
     pub(crate) timeout: u64,
 }
 

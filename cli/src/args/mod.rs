@@ -7,7 +7,6 @@ pub(crate) mod machine;
 pub(crate) mod storage;
 
 use crate::output::Format;
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -29,8 +28,11 @@ pub(crate) struct Cli {
 }
 
 /// Seconds that are waited: 126 years at most, so that the moment at which they are over is one that clocks have.
-pub(crate) fn seconds() -> RangedU64ValueParser {
-    clap::value_parser!(u64).range(..=4_000_000_000)
+pub(crate) fn seconds(text: &str) -> Result<u64, &'static str> {
+    match text.parse() {
+        Ok(seconds @ ..=4_000_000_000) => Ok(seconds),
+        _ => Err("expected a whole number of seconds, 4000000000 at most"),
+    }
 }
 
 /// Options of every command.
