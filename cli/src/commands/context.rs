@@ -87,6 +87,17 @@ impl Context {
         Ok(0)
     }
 
+    /// Prints what was made. Where that cannot be written, the error names it: it is there all the same.
+    pub(crate) fn print_made<T: Shown>(&self, reply: &Reply<T>) -> Result<u8, Failure> {
+        self.print(reply).map_err(|failure| {
+            let ids = reply.ids().join(" ");
+            Failure {
+                message: format!("{}; made all the same: {ids}", failure.message),
+                ..failure
+            }
+        })
+    }
+
     pub(crate) fn warnings(&self, all: &[String]) {
         for text in all {
             self.warn(text);

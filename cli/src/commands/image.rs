@@ -86,7 +86,7 @@ fn create(context: &Context, create: Create) -> Result<u8, Failure> {
         timeout: Duration::from_secs(create.timeout),
     });
     drop(waiting);
-    context.print(&reply?)
+    context.print_made(&reply?)
 }
 
 fn list(context: &Context, list: List) -> Result<u8, Failure> {

@@ -33,5 +33,5 @@ pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
             ..failure
         }
     });
-    context.print(&reply?)
+    context.print_made(&reply?)
 }

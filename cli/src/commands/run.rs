@@ -44,12 +44,13 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         match ids.first() {
             Some(id) if !command.is_empty() => agent::command(&cloud, id, command),
             _ => {
-                show(context, &cloud, &launched)?;
+                let reply = at_present(&cloud, &launched.document)?;
                 if rm {
+                    context.print(&reply)?;
                     context.hint("it runs until its guest ends, or this command is interrupted");
                     until_over(&cloud, &ids, &interrupt)
                 } else {
-                    Ok(0)
+                    context.print_made(&reply)
                 }
             }
         }
@@ -106,22 +107,15 @@ fn ids(launched: &Reservation) -> Result<Vec<InstanceId>, Failure> {
     Ok(all.collect::<Result<_, _>>()?)
 }
 
-/// Prints the instances as they are now: they may have gone on since they were launched.
-fn show(context: &Context, cloud: &Cloud, launched: &Reply<Reservation>) -> Result<(), Failure> {
-    let which = launched
-        .document
-        .instances
-        .iter()
-        .map(|instance| instance.instance_id.clone())
-        .collect();
+/// The instances as they are now: they may have gone on since they were launched.
+fn at_present(cloud: &Cloud, launched: &Reservation) -> Result<Reply<Reservation>, Failure> {
+    let all = launched.instances.iter();
     let now = cloud.describe_instances(DescribeInstances {
-        instances: which,
+        instances: all.map(|instance| instance.instance_id.clone()).collect(),
         ..DescribeInstances::default()
     })?;
-    match now.reservations.into_iter().next() {
-        Some(reservation) => context.print(&Reply::new(reservation)).map(drop),
-        None => context.print(launched).map(drop),
-    }
+    let found = now.reservations.into_iter().next();
+    Ok(Reply::new(found.unwrap_or_else(|| launched.clone())))
 }
 
 /// `run --rm` without a command: until the guests have ended by themselves, or a signal came.

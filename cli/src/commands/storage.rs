@@ -14,7 +14,7 @@ pub(crate) fn snapshot(context: &Context, command: Snapshot) -> Result<u8, Failu
             volume,
             description,
             tags,
-        }) => context.print(&cloud.create_snapshot(CreateSnapshot {
+        }) => context.print_made(&cloud.create_snapshot(CreateSnapshot {
             volume,
             description,
             tags,

@@ -145,6 +145,30 @@ fn a_failure_of_ours_is_125_where_a_status_is_handed_on() {
     assert_eq!(kiln.run(&["run", "--rm", "nothing", "--", "true"]).status, 125);
 }
 
+/// A file that cannot be written.
+fn full() -> std::fs::File {
+    let mut full = std::fs::File::options();
+    full.write(true).open("/dev/full").expect("/dev/full")
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_an_error_that_names_what_was_made() {
+    let kiln = Kiln::new();
+    std::fs::write(kiln.home.path().join("disk.raw"), vec![0; 4096]).expect("a file");
+    for form in ["table", "json", "id"] {
+        let name = format!("disk-{form}");
+        let import = ["--output", form, "image", "import", "disk.raw", "--name", &name];
+        let ended = Ended::from(kiln.command(&import).stdout(full()).output().expect("it starts"));
+        let made = kiln.run(&["-q", "image", "list", &name]).out;
+        assert_eq!(ended.status, 1, "{ended:?}");
+        let words = ["cannot write the result", made.trim()];
+        assert!(
+            words.iter().all(|word| ended.err.contains(word)),
+            "{made}: {ended:?}"
+        );
+    }
+}
+
 #[test]
 fn errors_that_cannot_be_written_change_no_status() {
     let kiln = Kiln::new();
@@ -160,14 +184,10 @@ fn errors_that_cannot_be_written_change_no_status() {
         (&[], 2),
         (&["exec", "nothing", "--", "true"], 125),
     ] {
-        let full = std::fs::File::options()
-            .write(true)
-            .open("/dev/full")
-            .expect("/dev/full");
         let ended = kiln
             .command(arguments)
             .stdout(Stdio::null())
-            .stderr(full)
+            .stderr(full())
             .status();
         assert_eq!(ended.expect("it starts").code(), Some(status), "{arguments:?}");
     }
