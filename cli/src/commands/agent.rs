@@ -46,11 +46,11 @@ pub(crate) fn command(cloud: &Cloud, instance: &InstanceId, argv: Vec<OsString>)
 /// Why a command in a guest has no status: most often because the guest ends, or begins anew, under it.
 fn broken_off(cloud: &Cloud, instance: &InstanceId, error: &AgentError) -> Failure {
     let id = instance.as_str();
-    if !matches!(
-        error,
-        AgentError::Gone | AgentError::Io(_) | AgentError::Connect(_)
-    ) {
-        return Failure::coded(Code::InternalError.as_str(), format!("{id}: {error}"));
+    match error {
+        AgentError::Gone | AgentError::Io(_) | AgentError::Connect(_) => {}
+        // Nothing of the guest's: a full disk here, say.
+        AgentError::Output(_) => return Failure::new(error.to_string()),
+        _ => return Failure::coded(Code::InternalError.as_str(), format!("{id}: {error}")),
     }
     match must_run(cloud, instance) {
         Ok(()) => Failure::coded(
@@ -132,4 +132,22 @@ fn must_run(cloud: &Cloud, instance: &InstanceId) -> Result<(), Failure> {
             }
         ),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_control::Options;
+
+    #[test]
+    fn output_that_cannot_be_written_here_is_no_failure_of_the_guest() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let cloud = Cloud::open(Options::new(home.path())).expect("a store");
+        let instance = InstanceId::parse("i-0123456789abcdef0").expect("an id");
+        let full = std::io::ErrorKind::StorageFull.into();
+        let failure = broken_off(&cloud, &instance, &AgentError::Output(full));
+        assert_eq!(failure.code, None);
+        assert!(failure.message.contains("standard output"), "{failure:?}");
+        assert_eq!(failure.while_handing_on().status, 125);
+    }
 }

@@ -140,7 +140,8 @@ mod tests {
             ..Settings::default()
         };
         for refused in [memory(MIB), memory(1 << 50), cpus(100_000), disk(1024)] {
-            assert!(refused.check().is_err(), "{refused:?}");
+            let error = refused.check().expect_err("it cannot be");
+            assert_eq!(error.code(), "InvalidParameterValue", "{refused:?}");
         }
         for fine in [Settings::default(), memory(GIB), cpus(1), disk(8 * GIB)] {
             assert!(fine.check().is_ok(), "{fine:?}");
