@@ -28,7 +28,7 @@ units() { cargo test --locked --no-fail-fast "$@" -- ${TEST_FLAGS:-} "${only[@]}
 micro_guests=(arch::x86_64::probe:: tests::real_machines:: tests::machine_crashes:: tests::disk_header::)
 only=()
 # Commands at such a guest.
-commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" units -p kiln --test console --test full_disk --test stats; }
+commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" units -p kiln --test console --test ending --test full_disk --test stats; }
 if [ -c /dev/kvm ] && { : <>/dev/kvm; } 2>/dev/null; then
     units --workspace --exclude kiln-tests
     commands

@@ -118,7 +118,8 @@ fn fields(instance: &Instance) -> Table {
 
 pub(crate) fn stop(context: &Context, stop: Stop) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
-    let _waiting = Waiting::begin(context.progress(), "stopping");
+    context.say_when_cut_short("the guest goes on ending, and the instance is stopped once it is gone")?;
+    let waiting = Waiting::begin(context.progress(), "stopping");
     let reply = cloud.stop_instances(StopInstances {
         instances: stop.which.instances,
         ending: if stop.force {
@@ -128,7 +129,7 @@ pub(crate) fn stop(context: &Context, stop: Stop) -> Result<u8, Failure> {
         },
         waiting: if stop.no_wait { Wait::No } else { Wait::UntilDone },
     })?;
-    drop(_waiting);
+    drop(waiting);
     context.print(&reply)
 }
 
@@ -139,6 +140,7 @@ pub(crate) fn start(context: &Context, which: &Instances) -> Result<u8, Failure>
 
 pub(crate) fn reboot(context: &Context, reboot: &Reboot) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
+    context.say_when_cut_short("the next command starts a guest that has powered off again")?;
     let waiting = Waiting::begin(context.progress(), "rebooting");
     let ending = Ending::Clean(Duration::from_secs(reboot.timeout));
     let reply = cloud.reboot_instances(&reboot.which.instances, ending)?;
@@ -148,6 +150,7 @@ pub(crate) fn reboot(context: &Context, reboot: &Reboot) -> Result<u8, Failure> 
 
 pub(crate) fn terminate(context: &Context, which: &Instances) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
+    context.say_when_cut_short("the next command finishes what has begun")?;
     context.print(&cloud.terminate_instances(&which.instances)?)
 }
 
