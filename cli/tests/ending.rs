@@ -48,3 +48,32 @@ fn a_stop_that_is_interrupted_says_that_the_guest_goes_on_ending() {
     guest.kill();
     assert_eq!(state(&guest), "stopped");
 }
+
+#[test]
+#[ignore = "needs /dev/kvm: make test runs it"]
+fn an_instance_that_is_gone_already_has_not_to_be_waited_for_by_its_name_either() {
+    let guest = Micro::start();
+    let id = guest.instance.as_str();
+    let kiln = |arguments: &[&str]| {
+        let ended = guest.command(arguments).output().expect("kiln runs");
+        (
+            ended.status.code(),
+            String::from_utf8_lossy(&ended.stderr).into_owned(),
+        )
+    };
+    assert_eq!(kiln(&["tag", id, "Name=web"]).0, Some(0));
+    assert_eq!(kiln(&["terminate", "web"]).0, Some(0));
+    for which in [id, "web"] {
+        assert_eq!(
+            kiln(&["wait", which, "terminated"]),
+            (Some(0), String::new()),
+            "{which}"
+        );
+    }
+    let (status, said) = kiln(&["wait", "web", "running"]);
+    assert!(
+        status == Some(1) && said.contains("InvalidInstanceID.NotFound"),
+        "{said}"
+    );
+    assert_eq!(kiln(&["wait", "other", "terminated"]).0, Some(1));
+}

@@ -4,7 +4,7 @@ use super::{Context, agent, instance::at_present};
 use crate::args::instance::{Awaited, WaitFor};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use kiln_control::{Code, InstanceState};
+use kiln_control::{Cloud, Code, DescribeInstances, InstanceState, name_of};
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
@@ -20,7 +20,13 @@ pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
         Awaited::Stopped => InstanceState::Stopped,
         Awaited::Terminated => InstanceState::Terminated,
     };
-    let instance = cloud.resolve_instance(&wait.instance)?;
+    let instance = match cloud.resolve_instance(&wait.instance) {
+        // Names are for those that are there: one that is gone already is what was waited for.
+        Err(_) if wanted == InstanceState::Terminated && was_terminated(&cloud, &wait.instance)? => {
+            return Ok(0);
+        }
+        found => found?,
+    };
     let began = Instant::now();
     loop {
         match at_present(&cloud, &instance)?.map(|found| found.state.name) {
@@ -47,4 +53,11 @@ pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
             Some(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }
+}
+
+/// Whether an instance of this name was terminated in the last hour.
+fn was_terminated(cloud: &Cloud, name: &str) -> Result<bool, Failure> {
+    let found = cloud.describe_instances(DescribeInstances::default())?;
+    let mut all = found.reservations.iter().flat_map(|r| &r.instances);
+    Ok(all.any(|one| one.state.name == InstanceState::Terminated && name_of(&one.tags) == Some(name)))
 }
