@@ -15,8 +15,9 @@ mkdir -p "$WORK"
 unset KILN_REGION AWS_REGION AWS_DEFAULT_REGION KILN_ACCOUNT
 if scripts/has-kvm.sh; then home=$WORK/store KILN_ACCEL=kvm; else home=$WORK/home KILN_ACCEL=software; fi
 export KILN_ACCEL
-# The longest that one file of tests may take, in seconds: several times what the slowest takes on two cores.
-limit=900
+# The longest that one file of tests may take, in seconds: several times what the slowest takes on two cores, and its
+# rounds, where they are more.
+limit=$((900 + 90 * ${KILN_TEST_ROUNDS:-0}))
 running=
 trap 'if [ -n "$running" ]; then kill -TERM "$running" 2>/dev/null; end_guests; fi; exit 130' INT TERM
 
