@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes everything that reads bytes which a guest, or an image's author, wrote. The minutes are of all processors, and
 # shared out evenly; each target goes on from what it found before (tests/fuzz/corpus), and what it came to so far goes
-# into tests/fuzz/LEDGER.md.
+# into tests/fuzz/LEDGER.md, also when the run is cut short.
 #
 # usage: fuzz.sh MINUTES [TARGET…]
 #
@@ -37,23 +37,51 @@ RUSTFLAGS='--cfg fuzzing' cargo test --quiet --locked --lib --test seeds
 cargo fuzz build
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(cargo fuzz list)
-export seconds=$((minutes * 60 * $(nproc) / ${#targets[@]}))
+seconds=$((minutes * 60 * $(nproc) / ${#targets[@]}))
 [ "$seconds" -ge 1 ] || { echo "error: $minutes minutes are too few for ${#targets[@]} targets" >&2; exit 2; }
 trap 'rm -rf /dev/shm/kiln-fuzz-*' EXIT
 
+# Runs in a shell of its own, whose time is that of the target.
 one() { # target
-    local log=target/$1.log user=0 system=0 edges TIMEFORMAT='%U %S'
+    local log=target/$1.log is_cut='' result=0 edges user system
     echo "fuzzing $1 for $seconds s"
-    { time ASAN_OPTIONS=detect_leaks=0 cargo fuzz run "$1" -- -max_total_time="$seconds" -timeout=25 \
-        -rss_limit_mb=2048 -max_len=65536 >"$log" 2>&1; } 2>"$log.time" || {
+    mkdir -p "corpus/$1" "artifacts/$1"
+    trap 'is_cut=1; kill -TERM $(jobs -p) 2>/dev/null || true' TERM
+    # The program itself: `cargo fuzz run` would leave it running when it is told to end.
+    ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0 "target/$(uname -m)-unknown-linux-gnu/release/$1" \
+        -artifact_prefix="artifacts/$1/" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -max_len=65536 \
+        "corpus/$1" >"$log" 2>&1 &
+    wait $! || result=$?
+    [ -z "$is_cut" ] || wait $! || result=$?
+    times >"$log.time"
+    if edges=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1); then
+        read -r user system < <(awk -F'[ms ]+' 'END { print $1 * 60 + $2, $3 * 60 + $4 }' "$log.time")
+        flock LEDGER.md ../../scripts/ledger.sh LEDGER.md "$1" "${edges#cov: }" "$user" "$system"
+    fi
+    case $result in
+    0) ;;
+    # Told to end, by a signal to the program (72) or to this shell.
+    72 | 143) ;;
+    *)
         tail -n 40 "$log" >&2
         echo "$1 found something: tests/fuzz/artifacts/$1; look at it by:" \
             "cd tests/fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run $1 FILE" >&2
-        exit 255
-    }
-    read -r user system <"$log.time"
-    edges=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1)
-    flock LEDGER.md ../../scripts/ledger.sh LEDGER.md "$1" "${edges#cov: }" "$user" "$system"
+        kill -USR1 $$
+        ;;
+    esac
 }
-export -f one
-printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -euo pipefail -c 'one {}'
+
+# Whatever runs is told to end, and notes what it came to.
+end() { # status
+    trap '' INT TERM USR1
+    kill -TERM $(jobs -pr) 2>/dev/null || true
+    wait
+    exit "$1"
+}
+trap 'end 130' INT TERM
+trap 'end 1' USR1
+for target in "${targets[@]}"; do
+    while [ "$(jobs -pr | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
+    one "$target" &
+done
+wait
