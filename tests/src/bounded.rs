@@ -1,5 +1,6 @@
 //! What a stranger's bytes may cost: a test in a process of its own, which has little memory and little time.
 
+use std::cell::OnceCell;
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,14 +11,18 @@ const BOUNDED: &str = "KILN_TEST_BOUNDED";
 const SECONDS: u64 = 5;
 
 /// Runs `work` in this test program started anew for the one test of this name, which calls nothing but this. From its
-/// first [`Turn::next`] on it has `memory` bytes, and after each 5 seconds of a processor; before it, as much as it likes.
+/// first [`Turn::next`] on it has `memory` bytes more, and after each 5 seconds of a processor; before it, as much as it
+/// likes.
 ///
 /// # Panics
 /// The process ends otherwise than well: by a panic, out of memory or out of time. What it said last is told.
 #[track_caller]
 pub fn bounded(test: &str, memory: u64, work: impl FnOnce(&Turn)) {
     if std::env::var_os(BOUNDED).is_some() {
-        work(&Turn(memory));
+        work(&Turn {
+            memory,
+            most: OnceCell::new(),
+        });
         println!("{BOUNDED}: done");
         return;
     }
@@ -42,14 +47,19 @@ pub fn bounded(test: &str, memory: u64, work: impl FnOnce(&Turn)) {
 }
 
 /// Hands out time, and as much memory as is said.
-pub struct Turn(u64);
+pub struct Turn {
+    memory: u64,
+    /// What the process has at its first turn, and `memory`.
+    most: OnceCell<u64>,
+}
 
 impl Turn {
     /// Begins the next piece of work, which the failure would name.
     pub fn next(&self, what: std::fmt::Arguments<'_>) {
         println!("{what}");
-        limit(Resource::Data, self.0);
-        let beyond = usize::try_from(self.0).unwrap_or(usize::MAX);
+        let most = *self.most.get_or_init(|| data().saturating_add(self.memory));
+        limit(Resource::Data, most);
+        let beyond = usize::try_from(most).unwrap_or(usize::MAX);
         let refused = Vec::<u8>::new().try_reserve_exact(beyond);
         assert!(refused.is_err(), "this host does not bound a process's memory");
         let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -57,6 +67,14 @@ impl Turn {
         // The limit counts whole seconds that were begun.
         limit(Resource::Cpu, used + 1 + SECONDS);
     }
+}
+
+/// What counts against [`Resource::Data`], in bytes.
+fn data() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells of this process");
+    let data = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let data = data.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+    data.map(|kib: u64| kib << 10).expect("a number of KiB")
 }
 
 /// Lowers the limit that ends the process; the other one, which cannot be raised again, stays.
@@ -76,6 +94,20 @@ mod tests {
         bounded("bounded::tests::too_much_memory_is_found", 64 << 20, |turn| {
             turn.next(format_args!("all of it"));
             std::hint::black_box(vec![1_u8; 100 << 20]);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "memory allocation of")]
+    fn little_more_than_what_there_was_is_found() {
+        let name = "bounded::tests::little_more_than_what_there_was_is_found";
+        bounded(name, 2 << 20, |turn| {
+            let before = std::hint::black_box(vec![1_u8; 100 << 20]);
+            turn.next(format_args!("a little"));
+            std::hint::black_box(vec![1_u8; 1 << 20]);
+            turn.next(format_args!("a little more"));
+            std::hint::black_box(vec![1_u8; 3 << 20]);
+            drop(before);
         });
     }
 

@@ -49,7 +49,7 @@ fn hazard_instructions_that_write_edge_values_everywhere_leave_a_machine_that_se
     let grown = own_memory(vmm).saturating_sub(before);
     println!("figure: {} accesses of a guest", sweep.0.len());
     println!("figure: {grown} KiB grown");
-    assert!(grown < 4096, "the VMM has grown by {grown} KiB");
+    assert!(grown < 2048, "the VMM has grown by {grown} KiB");
     assert_eq!(busy_threads(vmm), Vec::<String>::new(), "the guest is halted");
     machine.vmm().kill().unwrap();
 }

@@ -3,16 +3,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Private memory of process `pid` without the guest's, in KiB. The guest's is in no core dump (`dd`).
+/// Memory that process `pid` has written, without the guest's, in KiB. The guest's is in no core dump (`dd`). Pages of
+/// the program that were only read are left out: they are shared while another machine runs, and private when it ends.
 pub(crate) fn own_memory(pid: i32) -> u64 {
     let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
     let (mut sum, mut private) = (0, 0);
     for line in maps.lines() {
-        if let Some(kib) = line
-            .strip_prefix("Private_")
-            .and_then(|rest| rest.split_once(':'))
-        {
-            private += kib.1.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+        if let Some(kib) = line.strip_prefix("Private_Dirty:") {
+            private += kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
         }
         // The last line of each mapping.
         if let Some(flags) = line.strip_prefix("VmFlags:") {

@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use kiln_imagefmt::{DiskError, Segment, Unmap};
+use kiln_tests::bounded;
 
 use super::*;
 use crate::virtio::VERSION_1;
@@ -436,15 +437,19 @@ fn a_saved_device_goes_on_in_a_fresh_one() {
 
 #[test]
 fn hazard_a_chain_of_a_terabyte_over_one_page_is_refused_at_once() {
-    let disk = MemoryDisk::new();
-    let mut guest = guest(&disk);
-    let ring = &mut guest.rings[0];
-    ring.write(HEADER, &header(0, 0));
-    let mut buffers = vec![(HEADER, 16, false)];
-    buffers.extend((0..253).map(|_| (BODY, u32::MAX, true)));
-    buffers.push((STATUS, 1, true));
-    ring.chain(&buffers);
-    assert_eq!(guest.wait(0, 1)[0].1, 0);
-    assert_eq!(guest.rings[0].read(STATUS, 1), [1]);
-    assert!(disk.log().is_empty());
+    let name = "virtio::block::tests::hazard_a_chain_of_a_terabyte_over_one_page_is_refused_at_once";
+    bounded(name, 2 << 20, |turn| {
+        let disk = MemoryDisk::new();
+        let mut guest = guest(&disk);
+        let ring = &mut guest.rings[0];
+        ring.write(HEADER, &header(0, 0));
+        let mut buffers = vec![(HEADER, 16, false)];
+        buffers.extend((0..253).map(|_| (BODY, u32::MAX, true)));
+        buffers.push((STATUS, 1, true));
+        ring.chain(&buffers);
+        turn.next(format_args!("{} buffers of 4 GiB", buffers.len() - 2));
+        assert_eq!(guest.wait(0, 1)[0].1, 0);
+        assert_eq!(guest.rings[0].read(STATUS, 1), [1]);
+        assert!(disk.log().is_empty());
+    });
 }

@@ -1,3 +1,5 @@
+use kiln_tests::bounded;
+
 use super::*;
 use crate::virtio::ring::{ALL, DATA, END, Guest, cpu_time_of};
 
@@ -21,10 +23,14 @@ fn buffers_are_filled_with_bytes_that_differ() {
 
 #[test]
 fn hazard_a_request_gives_a_page_however_large_its_buffer() {
-    let mut guest = guest(None);
-    let buffers = vec![(DATA, 1 << 20, true); 60];
-    guest.rings[0].chain(&buffers);
-    assert_eq!(guest.wait(0, 1), [(0, 4096)]);
+    let name = "virtio::rng::tests::hazard_a_request_gives_a_page_however_large_its_buffer";
+    bounded(name, 2 << 20, |turn| {
+        let mut guest = guest(None);
+        let buffers = vec![(DATA, 1 << 20, true); 60];
+        guest.rings[0].chain(&buffers);
+        turn.next(format_args!("60 MiB"));
+        assert_eq!(guest.wait(0, 1), [(0, 4096)]);
+    });
 }
 
 #[test]
