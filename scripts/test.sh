@@ -51,4 +51,14 @@ units -p kiln-tests --lib --bin verify --bin bench
 
 echo "== images, the software machine, real guests"
 scripts/guests.sh "$BIN" test || status=1
+
+# Each whole run is noted, for scripts/ten-runs.sh: when, of which commit, what came of it, the suite of its guests.
+note() {
+    local commit
+    commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+    [ -z "$(git status --porcelain 2>/dev/null)" ] || commit+=-with-changes
+    mkdir -p target/runs
+    echo "$(date -u +%FT%TZ) $commit $status ${SUITE:-bookworm}" >>target/runs/test
+}
+case ${TEST_FLAGS:-} in '' | --show-output) note ;; esac
 exit $status
