@@ -1,4 +1,4 @@
-//! What scripts make of the records that runs leave behind.
+//! What scripts make of the records that runs leave behind: those of tests, and those of fuzzing.
 
 use std::fs;
 use std::path::Path;
@@ -42,4 +42,35 @@ fn ten_runs_passed_only_if_each_of_the_last_ten_did() {
     assert!(!few.0 && few.1.contains("9 of the last 9"), "{few:?}");
     let none = judged("ten-runs.sh", &[], &[]);
     assert!(!none.0 && none.1.contains("no run"), "{none:?}");
+}
+
+/// Targets `fat` and `menu_lst`, of which these rows are in the ledger.
+fn fuzzed(rows: &str) -> (bool, String) {
+    let ledger = format!("# What fuzzing came to\n\n| target | edges | minutes |\n|---|---|---|\n{rows}");
+    let target = |name: &str| format!("//! Fuzzes {name}.\n\nfn main() {{}}\n");
+    let files = [
+        ("tests/fuzz/LEDGER.md", ledger),
+        ("tests/fuzz/fuzz_targets/fat.rs", target("fat")),
+        ("tests/fuzz/fuzz_targets/menu_lst.rs", target("menu_lst")),
+    ];
+    judged("fuzzed.sh", &files, &["60"])
+}
+
+#[test]
+fn a_target_without_edges_in_the_ledger_and_too_few_minutes_are_told() {
+    let enough = fuzzed("| fat | 812 | 20.5 |\n| menu_lst | 90 | 40.0 |\n");
+    assert!(
+        enough.0 && enough.1.contains("2 targets, 60 minutes"),
+        "{enough:?}"
+    );
+    let few = fuzzed("| fat | 812 | 20.5 |\n| menu_lst | 90 | 30.0 |\n");
+    assert!(!few.0 && few.1.contains("2 targets, 50 minutes"), "{few:?}");
+    for rows in [
+        "| fat | 812 | 90.0 |\n",
+        "| fat | 812 | 90.0 |\n| menu_lst | 0 | 9.0 |\n",
+    ] {
+        let missing = fuzzed(rows);
+        let told = missing.1.contains("not fuzzed: menu_lst") && !missing.1.contains("not fuzzed: fat");
+        assert!(!missing.0 && told, "{missing:?}");
+    }
 }
