@@ -17,6 +17,9 @@ fn hazard_instructions_that_write_edge_values_everywhere_leave_a_machine_that_se
     let mut sweep = Sweep::default();
     sweep.registers();
     sweep.say("registers");
+    sweep.rings();
+    sweep.say("rings");
+    sweep.is_whole();
     sweep.parts();
     sweep.say("parts");
     sweep.configuration();
@@ -28,7 +31,7 @@ fn hazard_instructions_that_write_edge_values_everywhere_leave_a_machine_that_se
     sweep.read_the_disk();
     let program = Program::default()
         .print("up\n")
-        .accesses(&sweep.0)
+        .accesses(&sweep.accesses)
         .print("\nserved\n");
     let machine = Micro::start_in(folder, &program.halt(), devices);
     machine.printed("up");
@@ -36,6 +39,7 @@ fn hazard_instructions_that_write_edge_values_everywhere_leave_a_machine_that_se
     let before = own_memory(vmm);
     for part in [
         "registers",
+        "rings",
         "parts",
         "configuration",
         "ports",
@@ -47,7 +51,7 @@ fn hazard_instructions_that_write_edge_values_everywhere_leave_a_machine_that_se
     let status = machine.vmm().status().unwrap();
     assert_eq!((status.state, status.resets), (RunState::Running, 0));
     let grown = own_memory(vmm).saturating_sub(before);
-    println!("figure: {} accesses of a guest", sweep.0.len());
+    println!("figure: {} accesses of a guest", sweep.accesses.len());
     println!("figure: {grown} KiB grown");
     assert!(grown < 2048, "the VMM has grown by {grown} KiB");
     assert_eq!(busy_threads(vmm), Vec::<String>::new(), "the guest is halted");
@@ -73,7 +77,10 @@ fn hazard_a_guest_that_makes_its_vmm_warn_without_end_fills_a_bounded_log() {
             sweep.write(bar(0) + register, size, value);
         }
     }
-    let program = Program::default().accesses(&sweep.0).print("warned\n").reset();
+    let program = Program::default()
+        .accesses(&sweep.accesses)
+        .print("warned\n")
+        .reset();
     let machine = Micro::start_in(folder, &program, devices);
     machine.printed("warned");
     machine.vmm().kill().unwrap();

@@ -1,14 +1,23 @@
 //! The accesses of a guest that means harm, from the layout tables, and those of a driver that means well.
 
+mod states;
+
+use std::collections::BTreeSet;
+
 use kiln_vmm::arch::x86_64::board::PORTS;
 use kiln_vmm::arch::x86_64::layout::{BARS, COM1, ECAM, I8042_COMMAND, PM, PVPANIC, RESET_CONTROL, RTC};
-use kiln_vmm::virtio::transport::layout::{BAR_SIZE, COMMON, NOTIFY, PARTS, REGISTERS};
+use kiln_vmm::virtio::transport::layout::{BAR_SIZE, COMMON, DOORBELL_STEP, NOTIFY, PARTS};
 use kiln_vmm::virtio::transport::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK};
 
 use crate::micro::Access::{self, Await, In, Out, Read, Write};
+use states::State;
 
 /// Queues of each device of [`crate::devices`], in the order of their slots.
 const QUEUES: [u16; 3] = [1, 1, 6];
+/// Entries of a queue.
+const SIZE: u32 = 8;
+/// The driver is ready.
+const RUNNING: u8 = ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK;
 /// A page for each part of each queue, from here on.
 const RINGS: u32 = 0x100_0000;
 /// Of each queue: table, available ring, used ring.
@@ -35,11 +44,19 @@ pub(crate) fn configuration(device: usize, offset: u32) -> u32 {
 
 /// Instructions in the order in which they are made.
 #[derive(Default)]
-pub(crate) struct Sweep(pub(crate) Vec<Access>);
+pub(crate) struct Sweep {
+    pub(crate) accesses: Vec<Access>,
+    /// Each register, or field of a queue's rings, that was written: device, state, queue, offset.
+    tried: BTreeSet<(usize, State, Option<u16>, u32)>,
+}
 
 impl Sweep {
+    fn push(&mut self, access: Access) {
+        self.accesses.push(access);
+    }
+
     pub(crate) fn write(&mut self, address: u32, size: usize, value: u64) {
-        self.0.push(Write(address, size, value));
+        self.push(Write(address, size, value));
     }
 
     /// Every edge value to an address, and a look at what has become of it.
@@ -47,12 +64,18 @@ impl Sweep {
         for value in edges(size) {
             self.write(address, size, value);
         }
-        self.0.push(Read(address, size));
+        self.push(Read(address, size));
     }
 
     /// Prints `text`, for who waits.
     pub(crate) fn say(&mut self, text: &str) {
-        self.0.extend(text.bytes().map(|byte| Out(COM1, 1, byte.into())));
+        let bytes = text.bytes().map(|byte| Out(COM1, 1, byte.into()));
+        self.accesses.extend(bytes);
+    }
+
+    fn kick(&mut self, device: usize, queue: u16) {
+        let doorbell = NOTIFY.offset + DOORBELL_STEP * u64::from(queue);
+        self.write(bar(device) + doorbell as u32, 2, queue.into());
     }
 
     /// Brings a device from a reset to these bits of its status.
@@ -84,40 +107,12 @@ impl Sweep {
         self.write(rings + 0x1000, 4, 0);
         self.write(rings + 0x2000, 4, 0);
         self.write(at + 22, 2, queue.into());
-        self.write(at + 24, 2, 8);
+        self.write(at + 24, 2, SIZE.into());
         for (register, part) in [(32, 0), (40, 0x1000), (48, 0x2000)] {
             self.write(at + register, 4, (rings + part).into());
             self.write(at + register + 4, 4, 0);
         }
         self.write(at + 28, 2, 1);
-    }
-
-    /// Every register of every device in every state, and its halves where it has such.
-    pub(crate) fn registers(&mut self) {
-        let known = ACKNOWLEDGE | DRIVER;
-        let running = known | FEATURES_OK | DRIVER_OK;
-        for device in 0..QUEUES.len() {
-            for status in [
-                0,
-                ACKNOWLEDGE,
-                known,
-                known | FEATURES_OK,
-                running,
-                running | FAILED,
-            ] {
-                for (offset, width, _) in REGISTERS {
-                    self.reach(device, status);
-                    let at = bar(device) + offset as u32;
-                    self.try_all(at, width);
-                    if width == 8 {
-                        self.try_all(at, 4);
-                        self.try_all(at + 4, 4);
-                    }
-                    self.write(bar(device) + NOTIFY.offset as u32, 2, 0);
-                }
-            }
-            self.reach(device, 0);
-        }
     }
 
     /// The parts of every BAR: their beginnings, and across their ends, which makes accesses of odd sizes.
@@ -144,7 +139,7 @@ impl Sweep {
                     let address = ECAM as u32 + (function << 15) + offset;
                     self.write(address, size, u64::MAX >> (64 - 8 * size));
                     self.write(address, size, 0);
-                    self.0.push(Read(address, size));
+                    self.push(Read(address, size));
                 }
             }
         }
@@ -158,7 +153,7 @@ impl Sweep {
     pub(crate) fn ports(&mut self) {
         let mut put = |port: u16, size: usize, value: u64| {
             if !asks_for_an_end(port, size, value) {
-                self.0.push(Out(port, size, value));
+                self.push(Out(port, size, value));
             }
         };
         for port in 0..=u16::MAX {
@@ -180,11 +175,11 @@ impl Sweep {
         }
         for (first, count) in PORTS {
             let reads = (first..first + count as u16).flat_map(|port| [1, 2, 4].map(|size| In(port, size)));
-            self.0.extend(reads);
+            self.accesses.extend(reads);
         }
         // The serial port as it was: no interrupts, no loop, no divisor.
         for (register, value) in [(3, 0), (1, 0), (4, 8), (3, 3)] {
-            self.0.push(Out(COM1 + register, 1, value));
+            self.push(Out(COM1 + register, 1, value));
         }
     }
 
@@ -195,12 +190,12 @@ impl Sweep {
             for (field, size) in [(0, 8), (8, 4), (12, 2), (14, 2)] {
                 let places = places.into_iter().filter(|_| size == 8);
                 for value in edges(size).into_iter().chain(places) {
-                    self.reach(0, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+                    self.reach(0, RUNNING);
                     self.request();
                     self.write(rings(0, 0) + 16 * n + field, size, value);
                     self.write(rings(0, 0) + 0x1002, 2, 1);
                     self.write(bar(0) + NOTIFY.offset as u32, 2, 0);
-                    self.0.push(Read(bar(0) + 20, 1));
+                    self.push(Read(bar(0) + 20, 1));
                 }
             }
         }
@@ -225,14 +220,15 @@ impl Sweep {
 
     /// What a driver that means well does.
     pub(crate) fn read_the_disk(&mut self) {
-        self.reach(0, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+        self.reach(0, RUNNING);
         self.request();
         self.write(rings(0, 0) + 0x1002, 2, 1);
         self.write(bar(0) + NOTIFY.offset as u32, 2, 0);
-        self.0.push(Await(rings(0, 0) + 0x2002, 1));
-        self.0.push(Await(BUFFERS + 0x800, 0));
+        self.push(Await(rings(0, 0) + 0x2002, 1));
+        self.push(Await(BUFFERS + 0x800, 0));
         let bytes = (BUFFERS + 0x200..).zip(MARK);
-        self.0.extend(bytes.map(|(address, byte)| Await(address, byte)));
+        self.accesses
+            .extend(bytes.map(|(address, byte)| Await(address, byte)));
     }
 }
 

@@ -73,7 +73,7 @@ impl Driver {
         self.sweep.write(table + 0x1002, 2, (*offered).into());
         let doorbell = bar(device) + NOTIFY.offset as u32 + 4 * u32::from(queue);
         self.sweep.write(doorbell, 2, queue.into());
-        self.sweep.0.push(Await(table + 0x2002, *offered as u8));
+        self.sweep.accesses.push(Await(table + 0x2002, *offered as u8));
     }
 
     /// Write, read, flush, write zeroes, discard, by both queues; then writes where nothing was, which are not flushed.
@@ -105,7 +105,7 @@ impl Driver {
         self.sweep.write(BUFFERS + 0x208, 8, 128);
         self.sweep.write(BUFFERS + 0x800, 1, 0xee);
         self.offer(DISK, queue, &[(0, 16, NEXT), data, (0x800, 1, WRITE)]);
-        self.sweep.0.push(Await(BUFFERS + 0x800, 0));
+        self.sweep.accesses.push(Await(BUFFERS + 0x800, 0));
     }
 
     /// Has every device stop while it works.
@@ -121,7 +121,9 @@ impl Driver {
 
     /// An interrupt of the clock each second.
     pub(super) fn use_the_clock(&mut self) {
-        self.sweep.0.extend([Out(RTC, 1, 0x0b), Out(RTC + 1, 1, 0x12)]);
+        self.sweep
+            .accesses
+            .extend([Out(RTC, 1, 0x0b), Out(RTC + 1, 1, 0x12)]);
     }
 
     /// A line on hvc0, with the port of the agent open.

@@ -72,7 +72,7 @@ fn every_device_serves_a_guest_within_its_filter() {
     driver.use_the_clock();
     driver.stop_all();
     let program = Program::default()
-        .accesses(&driver.sweep.0)
+        .accesses(&driver.sweep.accesses)
         .print("served\n")
         .halt();
     let machine = start(folder(&program, None));
@@ -96,7 +96,10 @@ fn a_guest_with_an_agent_is_saved_frozen_and_restored_within_the_filters() {
     driver.echo(1);
     driver.sweep.say("heard\n");
     driver.echo(400);
-    let program = Program::default().print("up\n").accesses(&driver.sweep.0).halt();
+    let program = Program::default()
+        .print("up\n")
+        .accesses(&driver.sweep.accesses)
+        .halt();
     let machine = start(folder(&program, None));
     machine.printed("heard");
     assert!(!refusal(machine.path()).is_empty(), "the channel is closed");

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::Target;
-use super::rings::Request;
+use super::request::{Form, Request};
 use crate::pci::{PciFunction, Slot};
 use crate::virtio::DeviceType;
+use crate::virtio::console::TerminalSize;
 use crate::virtio::transport::layout::{DOORBELL_STEP, NOTIFY};
 use crate::virtio::transport::{
     ACKNOWLEDGE, DEVICE_NEEDS_RESET, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, VirtioPci,
@@ -22,6 +23,15 @@ pub(super) const AVAILABLE: u64 = 0x2000;
 pub(super) const USED: u64 = 0x3000;
 /// Most queues of a function here.
 const MOST_QUEUES: u64 = 6;
+
+/// The queue of a console by which its driver tells it of ports (5.3.2).
+const CONTROL: u16 = 3;
+/// That the driver is ready, port 0 is, and port 1 is open (5.3.6.2): port, event, value.
+const LISTENING: [[u8; 8]; 3] = [
+    [0, 0, 0, 0, 0, 0, 1, 0],
+    [0, 0, 0, 0, 3, 0, 1, 0],
+    [1, 0, 0, 0, 6, 0, 1, 0],
+];
 
 /// A state that a driver can bring a device to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,18 +175,60 @@ impl Driver<'_> {
 
     /// Offers more than a queue holds.
     fn break_ring(&self) {
-        let queue = self.served_queue();
+        let queue = self.broken_queue();
         let index = GuestAddress(self.rings(queue) + AVAILABLE + 2);
         self.target.ram.write_obj(0x7fffu16, index).expect("RAM");
         self.kick(queue);
-        self.until("broken", || self.status() & DEVICE_NEEDS_RESET != 0);
+        self.until(|| "broken".to_owned(), || self.status() & DEVICE_NEEDS_RESET != 0);
     }
 
-    /// The queue by which the device takes requests.
-    pub(super) fn served_queue(&self) -> u16 {
+    /// A queue that the device looks at as soon as it runs: that which is broken in [`State::NeedsReset`].
+    pub(super) fn broken_queue(&self) -> u16 {
         match self.device_type() {
             DeviceType::Block | DeviceType::Rng => 0,
             DeviceType::Console => 1,
+        }
+    }
+
+    /// Entries of a queue.
+    pub(super) fn size(&self, queue: u16) -> u64 {
+        self.write(22, 2, queue.into());
+        self.read(24, 2)
+    }
+
+    /// Whether a console's driver lends it the buffers of this queue, to be filled.
+    pub(super) fn is_lent(queue: u16) -> bool {
+        queue.is_multiple_of(2)
+    }
+
+    /// From a reset to [`State::Running`], and to where requests to `queue` are done.
+    pub(super) fn runs(&self, queue: u16) {
+        self.reach(State::Running);
+        if self.device_type() != DeviceType::Console || !Self::is_lent(queue) {
+            return;
+        }
+        // It fills the buffers of those who listen: the driver is ready, so is the terminal's port, and the agent's is
+        // open.
+        let tell = |(n, message): (u16, [u8; 8])| {
+            let request = Request::nth(self, CONTROL, n, Form::Direct);
+            let at = GuestAddress(request.buffers[0].0);
+            self.target.ram.write_slice(&message, at).expect("RAM");
+            request.offer(self, n + 1);
+            self.until(
+                || format!("told {message:?}"),
+                || request.completed(self) == n + 1,
+            );
+        };
+        (0..).zip(LISTENING).for_each(tell);
+    }
+
+    /// What a console can fill buffers with: bytes for its ports, and another size of the terminal, of which it tells.
+    fn feed(&self) {
+        for input in &self.target.inputs {
+            input.write(&[0]);
+            for cols in [80, 132] {
+                input.resize(TerminalSize { rows: 25, cols });
+            }
         }
     }
 
@@ -184,21 +236,29 @@ impl Driver<'_> {
         self.write(NOTIFY.offset + DOORBELL_STEP * u64::from(queue), 2, queue.into());
     }
 
-    pub(super) fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+    pub(super) fn until(&self, what: impl Fn() -> String, mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !is_so() {
             let kind = self.device_type();
-            assert!(Instant::now() < deadline, "{kind:?} is not {what}");
+            assert!(Instant::now() < deadline, "{kind:?} is not {}", what());
+            if kind == DeviceType::Console {
+                self.feed();
+            }
             std::thread::sleep(Duration::from_micros(50));
         }
     }
 
-    /// A fresh driver's request is done.
+    /// A fresh driver's request to any queue is done.
     pub(super) fn is_served(&self) {
-        self.reach(State::Running);
-        let request = Request::of(self);
-        request.offer(self, 1);
-        self.until("at work", || request.completed(self) == 1);
-        assert!(request.is_good(self), "{:?}", self.device_type());
+        for queue in 0..self.queues() {
+            self.runs(queue);
+            let request = Request::of(self, queue);
+            request.offer(self, 1);
+            self.until(
+                || format!("at work on queue {queue}"),
+                || request.completed(self) == 1,
+            );
+            assert!(request.is_good(self), "{:?} {queue}", self.device_type());
+        }
     }
 }

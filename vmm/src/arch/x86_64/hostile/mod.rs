@@ -8,6 +8,7 @@ mod driver;
 mod outside;
 mod ports;
 mod registers;
+mod request;
 mod rings;
 mod vectors;
 
@@ -53,6 +54,8 @@ struct Target {
     messages: Arc<Messages>,
     /// What the guest asked for, in words, each once.
     asked: Arc<Mutex<Vec<String>>>,
+    /// Of the console's ports.
+    inputs: [PortInput; 2],
 }
 
 /// Takes everything.
@@ -64,19 +67,19 @@ impl PortBackend for Taken {
     }
 }
 
-fn devices() -> Vec<Box<dyn VirtioDevice>> {
+fn devices(inputs: &[PortInput; 2]) -> Vec<Box<dyn VirtioDevice>> {
     let setup: Arc<dyn ThreadSetup> = Arc::new(());
     let file = tempfile::tempfile().expect("a file");
     file.set_len(DISK).expect("a length");
     let disk = Arc::new(RawDisk::open(file, Access::ReadWrite).expect("a disk"));
-    let port = |name: Option<&str>, role| {
+    let port = |name: Option<&str>, role, input: &PortInput| {
         let name = name.map(str::to_owned);
-        let input = PortInput::new().expect("an event");
-        Port::new(PortSpec { name, role }, input, Arc::new(Taken))
+        Port::new(PortSpec { name, role }, input.clone(), Arc::new(Taken))
     };
+    let [terminal, agent] = inputs;
     let ports = vec![
-        port(None, PortRole::Console),
-        port(Some("agent"), PortRole::Agent),
+        port(None, PortRole::Console, terminal),
+        port(Some("agent"), PortRole::Agent, agent),
     ];
     vec![
         Box::new(Block::new("hostile", disk, Serial::default(), 2, &setup).expect("threads")),
@@ -95,7 +98,8 @@ impl Target {
             router: Arc::new(Router(Arc::clone(&messages))),
             doorbells: Arc::new(Bells::default()),
         };
-        let functions = (1..).zip(devices()).map(|(number, device)| {
+        let inputs = [(); 2].map(|()| PortInput::new().expect("an event"));
+        let functions = (1..).zip(devices(&inputs)).map(|(number, device)| {
             let slot = Slot::new(number).expect("a slot");
             VirtioPci::attach(device, slot, &pci, wiring.clone()).expect("room")
         });
@@ -119,6 +123,7 @@ impl Target {
             ram,
             messages,
             asked,
+            inputs,
         }
     }
 

@@ -5,7 +5,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::Target;
 use super::driver::{Driver, State};
-use super::rings::Request;
+use super::request::Request;
 use crate::arch::x86_64::layout::{BARS, BARS_LEN, ECAM, IO_APIC, KVM_PAGES, LOCAL_APIC};
 use crate::pci::PciFunction;
 use crate::virtio::DeviceType;
@@ -37,10 +37,10 @@ fn registers(target: &Target) -> Vec<impl PartialEq + std::fmt::Debug + use<>> {
     target.drivers().map(state).collect()
 }
 
-/// Puts `place` into the `n`th buffer's address of a request, offers it, and waits for its end.
-fn offered_with(driver: &Driver<'_>, n: u16, place: u64, flags: Option<u16>) -> Request {
-    driver.reach(State::Running);
-    let request = Request::of(driver);
+/// Puts `place` into the `n`th buffer's address of a request to `queue`, offers it, and waits for its end.
+fn offered_with(driver: &Driver<'_>, queue: u16, n: u16, place: u64, flags: Option<u16>) -> Request {
+    driver.runs(queue);
+    let request = Request::of(driver, queue);
     let at = request.descriptor(n);
     let ram = &driver.target.ram;
     ram.write_obj(place, GuestAddress(at)).expect("RAM");
@@ -49,9 +49,10 @@ fn offered_with(driver: &Driver<'_>, n: u16, place: u64, flags: Option<u16>) -> 
         ram.write_obj(flags, GuestAddress(at + 12)).expect("RAM");
     }
     request.offer(driver, 1);
-    driver.until("done", || {
-        driver.status() & DEVICE_NEEDS_RESET != 0 || request.completed(driver) == 1
-    });
+    driver.until(
+        || format!("done with {place:#x} in queue {queue}"),
+        || driver.status() & DEVICE_NEEDS_RESET != 0 || request.completed(driver) == 1,
+    );
     request
 }
 
@@ -60,22 +61,24 @@ fn hazard_buffers_in_the_registers_of_devices_are_refused() {
     let target = Target::new();
     let before = registers(&target);
     for driver in target.drivers() {
-        for place in places(&driver) {
-            let what = format!("{:?} {place:#x}", driver.device_type());
+        for (queue, place) in (0..driver.queues())
+            .flat_map(|queue| places(&driver).into_iter().map(move |place| (queue, place)))
+        {
+            let what = format!("{:?} {queue} {place:#x}", driver.device_type());
             if driver.device_type() == DeviceType::Block {
                 // Header and data: the status says so, and the device lives.
                 for n in [0, 1] {
-                    let request = offered_with(&driver, n, place, None);
+                    let request = offered_with(&driver, queue, n, place, None);
                     assert_eq!(driver.status(), State::Running.status(), "{what}");
                     assert_eq!(request.status(&driver), 1, "{what}");
                 }
             }
             // The status, or the one buffer: nobody can be told but by a reset.
-            let last = Request::of(&driver).buffers.len() as u16 - 1;
-            offered_with(&driver, last, place, None);
+            let last = Request::of(&driver, queue).buffers.len() as u16 - 1;
+            offered_with(&driver, queue, last, place, None);
             assert_eq!(driver.status(), State::NeedsReset.status(), "{what}");
             // A table of descriptors.
-            offered_with(&driver, 0, place, Some(INDIRECT));
+            offered_with(&driver, queue, 0, place, Some(INDIRECT));
             assert_eq!(driver.status(), State::NeedsReset.status(), "{what}");
         }
     }
