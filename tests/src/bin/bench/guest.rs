@@ -6,6 +6,7 @@ use crate::init::{DISKS, END_SAYS, FIGURE, SIZE, works};
 use crate::programs::Programs;
 use crate::rival::{Guest, Vmm};
 use crate::tiny::Tiny;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,12 +73,15 @@ fn alternate(
     Ok(())
 }
 
-/// The disks of one guest: the full ones, a new empty one, and a new overlay.
-fn disks(folder: &Path, [raw, qcow2]: &[PathBuf; 2]) -> [(PathBuf, &'static str); 4] {
-    let [empty, overlay] = ["empty.qcow2", "overlay.qcow2"].map(|name| folder.join(name));
-    for old in [&empty, &overlay] {
+/// The disks of one guest: the full ones, a new empty one, a new overlay, and a new file without data.
+fn disks(folder: &Path, [raw, qcow2]: &[PathBuf; 2]) -> [(PathBuf, &'static str); 5] {
+    let [empty, overlay, sparse] =
+        ["empty.qcow2", "overlay.qcow2", "sparse.raw"].map(|name| folder.join(name));
+    for old in [&empty, &overlay, &sparse] {
         let _ = std::fs::remove_file(old);
     }
+    let file = File::create(&sparse).and_then(|file| file.set_len(SIZE));
+    file.expect("a file without data");
     kiln_imagefmt::create_base(&empty, SIZE).expect("an empty disk");
     kiln_imagefmt::create_overlay(&overlay, "base.qcow2", SIZE).expect("an overlay");
     [
@@ -85,6 +89,7 @@ fn disks(folder: &Path, [raw, qcow2]: &[PathBuf; 2]) -> [(PathBuf, &'static str)
         (qcow2.clone(), "qcow2"),
         (empty, "qcow2"),
         (overlay, "qcow2"),
+        (sparse, "raw"),
     ]
 }
 

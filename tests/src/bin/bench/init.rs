@@ -22,13 +22,14 @@ pub(crate) const END_SAYS: &str = "kiln-bench: end";
 pub(crate) const SIZE: u64 = 256 << 20;
 
 /// The disks in their order, and what is done with each: what it shows is written beside it.
-const WORKS: [(&str, &str, Access); 6] = [
+const WORKS: [(&str, &str, Access); 7] = [
     ("/dev/vda", "raw: read", Access::Read),
     ("/dev/vda", "raw: overwrite", Access::Write),
     ("/dev/vdb", "qcow2: read", Access::Read),
     ("/dev/vdb", "qcow2: overwrite", Access::Write),
     ("/dev/vdc", "qcow2: new clusters", Access::Write),
     ("/dev/vdd", "qcow2: copy-on-write", Access::Write),
+    ("/dev/vde", "raw: new clusters", Access::Write),
 ];
 
 /// Name, bytes of a request, bytes from one to the next, requests, requests in flight.
