@@ -143,7 +143,8 @@ pub(crate) fn median_of(rounds: usize) -> String {
     format!("median of {rounds}")
 }
 
-fn median(samples: &mut [f64]) -> f64 {
+/// The one in the middle; no number where there is none.
+pub(crate) fn median(samples: &mut [f64]) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }
