@@ -9,11 +9,17 @@ use kiln_tests::Home;
 const COUNTER: &str = "n=0; (while true; do n=$((n + 1)); for d in vdb vdc; do \
     printf '%020d' $n | dd of=/dev/$d conv=fsync 2>/dev/null; done; done) </dev/null >/dev/null 2>&1 &";
 
+/// Waits until it has begun its second round: the first is on both disks then.
+const BEGUN: &str = "for i in $(seq 120); do n=$(head -c 20 /dev/vdb | tr -d '\\0'); \
+    [ \"${n:-0}\" -ge 2 ] && exit 0; sleep 1; done; exit 1";
+
 #[test]
 fn twenty_live_bakes_of_two_disks_differ_by_at_most_one_write() {
     let home = Home::new();
     let guest = home.launch("tiny", &["--volume", "1G", "--volume", "1G"]);
     guest.exec(COUNTER).succeeds();
+    guest.exec(BEGUN).succeeds();
+    let mut rounds = Vec::new();
     for round in 0..20 {
         let name = format!("round-{round}");
         home.kiln(&["image", "create", guest.id(), "--name", &name, "--no-reboot"])
@@ -32,7 +38,12 @@ fn twenty_live_bakes_of_two_disks_differ_by_at_most_one_write() {
             counters[0].abs_diff(counters[1]) <= 1,
             "bake {round}: the disks hold {counters:?}"
         );
+        rounds.push(counters[0]);
     }
+    assert!(
+        rounds.first() < rounds.last(),
+        "the guest wrote on between the bakes: {rounds:?}"
+    );
     let log = guest.vmm_log();
     let stalls = log
         .lines()
@@ -61,7 +72,7 @@ fn counter(home: &Home, snapshot: Option<&str>) -> u64 {
     String::from_utf8_lossy(&sector[..20])
         .trim_matches('\0')
         .parse()
-        .unwrap_or(0)
+        .expect("the guest's counter")
 }
 
 #[test]
