@@ -1,6 +1,6 @@
 //! `kiln` and its VMM are killed at each step of a launch and of a bake: before or after, never between.
 
-use kiln_tests::Home;
+use kiln_tests::{Guest, Home};
 
 /// The steps at which `kiln` can be told to die (`KILN_CRASH_POINT`), as the program itself lists them.
 fn steps(home: &Home, operation: &str) -> Vec<String> {
@@ -12,6 +12,15 @@ fn steps(home: &Home, operation: &str) -> Vec<String> {
         .collect();
     assert!(!steps.is_empty(), "no crash point of {operation}: {listed}");
     steps
+}
+
+/// Writes to the file system from within the guest, durably; a frozen one would keep it waiting.
+fn goes_on_writing(guest: &Guest<'_>, n: usize) {
+    let script = format!(
+        "(echo > /root/writes-{n}; sync; mv /root/writes-{n} /root/wrote-{n}) </dev/null >/dev/null 2>&1 & \
+         for i in $(seq 60); do [ -e /root/wrote-{n} ] && exit 0; sleep 1; done; exit 1"
+    );
+    guest.exec(&script).succeeds();
 }
 
 #[test]
@@ -34,6 +43,7 @@ fn hazard_a_bake_that_was_killed_is_there_whole_or_not_at_all() {
             continue;
         }
         assert_eq!(killed.status, 137, "{step}: {}", killed.stderr);
+        goes_on_writing(&guest, n);
         home.is_whole();
         assert_eq!(guest.says("cat /root/mark"), "mine", "{step}: the guest goes on");
         let images = home.json(&["image", "list", "--filter", &format!("name={name}")]);
