@@ -7,6 +7,13 @@ fn debian_is_changed_and_baked_and_two_of_the_bake_run_at_once() {
     let home = Home::new();
     let guest = home.launch("debian", &["--name", "original"]);
     assert!(guest.says("uname -r").contains("-cloud-amd64"));
+    // Every job of the boot ended, none by waiting in vain, and no unit failed.
+    let state =
+        "timeout 300 systemctl is-system-running --wait || systemctl list-units --failed --plain --no-legend";
+    assert_eq!(guest.says(state), "running");
+    let waited =
+        "journalctl --no-pager -b _PID=1 | grep -i -e 'timed out' -e 'dependency failed' || echo none";
+    assert_eq!(guest.says(waited), "none");
     let release = guest.says(". /etc/os-release; echo $VERSION_CODENAME");
     assert_eq!(release, kiln_tests::suite());
     guest.exec("echo baked > /root/mark").succeeds();
