@@ -56,7 +56,7 @@ fn one_command_launches_several_instances() {
 }
 
 #[test]
-fn the_types_vcpus_and_memory_arrive_in_the_guest() {
+fn the_types_vcpus_and_memory_arrive_in_the_guest_and_kvms_clock_with_them() {
     let home = Home::new();
     let guest = home.launch("tiny", &["--type", "t3.small"]);
     assert_eq!(guest.says("nproc"), "2");
@@ -68,6 +68,8 @@ fn the_types_vcpus_and_memory_arrive_in_the_guest() {
         (1_850_000..2_097_152).contains(&kib),
         "2 GiB of a t3.small: {kib} KiB"
     );
+    let clocks = guest.says("cat /sys/devices/system/clocksource/clocksource0/available_clocksource");
+    assert!(clocks.split(' ').any(|clock| clock == "kvm-clock"), "{clocks}");
 }
 
 #[test]
