@@ -154,6 +154,9 @@ mod tests {
         let memory = memory::map(&[(0, 2 << 20)]).expect("two megabytes can be had");
         let vm = Vm::new(&hypervisor, &memory).expect("a machine can be made");
         let [_first, second] = [0, 1].map(|id| vm.create_vcpu(&hypervisor, id).expect("a vCPU can be made"));
+        let state = || VcpuState::read(&hypervisor, &second).expect("it is not running");
+        // As a machine does before it runs: KVM then knows the APIC.
+        state().write(&second).expect("it is its own");
         // INIT, then a start-up at page 0x9f, to the APIC whose id is 1 (SDM volume 3A, "Message Signalled
         // Interrupts").
         for data in [0x500, 0x69f] {
@@ -165,8 +168,8 @@ mod tests {
             let arrived = vm.fd().signal_msi(message).expect("KVM takes messages");
             assert!(arrived > 0, "{data:#x} went nowhere");
         }
-        let state = VcpuState::read(&hypervisor, &second).expect("it is not running");
-        let begins = (state.mp_state.mp_state, state.sregs.cs.selector);
+        let woken = state();
+        let begins = (woken.mp_state.mp_state, woken.sregs.cs.selector);
         assert_eq!(begins, (KVM_MP_STATE_RUNNABLE, 0x9f00));
     }
 }
