@@ -62,12 +62,12 @@ verify: ## each promise of SPECIFICATION.md with its command, run: met, not met 
 	$(call with,"guest-images tests",9)
 	@scripts/verify.sh $(BIN)
 
-# `sudo make install` finds no Rust, and needs none: what is there is what its user has built.
+# `sudo make install` finds no Rust, or another's, and needs none: what is there is what its user has built.
 install: ## copy the programs and completions to PREFIX (default /usr/local for root, ~/.local otherwise)
-	@if command -v cargo >/dev/null || ! ls $(PROGRAMS:%=$(BIN)/%) >/dev/null 2>&1; then \
-		$(MAKE) --no-print-directory build; \
+	@if ls $(PROGRAMS:%=$(BIN)/%) >/dev/null 2>&1 && ! { test -O $(BIN)/kiln && command -v cargo >/dev/null; }; then \
+		echo "the programs of the last build are installed"; \
 	else \
-		echo "no cargo here: the programs of the last build are installed"; \
+		$(MAKE) --no-print-directory build; \
 	fi
 	install -d "$(INTO)/bin" "$(INTO)/share/bash-completion/completions"
 	install -m 755 $(PROGRAMS:%=$(BIN)/%) "$(INTO)/bin"

@@ -34,7 +34,7 @@ unset CARGO_TARGET_DIR CARGO_BUILD_TARGET CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_
 
 # The inputs to begin with, and that each is understood.
 RUSTFLAGS='--cfg fuzzing' cargo test --quiet --locked --lib --test seeds
-cargo fuzz build
+cargo fuzz build --target "$(uname -m)-unknown-linux-gnu"
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(cargo fuzz list)
 seconds=$((minutes * 60 * $(nproc) / ${#targets[@]}))

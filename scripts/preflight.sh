@@ -39,7 +39,8 @@ command -v cc >/dev/null || lack "a C compiler (for SQLite)" "apt-get install bu
 
 free=$(df -Pk . | awk 'NR == 2 { print $4 }')
 held=$(du -sk target 2>/dev/null | cut -f1) || true
-[ $((free + held)) -ge $((need_disk << 20)) ] ||
+# What target/ holds is room for the same once more, but nothing can be built without any.
+[ $((free + held)) -ge $((need_disk << 20)) ] && [ "$free" -ge $((1 << 20)) ] ||
     lack "$need_disk GiB of disk space here ($((free >> 20)) GiB are free, and target/ holds $((held >> 20)) GiB already)" \
         "free some space, or clone to a larger disk"
 memory=$(awk '/^MemTotal:/ { print int($2 / 1048576 + 0.5) }' /proc/meminfo)

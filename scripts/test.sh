@@ -22,6 +22,16 @@ BIN=$(realpath "$1") WORK=$PWD/target/guests${SUITE:+-$SUITE} status=0
 export BIN WORK
 trap 'for home in "$WORK/home" "$WORK"/*/home; do KILN_HOME=$home "$BIN/kiln" machine stop >/dev/null 2>&1; done' EXIT
 
+# Each whole run is noted, for scripts/ten-runs.sh: when, of which commit, what came of it, the suite of its guests.
+note() {
+    case ${TEST_FLAGS:-} in '' | --show-output) ;; *) return ;; esac
+    local commit
+    commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+    [ -z "$(git status --porcelain 2>/dev/null)" ] || commit+=-with-changes
+    mkdir -p target/runs
+    echo "$(date -u +%FT%TZ) $commit $status ${SUITE:-bookworm}" >>target/runs/test
+}
+
 echo "== units, properties, micro guests"
 units() { cargo test --locked --no-fail-fast "$@" -- ${TEST_FLAGS:-} "${only[@]}" || status=1; }
 # Those with guests of a few instructions, by their names and files; the rest wants no /dev/kvm.
@@ -37,7 +47,7 @@ else
     for name in "${micro_guests[@]}"; do only+=(--skip "$name"); done
     units -p kiln-vmm -p kiln-control --lib
     # A VMM with crash points, for the tests that kill it at each step.
-    cargo build --quiet --locked -p kiln-vmm || exit 1
+    cargo build --quiet --locked -p kiln-vmm || { status=1; note; exit 1; }
     export KILN_VMM=$PWD/target/${CARGO_BUILD_TARGET:-}/debug/kiln-vmm
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
     only=("${micro_guests[@]}")
@@ -52,13 +62,5 @@ units -p kiln-tests --lib --bin verify --bin bench
 echo "== images, the software machine, real guests"
 scripts/guests.sh "$BIN" test || status=1
 
-# Each whole run is noted, for scripts/ten-runs.sh: when, of which commit, what came of it, the suite of its guests.
-note() {
-    local commit
-    commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-    [ -z "$(git status --porcelain 2>/dev/null)" ] || commit+=-with-changes
-    mkdir -p target/runs
-    echo "$(date -u +%FT%TZ) $commit $status ${SUITE:-bookworm}" >>target/runs/test
-}
-case ${TEST_FLAGS:-} in '' | --show-output) note ;; esac
+note
 exit $status

@@ -2,6 +2,7 @@
 
 use super::{Clone, Ended, ended};
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
@@ -140,6 +141,8 @@ fn what_target_holds_already_counts_as_room_for_a_build() {
     let refused = preflight(&clone, 10);
     assert_eq!(refused.status, Some(1));
     assert!(refused.said.contains("target/ holds 4 GiB"), "{}", refused.said);
+    clone.program("bin/df", "echo head; echo / 0 0 0");
+    assert_eq!(preflight(&clone, 2).status, Some(1), "nothing is free");
 }
 
 #[test]
@@ -179,8 +182,16 @@ fn a_finished_build_is_installed_where_there_is_no_rust() {
     }
     let installed = install();
     assert_eq!(installed.status, Some(0), "{}", installed.said);
-    assert!(installed.said.contains("no cargo here"), "{}", installed.said);
+    assert!(installed.said.contains("of the last build"), "{}", installed.said);
     for name in programs {
         assert!(clone.path("prefix/bin").join(name).exists(), "{name}");
+    }
+    // As root, who has Debian's Rust, at a user's build.
+    if rustix::process::geteuid().is_root() {
+        clone.program("bin/cargo", "exit 0");
+        clone.program("bin/rustc", "echo 'rustc 1.63.0 (of a test)'");
+        chown(built.join("kiln"), Some(65534), None).expect("root may");
+        let installed = install();
+        assert_eq!(installed.status, Some(0), "{}", installed.said);
     }
 }
