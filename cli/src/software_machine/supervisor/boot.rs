@@ -100,13 +100,16 @@ impl Boot<'_> {
             } else {
                 self.save(&programs, cache, &saved)
             };
-            match made.and_then(|made| if made { self.load(&saved) } else { Ok(None) }) {
-                Ok(None) => return Ok(None),
-                Ok(machine) => return Ok(machine),
-                Err(error) => {
-                    output::aside(&format!("no saved machine can be used: {error}\n"));
-                    saved.forget();
+            // What could not be saved may be there all the same, by another home: only what does not load is none.
+            let loaded = made.and_then(|made| {
+                if !made {
+                    return Ok(None);
                 }
+                self.load(&saved).inspect_err(|_| saved.forget())
+            });
+            match loaded {
+                Ok(machine) => return Ok(machine),
+                Err(error) => output::aside(&format!("no saved machine can be used: {error}\n")),
             }
         }
         self.write_initramfs(&programs, cache)?;
