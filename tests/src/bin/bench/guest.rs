@@ -1,6 +1,6 @@
 //! Disks as a guest sees them: under Kiln, and under QEMU with an iothread and io_uring, over the same files.
 
-use crate::comparison::{Comparison, Figure, median_of, rounds};
+use crate::comparison::{Comparison, Figure, ROUNDS, median_of};
 use crate::disk::full;
 use crate::init::{DISKS, END_SAYS, FIGURE, SIZE, works};
 use crate::programs::Programs;
@@ -8,10 +8,6 @@ use crate::rival::{Guest, Vmm};
 use crate::tiny::Tiny;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Rounds go on for so long.
-const LIMIT: Duration = Duration::from_secs(600);
 
 /// What a guest measured: each kind of work, its milliseconds.
 type Figures = Vec<(String, f64)>;
@@ -48,7 +44,7 @@ fn alternate(
     samples: &mut [[Vec<f64>; 2]],
 ) -> Result<(), String> {
     let programs = Programs::copy_to(folder)?;
-    for _ in rounds(LIMIT) {
+    for _ in 0..ROUNDS {
         for (side, vmm) in [Vmm::Q35, Vmm::Kiln].into_iter().enumerate() {
             let guest = Guest {
                 kernel: &tiny.bzimage,
