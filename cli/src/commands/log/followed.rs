@@ -28,6 +28,8 @@ pub(super) struct Followed {
     last: Vec<u8>,
     /// When the former log was written that was printed last.
     moved: Option<SystemTime>,
+    /// How the log begins that came after it, as far as that was seen.
+    next: Vec<u8>,
 }
 
 impl Followed {
@@ -39,6 +41,7 @@ impl Followed {
             at: 0,
             last: Vec::new(),
             moved: None,
+            next: Vec::new(),
         }
     }
 
@@ -73,11 +76,23 @@ impl Followed {
         let Some(file) = open(&self.former)? else {
             return Ok(());
         };
-        let is = look_at(&file, &self.former)?;
+        // That none was moved between the looks is known by its time.
+        let (is, next) = loop {
+            let is = look_at(&file, &self.former)?;
+            let next = self.beginning()?;
+            if look_at(&file, &self.former)?.modified().ok() == is.modified().ok() {
+                break (is, next);
+            }
+        };
         self.moved = is.modified().ok();
+        let expected = std::mem::replace(&mut self.next, next);
         let mut piece = vec![0; PIECE];
         let mut at = printed;
-        if !self.ends_with(&file, printed, &last)? {
+        let is_that = match printed {
+            0 => self.is_at(&file, 0, &expected)?,
+            _ => self.is_at(&file, printed.saturating_sub(length(&last)), &last)?,
+        };
+        if !is_that {
             // Several were moved since: all of this one is new.
             print(GAP)?;
             at = 0;
@@ -107,11 +122,21 @@ impl Followed {
         Ok(former != self.moved && current.modified().ok() > former)
     }
 
-    /// Whether the first `printed` bytes of the former log end with `last`.
-    fn ends_with(&self, former: &File, printed: u64, last: &[u8]) -> Result<bool, Failure> {
-        let mut found = vec![0; last.len()];
-        let from = printed.saturating_sub(length(last));
-        Ok(read(former, &self.former, from, &mut found)? == last)
+    /// The first bytes of the current log.
+    fn beginning(&self) -> Result<Vec<u8>, Failure> {
+        let mut begins = vec![0; REMEMBERED];
+        let count = match open(&self.current)? {
+            Some(file) => read(&file, &self.current, 0, &mut begins)?.len(),
+            None => 0,
+        };
+        begins.truncate(count);
+        Ok(begins)
+    }
+
+    /// Whether the former log has these bytes there.
+    fn is_at(&self, former: &File, at: u64, bytes: &[u8]) -> Result<bool, Failure> {
+        let mut found = vec![0; bytes.len()];
+        Ok(read(former, &self.former, at, &mut found)? == bytes)
     }
 }
 
@@ -247,5 +272,25 @@ mod tests {
         reader.log.former(&mut print).expect("it can be read");
         reader.log.more(&mut print).expect("it can be read");
         assert_eq!(seen, format!("{}{}yes\nand on\n", "x".repeat(PIECE), gap()));
+    }
+
+    #[test]
+    fn a_log_that_came_and_went_while_the_reader_of_the_one_before_was_waited_for_is_told_to_be_missing() {
+        let mut reader = Reader::new();
+        reader.write(FORMER, 0, "one\n");
+        reader.write(CURRENT, 1, "two");
+        let folder = reader.folder.path().to_owned();
+        let mut seen = String::new();
+        let mut print = |bytes: &[u8]| {
+            if seen.is_empty() {
+                write(&folder, FORMER, 4, "three\n");
+                write(&folder, CURRENT, 5, "four\n");
+            }
+            seen.push_str(&String::from_utf8_lossy(bytes));
+            Ok(())
+        };
+        reader.log.former(&mut print).expect("it can be read");
+        reader.log.more(&mut print).expect("it can be read");
+        assert_eq!(seen, format!("one\n{}three\nfour\n", gap()));
     }
 }
