@@ -77,3 +77,29 @@ fn an_instance_that_is_gone_already_has_not_to_be_waited_for_by_its_name_either(
     );
     assert_eq!(kiln(&["wait", "other", "terminated"]).0, Some(1));
 }
+
+#[test]
+#[ignore = "needs /dev/kvm: make test runs it"]
+fn an_instance_that_is_gone_is_not_taken_for_another_of_a_longer_name_nor_for_those_of_its_own() {
+    let guest = Micro::start();
+    let id = guest.instance.as_str();
+    let kiln = |arguments: &[&str]| guest.command(arguments).output().expect("kiln runs");
+    kiln(&["tag", id, "Name=web"]);
+    kiln(&["terminate", "web"]);
+    let [longer, other] = [guest.launch(), guest.launch()];
+    kiln(&["tag", longer.as_str(), "Name=web-2"]);
+    let gone = kiln(&["wait", "web", "terminated", "--timeout", "1"]);
+    assert_eq!(gone.status.code(), Some(0), "{gone:?}");
+    for one in [&longer, &other] {
+        kiln(&["tag", one.as_str(), "Name=web"]);
+    }
+    let refused = kiln(&["wait", "web", "terminated", "--timeout", "1"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(1) && said.contains("more than one"),
+        "{said}"
+    );
+    for one in [&longer, &other] {
+        kiln(&["terminate", one.as_str()]);
+    }
+}

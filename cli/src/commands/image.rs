@@ -170,8 +170,15 @@ fn deregister(context: &Context, deregister: Deregister) -> Result<u8, Failure> 
     };
     // Each is told at once, but a document tells of all.
     let mut all: Option<Reply<DeregisteredImage>> = None;
+    let mut failed = None;
     for image in deregister.images {
-        let reply = cloud.deregister_image(DeregisterImage { image, snapshots })?;
+        let reply = match cloud.deregister_image(DeregisterImage { image, snapshots }) {
+            Ok(reply) => reply,
+            Err(error) => {
+                failed = Some(Failure::from(error));
+                break;
+            }
+        };
         if context.format != Format::Json {
             context.print(&reply)?;
             continue;
@@ -185,5 +192,8 @@ fn deregister(context: &Context, deregister: Deregister) -> Result<u8, Failure> 
             None => all = Some(reply),
         }
     }
-    all.map_or(Ok(0), |all| context.print(&all))
+    if let Some(all) = all {
+        context.print(&all)?;
+    }
+    failed.map_or(Ok(0), Err)
 }

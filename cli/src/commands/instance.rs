@@ -118,7 +118,7 @@ fn fields(instance: &Instance) -> Table {
 
 pub(crate) fn stop(context: &Context, stop: Stop) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
-    context.say_when_cut_short("the guest goes on ending, and the instance is stopped once it is gone")?;
+    context.say_when_cut_short("the guest goes on ending, but by itself: `kiln stop` again waits for it, and ends it by force in the end")?;
     let waiting = Waiting::begin(context.progress(), "stopping");
     let reply = cloud.stop_instances(StopInstances {
         instances: stop.which.instances,

@@ -66,13 +66,16 @@ fn status(context: &Context) -> Result<u8, Failure> {
 
 /// What a running machine is, in a line.
 fn summary(status: &Status) -> String {
+    let disk = status
+        .disk
+        .map(|most| format!(", a disk of at most {}", Size::from_bytes(most)));
     format!(
-        "{} for {} s: {}, {} of memory, a disk of at most {}, {}",
+        "{} for {} s: {}, {} of memory{}, {}",
         status.state,
         status.uptime_seconds,
         output::count(status.cpus, "processor"),
         Size::from_bytes(status.memory),
-        Size::from_bytes(status.disk),
+        disk.unwrap_or_default(),
         output::count(status.commands, "command")
     )
 }
@@ -131,7 +134,7 @@ mod tests {
             uptime_seconds: 7,
             memory: 6 << 30,
             cpus: 1,
-            disk: 256 << 30,
+            disk: Some(256 << 30),
             commands: 2,
             restarts: 0,
             last_failure: None,

@@ -44,7 +44,9 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         match ids.first() {
             Some(id) if !command.is_empty() => agent::command(&cloud, id, command),
             _ => {
-                let reply = at_present(&cloud, &launched.document)?;
+                // What runs is told in any case.
+                let reply = at_present(&cloud, &launched.document)
+                    .unwrap_or_else(|_| Reply::new(launched.document.clone()));
                 if rm {
                     context.print(&reply)?;
                     context.hint("it runs until its guest ends, or this command is interrupted");

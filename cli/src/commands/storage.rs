@@ -39,16 +39,22 @@ fn delete(
     one: impl Fn(&str) -> Result<String, Failure>,
 ) -> Result<u8, Failure> {
     let is_document = context.format == output::Format::Json;
+    let mut deleted = 0;
+    let mut failed = None;
     for text in which {
-        let id = one(text)?;
-        if !is_document {
-            output::line(&id)?;
+        match one(text) {
+            Ok(id) if !is_document => output::line(&id)?,
+            Ok(_) => deleted += 1,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
         }
     }
-    if is_document {
+    if deleted > 0 {
         output::document(&serde_json::json!({"Return": true}))?;
     }
-    Ok(0)
+    failed.map_or(Ok(0), Err)
 }
 
 pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> {

@@ -4,7 +4,7 @@ use super::{Context, agent, instance::at_present};
 use crate::args::instance::{Awaited, WaitFor};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use kiln_control::{Cloud, Code, DescribeInstances, InstanceState, name_of};
+use kiln_control::{Cloud, Code, DescribeInstances, InstanceId, InstanceState, name_of};
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
@@ -20,13 +20,17 @@ pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
         Awaited::Stopped => InstanceState::Stopped,
         Awaited::Terminated => InstanceState::Terminated,
     };
-    let instance = match cloud.resolve_instance(&wait.instance) {
-        // Names are for those that are there: one that is gone already is what was waited for.
-        Err(_) if wanted == InstanceState::Terminated && was_terminated(&cloud, &wait.instance)? => {
-            return Ok(0);
-        }
-        found => found?,
+    let found = cloud.resolve_instance(&wait.instance);
+    // Names are for those that are there: one that is gone already is what was waited for, and not another whose name
+    // only begins so.
+    let is_there = match &found {
+        Ok(id) => is_called(&cloud, id, &wait.instance)?,
+        Err(error) => error.code() != Code::InvalidInstanceIdNotFound,
     };
+    if wanted == InstanceState::Terminated && !is_there && was_terminated(&cloud, &wait.instance)? {
+        return Ok(0);
+    }
+    let instance = found?;
     let began = Instant::now();
     loop {
         match at_present(&cloud, &instance)?.map(|found| found.state.name) {
@@ -53,6 +57,12 @@ pub(crate) fn run(context: &Context, wait: &WaitFor) -> Result<u8, Failure> {
             Some(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }
+}
+
+/// Whether the instance has this id, or name, as a whole.
+fn is_called(cloud: &Cloud, id: &InstanceId, text: &str) -> Result<bool, Failure> {
+    let found = at_present(cloud, id)?;
+    Ok(id.as_str() == text || found.is_some_and(|found| name_of(&found.tags) == Some(text)))
 }
 
 /// Whether an instance of this name was terminated in the last hour.

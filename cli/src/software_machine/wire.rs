@@ -70,8 +70,9 @@ pub(crate) struct Status {
     pub(crate) memory: u64,
     /// Virtual processors.
     pub(crate) cpus: u32,
-    /// Bound of its disk in bytes.
-    pub(crate) disk: u64,
+    /// Bound of its disk in bytes; supervisors of older programs do not tell it.
+    #[serde(default)]
+    pub(crate) disk: Option<u64>,
     /// Commands that use it at this moment.
     pub(crate) commands: usize,
     /// How often it had to be started again, and why the last time.
@@ -114,5 +115,12 @@ mod tests {
         drop(there);
         let answer: Option<Reply> = receive(BufReader::new(&here)).expect("the end");
         assert!(answer.is_none());
+    }
+
+    #[test]
+    fn a_supervisor_of_older_programs_can_be_asked_how_it_is() {
+        let line = br#"{"State":"running","UptimeSeconds":7,"Memory":1,"Cpus":1,"Commands":0,"Restarts":0,"LastFailure":null}"#;
+        let status: Option<Status> = receive(&line[..]).expect("it is understood");
+        assert_eq!(status.expect("a status").disk, None);
     }
 }

@@ -22,10 +22,7 @@ pub(crate) struct Micro {
 impl Micro {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut options = Options::new(folder.path().join("home"));
-        options.kiln_vmm = Some(kiln_vmm());
-        options.memory = Some(Bytes(64 << 30));
-        let cloud = Cloud::open(options).expect("a store");
+        let cloud = cloud(&folder);
         let disk = tempfile::tempfile().expect("a file");
         disk.set_len(4 << 20).expect("room");
         let import = ImportImage {
@@ -39,18 +36,14 @@ impl Micro {
             progress: None,
         };
         cloud.import_image(import).expect("an image");
-        let mut kernel = tempfile::tempfile().expect("a file");
-        kernel.write_all(&Program::default().echo().elf()).expect("room");
-        let mut request = RunInstances::of("micro");
-        request.instance_type = Some("t3.nano".to_owned());
-        request.kernel = Some(KernelFiles {
-            kernel,
-            initrd: None,
-            cmdline: "micro".to_owned(),
-        });
-        let launched = cloud.run_instances(request).expect("it starts").document;
-        let instance = InstanceId::parse(&launched.instances[0].instance_id).expect("an id");
+        let instance = launched(&cloud);
         Self { folder, instance }
+    }
+
+    /// Another instance.
+    #[allow(dead_code, reason = "not every file of tests wants several")]
+    pub(crate) fn launch(&self) -> InstanceId {
+        launched(&cloud(&self.folder))
     }
 
     /// The `kiln` command on this store.
@@ -73,6 +66,27 @@ impl Micro {
     pub(crate) fn kill(&self) {
         kiln_vmm::client::kill_by_force(&self.directory()).expect("it can be killed");
     }
+}
+
+fn cloud(folder: &tempfile::TempDir) -> Cloud {
+    let mut options = Options::new(folder.path().join("home"));
+    options.kiln_vmm = Some(kiln_vmm());
+    options.memory = Some(Bytes(64 << 30));
+    Cloud::open(options).expect("a store")
+}
+
+fn launched(cloud: &Cloud) -> InstanceId {
+    let mut kernel = tempfile::tempfile().expect("a file");
+    kernel.write_all(&Program::default().echo().elf()).expect("room");
+    let mut request = RunInstances::of("micro");
+    request.instance_type = Some("t3.nano".to_owned());
+    request.kernel = Some(KernelFiles {
+        kernel,
+        initrd: None,
+        cmdline: "micro".to_owned(),
+    });
+    let launched = cloud.run_instances(request).expect("it starts").document;
+    InstanceId::parse(&launched.instances[0].instance_id).expect("an id")
 }
 
 impl Drop for Micro {

@@ -132,3 +132,31 @@ fn what_becomes_of_several_things_is_one_document() {
     assert_eq!(parsed(&deleted), json!({"Return": true}));
     assert_eq!(kiln.run(&["-q", "snapshot", "list"]).out, "");
 }
+
+#[test]
+fn a_document_tells_what_was_done_before_a_failure() {
+    let kiln = Kiln::new();
+    std::fs::write(kiln.home.path().join("disk.raw"), vec![0; 4096]).expect("a file");
+    for name in ["one", "two"] {
+        let imported = kiln.run(&["image", "import", "disk.raw", "--name", name]);
+        assert_eq!(imported.status, 0, "{imported:?}");
+    }
+    let snapshots = kiln.run(&["-q", "snapshot", "list"]).out;
+    let [first, second] = [0, 1].map(|n| snapshots.lines().nth(n).expect("two snapshots"));
+    let json = |arguments: &[&str]| {
+        let ended = kiln.run(&[&["--output", "json"], arguments].concat());
+        assert_eq!(ended.status, 1, "{ended:?}");
+        parsed(&ended)
+    };
+    assert_eq!(
+        json(&["image", "deregister", "one", "nothing", "--delete-snapshots"]),
+        json!({"Return": true, "DeleteSnapshotResults": [{"SnapshotId": first, "ReturnCode": "success"}]})
+    );
+    kiln.run(&["image", "deregister", "two"]);
+    assert_eq!(
+        json(&["snapshot", "delete", second, "snap-00000000000000000"]),
+        json!({"Return": true})
+    );
+    let nothing = kiln.run(&["--output", "json", "snapshot", "delete", second]);
+    assert_eq!((nothing.status, &*nothing.out), (1, ""));
+}

@@ -117,7 +117,7 @@ pub(super) fn resume(work: Work<'_>, operation: &Operation) -> Result<Option<Str
     let about: About = super::payload(operation)?;
     work.finish(|_| Ok(()))?;
     Ok(Some(format!(
-        "the stop of {} was cut short; its guest goes on ending",
+        "the stop of {} was cut short; its guest goes on ending, and is not ended by force any more",
         about.instance
     )))
 }

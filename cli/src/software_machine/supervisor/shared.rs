@@ -215,7 +215,7 @@ impl Shared {
             uptime_seconds: self.began.elapsed().as_secs(),
             memory: self.settings.memory_bytes(),
             cpus: self.settings.cpu_count(),
-            disk: self.settings.disk_bytes(),
+            disk: Some(self.settings.disk_bytes()),
             commands: state.leases,
             restarts: state.restarts,
             last_failure: state.last_failure.clone(),
