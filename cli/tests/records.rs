@@ -15,7 +15,7 @@ fn judged(script: &str, files: &[(&str, String)], arguments: &[&str]) -> (bool, 
         fs::write(path, text).expect("a file");
     }
     fs::create_dir_all(clone.path().join("scripts")).expect("a folder");
-    fs::copy(scripts.join(script), clone.path().join(&name)).expect("a script");
+    kiln_tests::install(&scripts.join(script), &clone.path().join(&name));
     let output = Command::new(clone.path().join(&name)).args(arguments).output();
     let output = output.expect("the script starts");
     let said = [output.stdout, output.stderr].concat();

@@ -15,6 +15,7 @@
 pub mod access;
 pub mod bounded;
 pub mod canary;
+pub mod executable;
 pub mod guest;
 pub mod home;
 pub mod outcome;
@@ -29,6 +30,7 @@ mod hostile_qcow2;
 pub use access::Access;
 pub use bounded::bounded;
 pub use canary::Canary;
+pub use executable::install;
 pub use guest::Guest;
 pub use home::Home;
 pub use outcome::Outcome;

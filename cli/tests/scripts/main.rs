@@ -7,7 +7,7 @@ mod purge;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,7 +36,7 @@ impl Clone {
             "lane.sh",
             "preflight.sh",
         ] {
-            fs::copy(scripts.join(name), clone.path("scripts").join(name)).expect("a script");
+            kiln_tests::install(&scripts.join(name), &clone.path("scripts").join(name));
         }
         let table = "guest-images/src/host/packages.tsv";
         fs::create_dir_all(clone.path("guest-images/src/host")).expect("a folder");
@@ -58,9 +58,9 @@ impl Clone {
     }
 
     fn program(&self, name: &str, does: &str) {
-        let path = self.path(name);
-        fs::write(&path, format!("#!/bin/sh\n{does}\n")).expect("a program");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+        let text = self.folder.path().join("program");
+        fs::write(&text, format!("#!/bin/sh\n{does}\n")).expect("a program");
+        kiln_tests::install(&text, &self.path(name));
     }
 }
 
