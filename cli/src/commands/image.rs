@@ -170,18 +170,10 @@ fn deregister(context: &Context, deregister: Deregister) -> Result<u8, Failure> 
     };
     // Each is told at once, but a document tells of all.
     let mut all: Option<Reply<DeregisteredImage>> = None;
-    let mut failed = None;
-    for image in deregister.images {
-        let reply = match cloud.deregister_image(DeregisterImage { image, snapshots }) {
-            Ok(reply) => reply,
-            Err(error) => {
-                failed = Some(Failure::from(error));
-                break;
-            }
-        };
+    let done = deregister.images.into_iter().try_for_each(|image| {
+        let reply = cloud.deregister_image(DeregisterImage { image, snapshots })?;
         if context.format != Format::Json {
-            context.print(&reply)?;
-            continue;
+            return context.print(&reply).map(drop);
         }
         match &mut all {
             Some(all) => {
@@ -191,9 +183,10 @@ fn deregister(context: &Context, deregister: Deregister) -> Result<u8, Failure> 
             }
             None => all = Some(reply),
         }
-    }
+        Ok(())
+    });
     if let Some(all) = all {
         context.print(&all)?;
     }
-    failed.map_or(Ok(0), Err)
+    done.map(|()| 0)
 }

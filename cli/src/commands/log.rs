@@ -35,31 +35,15 @@ pub(crate) fn run(context: &Context, log: &Log) -> Result<u8, Failure> {
             ),
         ));
     }
-    if log.follow {
-        follow(&cloud, &instance, &folder)?;
-        return Ok(0);
-    }
+    let mut printed = Followed::new(&folder);
     // The older half first: the log is rotated once it is full.
-    for name in [FORMER, CURRENT] {
-        copy(&folder.join(name))?;
+    printed.former(&mut output::bytes)?;
+    if log.follow {
+        follow(&cloud, &instance, printed)?;
+    } else {
+        printed.more(&mut output::bytes)?;
     }
     Ok(0)
-}
-
-fn copy(path: &Path) -> Result<(), Failure> {
-    let Some(file) = open(path)? else {
-        return Ok(());
-    };
-    let mut piece = vec![0; PIECE];
-    let mut at = 0_u64;
-    loop {
-        let bytes = read(&file, path, at, &mut piece)?;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        output::bytes(bytes)?;
-        at = at.saturating_add(length(bytes));
-    }
 }
 
 fn open(path: &Path) -> Result<Option<File>, Failure> {
@@ -86,10 +70,7 @@ fn length(bytes: &[u8]) -> u64 {
 }
 
 /// Prints what is added until the instance has ended, or nobody reads any more.
-fn follow(cloud: &Cloud, instance: &InstanceId, folder: &Path) -> Result<(), Failure> {
-    let mut log = Followed::new(folder);
-    // The older half first.
-    log.former(&mut output::bytes)?;
+fn follow(cloud: &Cloud, instance: &InstanceId, mut log: Followed) -> Result<(), Failure> {
     let mut rounds = 0_u32;
     loop {
         // Asked before reading: what was printed until then is printed below.

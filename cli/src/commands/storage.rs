@@ -39,22 +39,16 @@ fn delete(
     one: impl Fn(&str) -> Result<String, Failure>,
 ) -> Result<u8, Failure> {
     let is_document = context.format == output::Format::Json;
-    let mut deleted = 0;
-    let mut failed = None;
-    for text in which {
-        match one(text) {
-            Ok(id) if !is_document => output::line(&id)?,
-            Ok(_) => deleted += 1,
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
-        }
-    }
-    if deleted > 0 {
+    let mut is_any = false;
+    let done = which.iter().try_for_each(|text| {
+        let id = one(text)?;
+        is_any = true;
+        if is_document { Ok(()) } else { output::line(&id) }
+    });
+    if is_document && is_any {
         output::document(&serde_json::json!({"Return": true}))?;
     }
-    failed.map_or(Ok(0), Err)
+    done.map(|()| 0)
 }
 
 pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> {

@@ -24,12 +24,10 @@ pub(super) struct Followed {
     former: PathBuf,
     /// Bytes of the current log that were printed.
     at: u64,
-    /// The last of them.
-    last: Vec<u8>,
+    /// The last of them, or else the log's first as far as they were seen: by these it is known again.
+    known: Vec<u8>,
     /// When the former log was written that was printed last.
     moved: Option<SystemTime>,
-    /// How the log begins that came after it, as far as that was seen.
-    next: Vec<u8>,
 }
 
 impl Followed {
@@ -39,9 +37,8 @@ impl Followed {
             current: folder.join(CURRENT),
             former: folder.join(FORMER),
             at: 0,
-            last: Vec::new(),
+            known: Vec::new(),
             moved: None,
-            next: Vec::new(),
         }
     }
 
@@ -62,17 +59,20 @@ impl Followed {
                 return Ok(());
             }
             print(bytes)?;
+            if self.at == 0 {
+                self.known.clear();
+            }
             self.at = self.at.saturating_add(length(bytes));
-            self.last.extend(bytes);
-            let older = self.last.len().saturating_sub(REMEMBERED);
-            self.last.drain(..older);
+            self.known.extend(bytes);
+            let older = self.known.len().saturating_sub(REMEMBERED);
+            self.known.drain(..older);
         }
     }
 
     /// Prints what the former log has beyond what was printed of it when it was the current one. The next to be moved may
     /// replace it meanwhile.
     pub(super) fn former(&mut self, print: Print<'_>) -> Result<(), Failure> {
-        let (printed, last) = (std::mem::take(&mut self.at), std::mem::take(&mut self.last));
+        let (printed, known) = (std::mem::take(&mut self.at), std::mem::take(&mut self.known));
         let Some(file) = open(&self.former)? else {
             return Ok(());
         };
@@ -85,14 +85,10 @@ impl Followed {
             }
         };
         self.moved = is.modified().ok();
-        let expected = std::mem::replace(&mut self.next, next);
+        self.known = next;
         let mut piece = vec![0; PIECE];
         let mut at = printed;
-        let is_that = match printed {
-            0 => self.is_at(&file, 0, &expected)?,
-            _ => self.is_at(&file, printed.saturating_sub(length(&last)), &last)?,
-        };
-        if !is_that {
+        if !self.is_at(&file, printed.saturating_sub(length(&known)), &known)? {
             // Several were moved since: all of this one is new.
             print(GAP)?;
             at = 0;
@@ -254,43 +250,35 @@ mod tests {
         assert_eq!(reader.seen, format!("one\n{}two\nthree\nfour\n", gap()));
     }
 
-    #[test]
-    fn what_is_replaced_while_its_reader_is_waited_for_is_told_to_be_missing() {
+    /// What is seen if, while the first piece of the former log is printed, both logs are written again.
+    fn seen_while_moved([former, current]: [&str; 2], second: u64, then: [&str; 2]) -> String {
         let mut reader = Reader::new();
-        reader.write(FORMER, 0, &"x".repeat(2 * PIECE));
-        reader.write(CURRENT, 1, "y");
+        reader.write(FORMER, 0, former);
+        reader.write(CURRENT, 1, current);
         let folder = reader.folder.path().to_owned();
         let mut seen = String::new();
         let mut print = |bytes: &[u8]| {
             if seen.is_empty() {
-                write(&folder, FORMER, 2, "yes\n");
-                write(&folder, CURRENT, 3, "and on\n");
+                write(&folder, FORMER, second, then[0]);
+                write(&folder, CURRENT, second + 1, then[1]);
             }
             seen.push_str(&String::from_utf8_lossy(bytes));
             Ok(())
         };
         reader.log.former(&mut print).expect("it can be read");
         reader.log.more(&mut print).expect("it can be read");
+        seen
+    }
+
+    #[test]
+    fn what_is_replaced_while_its_reader_is_waited_for_is_told_to_be_missing() {
+        let seen = seen_while_moved([&"x".repeat(2 * PIECE), "y"], 2, ["yes\n", "and on\n"]);
         assert_eq!(seen, format!("{}{}yes\nand on\n", "x".repeat(PIECE), gap()));
     }
 
     #[test]
     fn a_log_that_came_and_went_while_the_reader_of_the_one_before_was_waited_for_is_told_to_be_missing() {
-        let mut reader = Reader::new();
-        reader.write(FORMER, 0, "one\n");
-        reader.write(CURRENT, 1, "two");
-        let folder = reader.folder.path().to_owned();
-        let mut seen = String::new();
-        let mut print = |bytes: &[u8]| {
-            if seen.is_empty() {
-                write(&folder, FORMER, 4, "three\n");
-                write(&folder, CURRENT, 5, "four\n");
-            }
-            seen.push_str(&String::from_utf8_lossy(bytes));
-            Ok(())
-        };
-        reader.log.former(&mut print).expect("it can be read");
-        reader.log.more(&mut print).expect("it can be read");
+        let seen = seen_while_moved(["one\n", "two"], 4, ["three\n", "four\n"]);
         assert_eq!(seen, format!("one\n{}three\nfour\n", gap()));
     }
 }
