@@ -35,7 +35,8 @@ note() {
 echo "== units, properties, micro guests"
 units() { cargo test --locked --no-fail-fast "$@" -- ${TEST_FLAGS:-} "${only[@]}" || status=1; }
 # Those with guests of a few instructions, by their names and files; the rest wants no /dev/kvm.
-micro_guests=(arch::x86_64::probe:: tests::real_machines:: tests::machine_crashes:: tests::disk_header::)
+micro_guests=(arch::x86_64::probe:: arch::x86_64::vcpu_state::tests::a_vcpu
+    tests::real_machines:: tests::machine_crashes:: tests::disk_header::)
 only=()
 # Commands at such a guest.
 commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" units -p kiln --test console --test ending --test full_disk --test stats; }
