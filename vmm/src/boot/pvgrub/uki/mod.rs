@@ -1,7 +1,8 @@
 //! Unified kernel images: a program for EFI with kernel, initramfs and command line in its sections.
 //!
 //! UAPI group, Unified Kernel Image (UAPI.5), and the PE/COFF format's sections 2 to 4 in Microsoft's
-//! "PE Format". Only the table of sections is read; a section's content lies at its raw data.
+//! "PE Format". Only the table of sections is read; a section's content lies at its raw data. Of several
+//! profiles the first one is booted, as by systemd-stub(7) where nobody asks for another.
 
 mod sections;
 

@@ -69,12 +69,16 @@ impl Sections {
         ))
     }
 
-    /// Where the first section called `name` lies: its first byte and its length.
+    /// Where the first section called `name` lies: its first byte and its length. Where the image has
+    /// profiles, that of the first one, else what all profiles share; those of others are none.
     pub(in super::super) fn range(&self, name: &str) -> Option<(u64, u64)> {
-        let is_it = |own: &[u8; 8]| own.split(|byte| *byte == 0).next() == Some(name.as_bytes());
-        self.0
-            .iter()
-            .find(|(own, ..)| is_it(own))
+        let is = |own: &[u8; 8], name: &str| own.split(|byte| *byte == 0).next() == Some(name.as_bytes());
+        let mut parts = self.0.split(|(own, ..)| is(own, ".profile"));
+        let (shared, first) = (parts.next(), parts.next());
+        first
+            .into_iter()
+            .chain(shared)
+            .find_map(|part| part.iter().find(|(own, ..)| is(own, name)))
             .map(|(_, start, len)| (*start, *len))
     }
 }

@@ -55,6 +55,20 @@ fn kernel_initramfs_and_command_line_are_found_in_their_sections() {
 }
 
 #[test]
+fn what_the_first_profile_lacks_is_taken_from_what_all_share() {
+    let cmdline = |sections: &[(&str, &[u8])]| {
+        let all = [&[(".linux", &b"k"[..])][..], sections].concat();
+        split(&image(&all)).unwrap().cmdline
+    };
+    let [one, two] = [&b"ID=one"[..], b"ID=two"].map(|text| (".profile", text));
+    let [base, first, second] = [&b"base"[..], b"first", b"second"].map(|text| (".cmdline", text));
+    assert_eq!(cmdline(&[base, one, first, two, second]), "first");
+    assert_eq!(cmdline(&[base, one, two, second]), "base");
+    assert_eq!(cmdline(&[one, two, second]), "");
+    assert_eq!(cmdline(&[base, one]), "base");
+}
+
+#[test]
 fn entries_are_named_by_what_is_in_the_image() {
     let release = b"NAME=\"Fedora Linux\"\nPRETTY_NAME='Fedora 39'\nID=fedora\nVERSION_ID=39\n";
     let file = image(&[(".osrel", release), (".uname", b"6.5.6\0"), (".linux", b"k")]);
