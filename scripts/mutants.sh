@@ -23,7 +23,8 @@ crates=(kiln-imagefmt kiln-vmm)
 declare -A tests=(
     [kiln-imagefmt]='chain:: check:: qcow2:: store:: tests:: --skip=probe:: --skip=transfer:: --skip=differential --skip=torture
         --skip=ten_thousand'
-    [kiln-vmm]='boot::pvgrub:: virtio::queue:: virtio::rng:: --skip=cost::'
+    [kiln-vmm]='boot::pvgrub:: virtio::queue:: virtio::rng:: --skip=cost::
+        --skip=tests::tools::'
 )
 # Nobody debugs these builds. And the first failure is enough: an option that a stable harness takes only like this.
 export CARGO_PROFILE_DEV_DEBUG=false LC_ALL=C

@@ -11,7 +11,7 @@ if [ $# = 0 ]; then
     cat <<'E2'
 All tests: units, properties and micro guests; images; the software machine; real guests.
 
-  downloads     about 60 MB of Rust crates and 300 MB of Debian packages the first time
+  downloads     about 60 MB of Rust crates and 350 MB of Debian packages the first time
   disk          about 8 GB in target/, 1 GB in the cache
   takes         on two cores without hardware virtualization 40 minutes the first time, then 25; much less with it
 

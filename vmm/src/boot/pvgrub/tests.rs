@@ -1,8 +1,10 @@
 //! Disks as users have them, and what is said of broken ones.
 
 mod cost;
+mod debian;
 mod disks;
 pub(super) mod fixtures;
+mod tools;
 
 use super::{Architecture, BootError, Chosen, choose, inspect};
 use crate::boot::payload::tests::fixtures::{bzimage, payload, vmlinux};

@@ -8,9 +8,9 @@ fn menu_of(chosen: Chosen) -> String {
     chosen.found.menu
 }
 
-const EXTENDED_BOOT: &str = "BC13C2FF-59E6-4262-A352-B275FD6F7172";
-const EFI_SYSTEM: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
-const LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
+pub(super) const EXTENDED_BOOT: &str = "BC13C2FF-59E6-4262-A352-B275FD6F7172";
+pub(super) const EFI_SYSTEM: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+pub(super) const LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
 
 const GRUB_CFG: &[u8] = b"menuentry a { linux /vmlinuz }\n";
 const BLS: &[u8] = b"title b\nlinux /vmlinuz\n";
