@@ -44,8 +44,9 @@ bench)
         sh "$BIN/bench" "$1" "$2"
     ;;
 test)
+    # The same programs as test.sh runs, so that nothing is built twice.
+    cargo test --quiet --locked --no-run --workspace
     # A kiln with crash points, for the tests that kill it at each step.
-    cargo build --quiet --locked -p kiln
     mkdir -p "$WORK/mortal"
     ln -f "target/${CARGO_BUILD_TARGET:-}/debug/kiln" "$BIN/kiln-vmm" "$BIN/kiln-agent" "$WORK/mortal"
     export MORTAL=$WORK/mortal/kiln
@@ -54,8 +55,6 @@ test)
     # A disk in the cache, for the one file that builds from there.
     [[ " $* " != *" owner "* ]] || DISK=$(KILN_HOME=$WORK/home "$BIN/kiln" image build tiny --cache-only)
     export DISK=${DISK:-}
-    cargo test --quiet --locked --no-run -p kiln-tests --tests
-    cargo test --quiet --locked --no-run -p kiln --test image_build --test software_machine
     rm -rf "$WORK/waiting"
     mkdir -p "$WORK/waiting"
     n=10

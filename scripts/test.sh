@@ -33,32 +33,40 @@ note() {
 }
 
 echo "== units, properties, micro guests"
-units() { cargo test --locked --no-fail-fast "$@" -- ${TEST_FLAGS:-} "${only[@]}" || status=1; }
+# Programs of tests are always those of the whole workspace: built for one crate alone, all that it depends on would
+# have other features, and be built anew.
+run() { cargo test --locked --workspace --no-fail-fast "$@" -- ${TEST_FLAGS:-} "${only[@]}" || status=1; }
+files_of() { # folder: the files of tests in it, as options
+    local file
+    for file in "$1"/*.rs "$1"/*/main.rs; do
+        file=${file%/main.rs}
+        echo "--test=$(basename "$file" .rs)"
+    done
+}
 # Those with guests of a few instructions, by their names and files; the rest wants no /dev/kvm.
 micro_guests=(arch::x86_64::probe:: arch::x86_64::vcpu_state::tests::a_vcpu
     tests::real_machines:: tests::machine_crashes:: tests::disk_header::)
+mapfile -t here < <(files_of cli/tests; files_of guest-images/agent/tests)
+mapfile -t machines < <(files_of vmm/tests)
 only=()
 # Commands at such a guest.
-commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" units -p kiln --test console --test ending --test full_disk --test stats; }
+commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" run --test={at_the_console,ending,full_disk,stats}; }
 if [ -c /dev/kvm ] && { : <>/dev/kvm; } 2>/dev/null; then
-    units --workspace --exclude kiln-tests
+    run --lib --bins "${here[@]}" "${machines[@]}"
     commands
 else
-    units --workspace --exclude kiln-tests --exclude kiln-vmm --exclude kiln-control
     for name in "${micro_guests[@]}"; do only+=(--skip "$name"); done
-    units -p kiln-vmm -p kiln-control --lib
-    # A VMM with crash points, for the tests that kill it at each step.
-    cargo build --quiet --locked -p kiln-vmm || { status=1; note; exit 1; }
+    run --lib --bins "${here[@]}"
+    # With crash points, for the tests that kill it at each step.
     export KILN_VMM=$PWD/target/${CARGO_BUILD_TARGET:-}/debug/kiln-vmm
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
     only=("${micro_guests[@]}")
-    units -p kiln-vmm -p kiln-control --lib
+    run --lib
     only=()
-    units -p kiln-vmm --test '*'
+    run "${machines[@]}"
     commands
     unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER KILN_VMM
 fi
-units -p kiln-tests --lib --bin verify --bin bench
 
 echo "== images, the software machine, real guests"
 scripts/guests.sh "$BIN" test || status=1

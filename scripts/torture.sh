@@ -12,4 +12,4 @@ if [ -z "${TMPDIR:-}" ] && [ -d /dev/shm ] && [ -w /dev/shm ]; then
     export TMPDIR=/dev/shm
 fi
 [ $# -gt 0 ] || set -- tests::torture::
-exec cargo test --locked -p kiln-imagefmt -p kiln-control --lib -- --include-ignored --show-output "$@"
+exec cargo test --locked --workspace --lib -- --include-ignored --show-output "$@"
