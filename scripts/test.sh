@@ -39,6 +39,7 @@ run() { cargo test --locked --workspace --no-fail-fast "$@" -- ${TEST_FLAGS:-} "
 files_of() { # folder: the files of tests in it, as options
     local file
     for file in "$1"/*.rs "$1"/*/main.rs; do
+        [ -e "$file" ] || continue
         file=${file%/main.rs}
         echo "--test=$(basename "$file" .rs)"
     done
@@ -50,7 +51,7 @@ mapfile -t here < <(files_of cli/tests; files_of guest-images/agent/tests)
 mapfile -t machines < <(files_of vmm/tests)
 only=()
 # Commands at such a guest.
-commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" run --test={at_the_console,ending,full_disk,stats}; }
+commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" run --test={at_the_console,ending,full_disk,show,stats}; }
 if [ -c /dev/kvm ] && { : <>/dev/kvm; } 2>/dev/null; then
     run --lib --bins "${here[@]}" "${machines[@]}"
     commands

@@ -59,6 +59,7 @@ pub use image::{
 pub use instance::*;
 pub use instance_type::{InstanceType, InstanceTypes};
 pub use kiln_imagefmt::transfer::DataMap;
+pub use kiln_vmm::memory::HugePages;
 pub use moment::Moment;
 pub use region::Region;
 pub use reply::Reply;

@@ -154,6 +154,18 @@ fn a_launch_that_does_not_fit_the_host_is_refused_and_says_what_is_free() {
     home.is_whole();
 }
 
+#[test]
+fn huge_pages_that_the_host_does_not_have_are_told_with_the_remedy_and_nothing_is_left() {
+    let home = Home::new();
+    // No host has set 768 GiB aside.
+    home.kiln(&["run", "tiny", "--type", "r5.24xlarge", "--huge-pages", "1G"])
+        .fails(1, &["InsufficientInstanceCapacity", "768 pages", "nr_hugepages"]);
+    home.kiln(&["run", "tiny", "--type", "t1.micro", "--huge-pages", "2m"])
+        .fails(1, &["InvalidParameterCombination", "huge pages of 2M"]);
+    assert_eq!(home.kiln(&["-q", "list"]).succeeds().text(), "");
+    home.is_whole();
+}
+
 /// Bytes of the host.
 fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").expect("procfs");

@@ -49,6 +49,29 @@ impl HugePages {
     pub fn unit(self) -> u64 {
         self.pool().map_or(4096, |(size, _)| size)
     }
+
+    /// Whether the pages are of the host's pool, which are in no other use.
+    pub fn are_of_pool(self) -> bool {
+        self.pool().is_some()
+    }
+}
+
+impl std::fmt::Display for HugePages {
+    /// The word of the command line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match clap::ValueEnum::to_possible_value(self) {
+            Some(word) => f.write_str(word.get_name()),
+            None => Err(std::fmt::Error),
+        }
+    }
+}
+
+impl std::str::FromStr for HugePages {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        clap::ValueEnum::from_str(word, false)
+    }
 }
 
 /// Guest memory could not be had.
@@ -124,6 +147,9 @@ fn map_from_pool(ranges: &[(u64, u64)], flag: libc::c_int) -> std::io::Result<Gu
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | flag;
         let mapping = MmapRegion::build(None, len as usize, libc::PROT_READ | libc::PROT_WRITE, flags);
         let mapping = mapping.map_err(|error| match error {
+            vm_memory::mmap::MmapRegionError::Mmap(source) if source.raw_os_error() == Some(libc::EINVAL) => {
+                std::io::Error::other("the host has no pages of this size")
+            }
             vm_memory::mmap::MmapRegionError::Mmap(source) => source,
             other => std::io::Error::other(other),
         })?;
@@ -197,6 +223,17 @@ mod tests {
         assert!(refusal.to_string().contains("4611686018427387904"), "{refusal}");
     }
 
+    #[test]
+    fn pages_have_one_word_each_on_the_command_line_and_in_a_spec() {
+        for pages in <HugePages as clap::ValueEnum>::value_variants() {
+            let word = pages.to_string();
+            assert_eq!(word.parse(), Ok(*pages));
+            let text = serde_json::to_string(pages).expect("a word");
+            assert_eq!(text, format!("\"{word}\""));
+        }
+        assert!("3M".parse::<HugePages>().is_err());
+    }
+
     /// The free pages of 2 MiB of the host's pool.
     fn free_pages() -> u64 {
         let name = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
@@ -218,6 +255,13 @@ mod tests {
             refusal.to_string().contains("65536 pages of 1048576 KiB"),
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn a_size_of_pages_that_the_host_does_not_know_is_told_as_such() {
+        let pages_of_32_kib = 15 << libc::MAP_HUGE_SHIFT;
+        let refusal = map_from_pool(&[(0, 1 << 20)], pages_of_32_kib).expect_err("no CPU has them");
+        assert_eq!(refusal.to_string(), "the host has no pages of this size");
     }
 
     #[test]

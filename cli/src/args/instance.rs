@@ -4,7 +4,7 @@ use super::seconds;
 use crate::size::Size;
 use crate::user_file::UserFile;
 use clap::{Args, ValueEnum};
-use kiln_control::{Bytes, Filter, NewVolume, OnTermination, Tag, VolumeSource};
+use kiln_control::{Bytes, Filter, HugePages, NewVolume, OnTermination, Tag, VolumeSource};
 use std::ffi::OsString;
 
 /// How far a command waits.
@@ -23,6 +23,17 @@ pub(crate) struct Run {
     /// The instance type, which says how many processors and how much memory: see `kiln type list`
     #[arg(long = "type", value_name = "TYPE", default_value = kiln_control::InstanceType::DEFAULT)]
     pub(crate) instance_type: String,
+    /// The pages of the guest's memory: small ones, huge ones where the kernel finds them, or huge ones that were set
+    /// aside on the host (see its nr_hugepages)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "off|transparent|2M|1G",
+        hide_possible_values = true,
+        default_value_t,
+        ignore_case = true
+    )]
+    pub(crate) huge_pages: HugePages,
     /// How many: all are launched, or none
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) count: u32,

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Shown};
 use crate::progress::{Visible, Waiting};
 use crate::software_machine::{self, Lease, forward, inside};
-use kiln_control::{Cloud, DataMap, Options, Region, Reply};
+use kiln_control::{Cloud, Code, DataMap, Options, Region, Reply};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -136,13 +136,21 @@ impl Context {
         Ok(())
     }
 
-    /// What was not found under its name may be in another region, too.
+    /// What was not found under its name may be in another region, too; what a machine lacks may be the software
+    /// machine's to have.
     pub(crate) fn explain(&self, failure: &Failure) {
         if failure.is_not_found()
             && let Ok(cloud) = self.cloud()
         {
             // The failure itself is what counts.
             let _ = self.hint_at_other_regions(&cloud);
+        }
+        let lacks_memory = failure.code.as_deref() == Some(Code::InsufficientInstanceCapacity.as_str());
+        if lacks_memory && inside::user_folder().is_some() {
+            self.hint(
+                "memory is the software machine's: `kiln machine start --memory` says how much, and its huge pages are set \
+                 aside in `kiln machine shell`",
+            );
         }
     }
 

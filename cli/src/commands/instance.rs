@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::Waiting;
 use kiln_control::{
-    Cloud, DescribeInstances, DescribeVolumes, Ending, Instance, InstanceId, InstanceState, Reply,
+    Cloud, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceId, InstanceState, Reply,
     StopInstances, Waiting as Wait, name_of,
 };
 use std::time::Duration;
@@ -104,6 +104,9 @@ fn fields(instance: &Instance) -> Table {
             output::count(instance.cpu_options.core_count, "processor")
         ),
     );
+    if instance.huge_pages != HugePages::default() {
+        field("huge pages", instance.huge_pages.to_string());
+    }
     field("image", instance.image_id.clone());
     field("launched", instance.launch_time.to_string());
     for tag in instance

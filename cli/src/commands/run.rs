@@ -86,6 +86,7 @@ fn request(run: Run) -> Result<RunInstances, Failure> {
     };
     Ok(RunInstances {
         instance_type: Some(run.instance_type),
+        huge_pages: run.huge_pages,
         count: run.count,
         tags,
         root_size: run.root_size.map(|size| Bytes(size.bytes())),

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use kiln_control::{Bytes, Cloud, ImportImage, InstanceId, KernelFiles, Options, RunInstances};
+use kiln_control::{Bytes, Cloud, HugePages, ImportImage, InstanceId, KernelFiles, Options, RunInstances};
 use kiln_tests::Program;
 
 /// Long enough for a busy host.
@@ -36,14 +36,20 @@ impl Micro {
             progress: None,
         };
         cloud.import_image(import).expect("an image");
-        let instance = launched(&cloud);
+        let instance = launched(&cloud, HugePages::default());
         Self { folder, instance }
     }
 
     /// Another instance.
     #[allow(dead_code, reason = "not every file of tests wants several")]
     pub(crate) fn launch(&self) -> InstanceId {
-        launched(&cloud(&self.folder))
+        self.launch_in(HugePages::default())
+    }
+
+    /// Another instance, whose memory is of these pages.
+    #[allow(dead_code, reason = "not every file of tests wants several")]
+    pub(crate) fn launch_in(&self, pages: HugePages) -> InstanceId {
+        launched(&cloud(&self.folder), pages)
     }
 
     /// The `kiln` command on this store.
@@ -75,11 +81,12 @@ fn cloud(folder: &tempfile::TempDir) -> Cloud {
     Cloud::open(options).expect("a store")
 }
 
-fn launched(cloud: &Cloud) -> InstanceId {
+fn launched(cloud: &Cloud, pages: HugePages) -> InstanceId {
     let mut kernel = tempfile::tempfile().expect("a file");
     kernel.write_all(&Program::default().echo().elf()).expect("room");
     let mut request = RunInstances::of("micro");
     request.instance_type = Some("t3.nano".to_owned());
+    request.huge_pages = pages;
     request.kernel = Some(KernelFiles {
         kernel,
         initrd: None,

@@ -15,6 +15,7 @@ fn wrong_usage_is_status_2_for_every_command() {
         &["run"],
         &["run", "x", "--count", "0"],
         &["run", "x", "--tag", "novalue"],
+        &["run", "x", "--huge-pages", "3M"],
         &["volume", "delete"],
         &["exec", "x"],
         &["image", "create", "x"],

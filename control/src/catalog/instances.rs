@@ -5,7 +5,8 @@ use crate::id::{ImageId, InstanceId, OperationId, ReservationId};
 use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::{InstanceState, OnShutdown, StateReason, VirtualizationType};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, HugePages, Result};
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ pub(crate) struct InstanceRow {
     pub(crate) instance_type: String,
     pub(crate) vcpus: u8,
     pub(crate) memory: Bytes,
+    pub(crate) huge_pages: HugePages,
     pub(crate) state: InstanceState,
     pub(crate) reason: Option<StateReason>,
     pub(crate) transition: String,
@@ -62,12 +64,13 @@ pub(crate) struct ReservationRow {
 
 const COLUMNS: &str = "id, region, host, owner, reservation, launch_index, image, type, vcpus, memory, state, \
                        reason_code, reason, transition, virtualization, root_device, boot, on_shutdown, \
-                       operation, launched";
+                       operation, launched, huge_pages";
 
 fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
     let code: Option<String> = row.get(11)?;
     let message: Option<String> = row.get(12)?;
     let boot: String = row.get(16)?;
+    let pages: String = row.get(20)?;
     Ok(InstanceRow {
         id: row.get(0)?,
         region: row.get(1)?,
@@ -79,6 +82,9 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         instance_type: row.get(7)?,
         vcpus: row.get(8)?,
         memory: row.get(9)?,
+        huge_pages: pages.parse().map_err(|error: String| {
+            rusqlite::Error::FromSqlConversionFailure(20, Type::Text, error.into())
+        })?,
         state: row.get(10)?,
         reason: code.map(|code| StateReason {
             code,
@@ -150,8 +156,9 @@ pub(crate) fn by_token(
 pub(crate) fn insert(db: &Connection, new: &InstanceRow) -> Result<()> {
     db.execute(
         "INSERT INTO instances (id, region, host, owner, reservation, launch_index, image, type, vcpus, memory,
-                                state, virtualization, root_device, boot, on_shutdown, operation, launched)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                                state, virtualization, root_device, boot, on_shutdown, operation, launched,
+                                huge_pages)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         params![
             new.id,
             new.region,
@@ -169,7 +176,8 @@ pub(crate) fn insert(db: &Connection, new: &InstanceRow) -> Result<()> {
             to_json(&new.boot)?,
             new.on_shutdown,
             new.operation,
-            new.launched
+            new.launched,
+            new.huge_pages.to_string()
         ],
     )?;
     Ok(())
@@ -218,11 +226,12 @@ pub(crate) fn unattended(db: &Connection, host: &str, region: &str) -> Result<Ve
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// The memory that the instances of a host have together while they run.
+/// The memory that the instances of a host have together while they run, but for that of the pool of huge pages.
 pub(crate) fn memory_in_use(db: &Connection, host: &str) -> Result<Bytes> {
     Ok(db.query_row(
         "SELECT coalesce(sum(memory), 0) FROM instances
-         WHERE host = ?1 AND state IN ('pending', 'running', 'stopping', 'shutting-down')",
+         WHERE host = ?1 AND state IN ('pending', 'running', 'stopping', 'shutting-down')
+         AND huge_pages NOT IN ('2M', '1G')",
         [host],
         |row| row.get(0),
     )?)

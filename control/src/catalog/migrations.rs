@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// The steps, oldest first.
-const STEPS: &[&str] = &[include_str!("schema/0001.sql")];
+const STEPS: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// Runs the steps that a catalogue lacks.
 pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<()> {
@@ -81,6 +81,26 @@ mod tests {
             assert_eq!(schema(&old), schema(&fresh), "from {from}");
             assert_eq!(seen(&old).unwrap(), STEPS.len());
         }
+    }
+
+    #[test]
+    fn an_instance_of_an_older_catalogue_has_the_pages_that_the_kernel_finds() {
+        let mut old = Connection::open_in_memory().unwrap();
+        old.execute_batch(STEPS[0]).unwrap();
+        old.execute_batch(
+            r#"PRAGMA user_version = 1;
+               PRAGMA foreign_keys = off;
+               INSERT INTO instances (id, region, host, owner, reservation, launch_index, image, type, vcpus, memory,
+                                      state, virtualization, root_device, boot, on_shutdown, launched)
+               VALUES ('i-0123456789abcdef0', 'us-east-1', 'h', '000000000001', 'r-0123456789abcdef0', 0,
+                       'ami-0123456789abcdef0', 't3.micro', 2, 1073741824, 'stopped', 'paravirtual', '/dev/sda1',
+                       '{"kind": "disk", "append": null}', 'stop', 0);"#,
+        )
+        .unwrap();
+        bring_up_to_date(&mut old, Path::new("old")).unwrap();
+        let id = crate::InstanceId::parse("i-0123456789abcdef0").unwrap();
+        let row = super::super::instances::get(&old, &id).unwrap();
+        assert_eq!(row.huge_pages, crate::HugePages::Transparent);
     }
 
     #[test]

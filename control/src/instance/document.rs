@@ -1,5 +1,6 @@
 //! EC2's documents of instances.
 
+use crate::HugePages;
 use crate::moment::Moment;
 use crate::state::{InstanceState, OnShutdown, StateReason, VirtualizationType};
 use crate::tag::Tag;
@@ -58,6 +59,9 @@ pub struct Instance {
     pub hypervisor: &'static str,
     /// Its vCPUs.
     pub cpu_options: CpuOptions,
+    /// The pages that its memory is made of, if others than the kernel finds by itself; not in EC2's document.
+    #[serde(skip_serializing_if = "is_default")]
+    pub huge_pages: HugePages,
     /// Which of the disks is the root.
     pub root_device_name: String,
     /// `ebs`.
@@ -72,6 +76,10 @@ pub struct Instance {
     /// What happens when the guest ends by itself: EC2 tells it in DescribeInstanceAttribute only.
     #[serde(skip)]
     pub on_shutdown: OnShutdown,
+}
+
+fn is_default(pages: &HugePages) -> bool {
+    *pages == HugePages::default()
 }
 
 /// Where an instance runs.

@@ -142,6 +142,7 @@ fn document(cloud: &Cloud, db: &Connection, row: InstanceRow) -> Result<(Reserva
             core_count: row.vcpus,
             threads_per_core: 1,
         },
+        huge_pages: row.huge_pages,
         root_device_name: row.root_device,
         root_device_type: "ebs",
         state_reason: row.reason,

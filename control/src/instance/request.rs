@@ -1,5 +1,6 @@
 //! What is asked for about instances.
 
+use crate::HugePages;
 use crate::filter::Filter;
 use crate::image::OnTermination;
 use crate::size::Bytes;
@@ -19,6 +20,8 @@ pub struct RunInstances {
     pub image: String,
     /// The instance type's name; the default type if not given.
     pub instance_type: Option<String>,
+    /// The pages that the instances' memory is made of.
+    pub huge_pages: HugePages,
     /// How many. All or none are launched.
     pub count: u32,
     /// Tags of the instances; the instance's name is its `Name` tag.
@@ -45,6 +48,7 @@ impl RunInstances {
         RunInstances {
             image: image.into(),
             instance_type: None,
+            huge_pages: HugePages::default(),
             count: 1,
             tags: Vec::new(),
             root_size: None,

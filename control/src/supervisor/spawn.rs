@@ -46,7 +46,7 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
         identity: identity(row),
         cpus: row.vcpus,
         memory: row.memory.0,
-        huge_pages: kiln_vmm::memory::HugePages::default(),
+        huge_pages: row.huge_pages,
         boot: match &row.boot {
             InstanceBoot::Disk { append } => Boot::PvGrub {
                 append: append.clone(),

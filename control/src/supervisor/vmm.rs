@@ -3,7 +3,9 @@
 use super::{Farewell, FreezeFailure, Heard, Machines};
 use crate::{Code, Error, Result};
 use kiln_agent::message::ShutdownMode;
-use kiln_vmm::client::{self, ClientError, ErrorKind, ExitRecord, FreezeReply, FreezeRequest, Status, Vmm};
+use kiln_vmm::client::{
+    self, ClientError, ErrorKind, ExitRecord, FreezeReply, FreezeRequest, StartError, Status, Vmm,
+};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,12 +54,16 @@ impl Machines for Vmms {
                 Ok(())
             }
             // What the disk holds is the user's affair, what the host lacks is not.
-            Err(error @ ClientError::Start { .. }) => Err(Error::caused(
-                Code::InvalidKernel,
-                "the machine did not start",
-                error,
-            )),
-            Err(error) => Err(Error::internal("start the machine", error)),
+            Err(error) => {
+                let (code, doing) = match &error {
+                    ClientError::Start { kind, .. } if kind == StartError::MEMORY => {
+                        (Code::InsufficientInstanceCapacity, "the machine did not start")
+                    }
+                    ClientError::Start { .. } => (Code::InvalidKernel, "the machine did not start"),
+                    _ => (Code::InternalError, "start the machine"),
+                };
+                Err(Error::caused(code, doing, error))
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::OnShutdown;
-use crate::instance::{KernelFiles, NewVolume, VolumeSource};
-use crate::{Code, CreateSnapshot, DescribeVolumes};
+use crate::instance::{KernelFiles, NewVolume, StopInstances, VolumeSource};
+use crate::{Code, CreateSnapshot, DescribeVolumes, HugePages};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -85,6 +85,64 @@ fn a_launch_that_does_not_fit_the_host_is_refused_and_says_what_is_free() {
     let error = cloud.run_instances(request).unwrap_err();
     assert_eq!(error.code(), Code::InsufficientInstanceCapacity);
     assert!(error.to_string().contains("2 GiB of 3 GiB are free"), "{error}");
+    assert_whole(&cloud);
+}
+
+#[test]
+fn an_instance_keeps_the_pages_of_its_memory_and_those_of_the_pool_are_counted_apart() {
+    let home = Home::new();
+    let mut options = home.options();
+    options.memory = Some(Bytes(3 << 30));
+    let cloud = Cloud::open_with(options, home.machines.clone()).unwrap();
+    import(&cloud, "base");
+    // Of the pool: more than what is left for others, and nothing of it.
+    let mut request = RunInstances::of("base");
+    request.instance_type = Some("m5.large".to_owned());
+    request.huge_pages = HugePages::Of1GiB;
+    let id = launch(&cloud, request);
+    let other = run(&cloud, "base");
+    let pages = |id: &InstanceId| {
+        let text = std::fs::read(cloud.instance_directory(id).join("spec.json")).unwrap();
+        let spec: kiln_vmm::spec::MachineSpec = serde_json::from_slice(&text).unwrap();
+        (spec.huge_pages, instance(&cloud, id).huge_pages)
+    };
+    assert_eq!(pages(&id), (HugePages::Of1GiB, HugePages::Of1GiB));
+    assert_eq!(pages(&other), (HugePages::Transparent, HugePages::Transparent));
+    let which = vec![id.to_string()];
+    let request = StopInstances {
+        instances: which.clone(),
+        ..StopInstances::default()
+    };
+    cloud.stop_instances(request).unwrap();
+    std::fs::remove_file(cloud.instance_directory(&id).join("spec.json")).unwrap();
+    cloud.start_instances(&which).unwrap();
+    assert_eq!(pages(&id), (HugePages::Of1GiB, HugePages::Of1GiB));
+    let json = serde_json::to_value(instance(&cloud, &id)).unwrap();
+    assert_eq!(json["HugePages"], "1G");
+    let json = serde_json::to_value(instance(&cloud, &other)).unwrap();
+    assert_eq!(json.get("HugePages"), None);
+    assert_whole(&cloud);
+}
+
+#[test]
+fn memory_that_is_no_whole_number_of_huge_pages_is_refused_before_anything_is_made() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import(&cloud, "base");
+    for (type_name, pages) in [("t1.micro", HugePages::Of2MiB), ("t3.nano", HugePages::Of1GiB)] {
+        let mut request = RunInstances::of("base");
+        request.instance_type = Some(type_name.to_owned());
+        request.huge_pages = pages;
+        let error = cloud.run_instances(request).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidParameterCombination);
+        assert!(
+            error.to_string().contains(&format!("pages of {pages}")),
+            "{error}"
+        );
+    }
+    let all = cloud.describe_instances(DescribeInstances::default()).unwrap();
+    assert!(all.reservations.is_empty());
+    assert_eq!(home.asked(), Vec::<&str>::new());
     assert_whole(&cloud);
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::instance::{Ending, KernelFiles, NewVolume, StopInstances, VolumeSource};
 use crate::supervisor::vmm::Vmms;
-use crate::{Code, CreateSnapshot, OnShutdown};
+use crate::{Code, CreateSnapshot, DescribeVolumes, HugePages, OnShutdown};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -246,6 +246,27 @@ fn a_disk_without_a_menu_is_registered_with_a_warning_and_refused_at_launch() {
         .run_instances(with_kernel("base", b"no kernel at all"))
         .unwrap_err();
     assert_eq!(error.code(), Code::InvalidKernel, "{error}");
+    assert_whole(&cloud);
+}
+
+#[test]
+fn huge_pages_that_the_host_lacks_are_a_lack_of_capacity_that_leaves_nothing_but_the_reason() {
+    let home = RealHome::new();
+    let cloud = home.cloud();
+    let mut request = with_kernel("base", &micro_guest::minds_the_button());
+    // No host has set 768 GiB aside.
+    request.instance_type = Some("r5.24xlarge".to_owned());
+    request.huge_pages = HugePages::Of1GiB;
+    let error = cloud.run_instances(request).unwrap_err();
+    assert_eq!(error.code(), Code::InsufficientInstanceCapacity, "{error}");
+    assert!(error.to_string().contains("write to nr_hugepages"), "{error}");
+    let all = cloud.describe_instances(DescribeInstances::default()).unwrap();
+    let one = &all.reservations[0].instances[0];
+    assert_eq!(one.state.name.as_str(), "terminated");
+    let reason = one.state_reason.as_ref().unwrap();
+    assert!(reason.message.contains("nr_hugepages"), "{reason:?}");
+    let volumes = cloud.describe_volumes(DescribeVolumes::default()).unwrap();
+    assert!(volumes.volumes.is_empty());
     assert_whole(&cloud);
 }
 

@@ -1,10 +1,11 @@
 //! How much memory guests may have together.
 //!
 //! A guest's memory is counted from its launch on, whether it has touched it or not: a guest that was promised memory
-//! must not find out later that it is not there.
+//! must not find out later that it is not there. Memory of the host's pool of huge pages is apart from that: the kernel
+//! gives it to nobody else, and all of it to a machine at its start, or none.
 
 use crate::catalog::instances;
-use crate::{Bytes, Cloud, Code, Error, Result};
+use crate::{Bytes, Cloud, Code, Error, HugePages, Result};
 use rusqlite::Connection;
 
 /// What the host keeps for itself: a sixteenth, at least this much.
@@ -14,7 +15,17 @@ const LEAST_RESERVE: Bytes = Bytes(256 << 20);
 pub(crate) const OVERHEAD: Bytes = Bytes(16 << 20);
 
 /// Refuses a launch that does not fit beside what runs already.
-pub(crate) fn check(cloud: &Cloud, db: &Connection, type_name: &str, each: Bytes, count: u32) -> Result<()> {
+pub(crate) fn check(
+    cloud: &Cloud,
+    db: &Connection,
+    type_name: &str,
+    each: Bytes,
+    pages: HugePages,
+    count: u32,
+) -> Result<()> {
+    if pages.are_of_pool() {
+        return Ok(());
+    }
     let all = match cloud.memory {
         Some(memory) => memory,
         None => of_host()?,
@@ -52,10 +63,14 @@ fn of_host() -> Result<Bytes> {
     Ok(Bytes(limit.0.saturating_sub(reserve)))
 }
 
+/// All memory but the pool of huge pages.
 fn total_of(meminfo: &str) -> Option<Bytes> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(Bytes(kib << 10))
+    let kib = |name| -> Option<u64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let total = kib("MemTotal:")?.saturating_sub(kib("Hugetlb:").unwrap_or(0));
+    Some(Bytes(total << 10))
 }
 
 /// What the control group allows, where there is one (cgroup v2 "memory.max", v1 "memory.limit_in_bytes").
@@ -78,6 +93,11 @@ mod tests {
         assert_eq!(
             total_of("MemTotal:       24689236 kB\nMemFree: 1 kB\n"),
             Some(Bytes(24_689_236 << 10))
+        );
+        assert_eq!(
+            total_of("MemTotal: 1024 kB\nHugetlb:         1000 kB\n"),
+            Some(Bytes(24 << 10)),
+            "without the pool"
         );
         assert_eq!(total_of(""), None);
         assert!(of_host().unwrap() > Bytes(0));

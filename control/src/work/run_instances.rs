@@ -61,7 +61,7 @@ impl Cloud {
     /// RunInstances. Answers when the guests run.
     pub fn run_instances(&self, request: RunInstances) -> Result<Reply<Reservation>> {
         let kind = InstanceType::find(request.instance_type.as_deref().unwrap_or(InstanceType::DEFAULT))?;
-        check(&request)?;
+        check(&request, kind)?;
         let session = match request.lifetime {
             Lifetime::Persistent => None,
             Lifetime::Session => Some(Hold::of_new_work(self)?),
@@ -118,13 +118,24 @@ impl Cloud {
 }
 
 /// Checks what can be checked without looking anything up.
-fn check(request: &RunInstances) -> Result<()> {
+fn check(request: &RunInstances, kind: &InstanceType) -> Result<()> {
     let refuse = |code, text: String| Err(Error::new(code, text));
     tag::check_set(&request.tags)?;
     if request.count == 0 || request.count > MOST {
         return refuse(
             Code::InvalidParameterValue,
             format!("a launch is of 1 to {MOST} instances, not {}", request.count),
+        );
+    }
+    let (memory, pages) = (kind.memory(), request.huge_pages);
+    if !memory.0.is_multiple_of(pages.unit()) {
+        return refuse(
+            Code::InvalidParameterCombination,
+            format!(
+                "a {} has {memory} of memory, which is no whole number of huge pages of {pages}: choose another type, \
+                 or other pages",
+                kind.name
+            ),
         );
     }
     if request.kernel.is_some() && request.append.is_some() {
@@ -188,7 +199,8 @@ fn reserve(
     }
     let image = available_image(cloud, db, &request.image)?;
     let plans = plan(cloud, db, &image, request)?;
-    capacity::check(cloud, db, kind.name, kind.memory(), request.count)?;
+    let (pages, count) = (request.huge_pages, request.count);
+    capacity::check(cloud, db, kind.name, kind.memory(), pages, count)?;
 
     let reservation = ReservationRow {
         id: ReservationId::mint()?,
@@ -210,6 +222,7 @@ fn reserve(
             instance_type: kind.name.to_owned(),
             vcpus: kind.vcpus,
             memory: kind.memory(),
+            huge_pages: request.huge_pages,
             state: InstanceState::Pending,
             reason: None,
             transition: String::new(),
@@ -256,6 +269,7 @@ fn fingerprint(request: &RunInstances) -> String {
         (
             &request.image,
             &request.instance_type,
+            request.huge_pages,
             request.count,
             &request.tags,
             request.root_size,

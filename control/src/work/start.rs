@@ -45,7 +45,7 @@ impl Cloud {
         let (work, _) = Work::begin(self, KIND, |tx, operation| {
             let row = instances::get(tx, id)?;
             operations::claim(tx, operation, id)?;
-            capacity::check(self, tx, &row.instance_type, row.memory, 1)?;
+            capacity::check(self, tx, &row.instance_type, row.memory, row.huge_pages, 1)?;
             instances::change(tx, id, &[InstanceState::Stopped], InstanceState::Pending, None)?;
             instances::relaunch(tx, id)?;
             Ok(About { instance: id.clone() })

@@ -30,7 +30,7 @@ pub use crate::control::wire::{
 };
 pub use crate::exit_record::{ExitReason, ExitRecord};
 use crate::instance_dir::{DirError, InstanceDir};
-pub use crate::parent::ready::BootInfo;
+pub use crate::parent::ready::{BootInfo, StartError};
 pub use crate::saved::SavedFiles;
 pub use crate::terminal::TerminalSize;
 pub use crate::virtio::block::DiskTraffic;

@@ -29,7 +29,7 @@ use crate::exit_record::ExitRecord;
 use crate::instance_dir::{AGENT_SOCKET, CONTROL_SOCKET, InstanceDir};
 use crate::kvm::Hypervisor;
 use crate::machine::exits::Counting;
-use crate::machine::{BootReport, HostSide, Machine, Milestone, OpenDisk, Saved};
+use crate::machine::{BootReport, HostSide, Machine, MachineError, Milestone, OpenDisk, Saved};
 use crate::parent::{self, BootInfo, Child, StartError};
 use crate::sandbox::{self, ThreadKind};
 use crate::spec::{Device, MachineSpec};
@@ -67,7 +67,10 @@ fn run_machine(spec: &MachineSpec, child: Child) -> Result<ExitRecord, StartErro
     let notes = sandbox::enter().map_err(|error| StartError::new("sandbox", error))?;
     notes.0.iter().for_each(|note| tracing::warn!("{note}"));
     crash::reach("launch.sandboxed");
-    let machine = Machine::assemble(spec, host).map_err(|error| StartError::new("machine", error))?;
+    let machine = Machine::assemble(spec, host).map_err(|error| match error {
+        MachineError::Memory(lack) => StartError::new(StartError::MEMORY, lack),
+        error => StartError::new("machine", error),
+    })?;
     let remote = machine.remote();
     if let Some(agent) = ports.get()? {
         remote.attach_agent(agent);

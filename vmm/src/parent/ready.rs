@@ -45,13 +45,17 @@ pub struct BootInfo {
 /// Why a machine did not start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartError {
-    /// A word for programs (`locked`, `spec`, `kvm`, `disk`, `boot`, `sandbox`, `internal`).
+    /// A word for programs (`locked`, `spec`, `kvm`, `disk`, `boot`, `sandbox`, `internal`,
+    /// [`MEMORY`](Self::MEMORY)).
     pub kind: String,
     /// A sentence for people.
     pub message: String,
 }
 
 impl StartError {
+    /// The kind of those that tell of memory that the host does not have.
+    pub const MEMORY: &str = "memory";
+
     /// An error of `kind` that says `message`.
     pub fn new(kind: &str, message: impl ToString) -> Self {
         Self {
