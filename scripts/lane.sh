@@ -48,6 +48,7 @@ attempt() { # file
     # What works on this host, with machines and stores of its own.
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
+    [ "$1" != micro ] || run=(scripts/units.sh micro)
     timeout --kill-after 20 "$limit" "${run[@]}" ${TEST_FLAGS:-} &
     running=$!
     wait "$running" || result=$?

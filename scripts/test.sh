@@ -33,41 +33,9 @@ note() {
 }
 
 echo "== units, properties, micro guests"
-# Programs of tests are always those of the whole workspace: built for one crate alone, all that it depends on would
-# have other features, and be built anew.
-run() { cargo test --locked --workspace --no-fail-fast "$@" -- ${TEST_FLAGS:-} "${only[@]}" || status=1; }
-files_of() { # folder: the files of tests in it, as options
-    local file
-    for file in "$1"/*.rs "$1"/*/main.rs; do
-        [ -e "$file" ] || continue
-        file=${file%/main.rs}
-        echo "--test=$(basename "$file" .rs)"
-    done
-}
-# Those with guests of a few instructions, by their names and files; the rest wants no /dev/kvm.
-micro_guests=(arch::x86_64::probe:: arch::x86_64::vcpu_state::tests::a_vcpu
-    tests::real_machines:: tests::machine_crashes:: tests::disk_header::)
-mapfile -t here < <(files_of cli/tests; files_of guest-images/agent/tests)
-mapfile -t machines < <(files_of vmm/tests)
-only=()
-# Commands at such a guest.
-commands() { TEST_FLAGS="--ignored ${TEST_FLAGS:-}" run --test={at_the_console,ending,full_disk,show,stats}; }
-if [ -c /dev/kvm ] && { : <>/dev/kvm; } 2>/dev/null; then
-    run --lib --bins "${here[@]}" "${machines[@]}"
-    commands
-else
-    for name in "${micro_guests[@]}"; do only+=(--skip "$name"); done
-    run --lib --bins "${here[@]}"
-    # With crash points, for the tests that kill it at each step.
-    export KILN_VMM=$PWD/target/${CARGO_BUILD_TARGET:-}/debug/kiln-vmm
-    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
-    only=("${micro_guests[@]}")
-    run --lib
-    only=()
-    run "${machines[@]}"
-    commands
-    unset CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER KILN_VMM
-fi
+scripts/units.sh rest || status=1
+# Where there is no /dev/kvm, they run among the real guests.
+if scripts/has-kvm.sh micro; then scripts/units.sh micro || status=1; fi
 
 echo "== images, the software machine, real guests"
 scripts/guests.sh "$BIN" test || status=1
