@@ -43,12 +43,16 @@ end_guests() {
 
 # Runs one file of tests within the limit. Status 125: the software machine itself failed meanwhile.
 attempt() { # file
-    local began=$SECONDS result=0
+    local began=$SECONDS result=0 limit=$limit
     local run=(cargo test --locked --workspace --test "$1" -- --test-threads 2)
     # What works on this host, with machines and stores of its own.
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
-    [ "$1" != micro ] || run=(scripts/units.sh micro)
+    # Not one file but many.
+    if [ "$1" = micro ]; then
+        run=(scripts/units.sh micro)
+        limit=$((3 * limit))
+    fi
     timeout --kill-after 20 "$limit" "${run[@]}" ${TEST_FLAGS:-} &
     running=$!
     wait "$running" || result=$?
