@@ -101,6 +101,7 @@ printf '%s\n' "${times[@]}" | sort -rn | awk '{ t = $1 / 1e9; $1 = ""; if (t >= 
 cat <<E2
 
 Next:
+  make install                                        have \`kiln\` on the PATH
   kiln run debian-12-pv --name mine --wait agent      launch an instance that stays
   kiln exec mine -- bash                              work in it
   kiln image create mine --name my-image              bake it

@@ -27,6 +27,13 @@ fn default_store() -> PathBuf {
     below_home("XDG_DATA_HOME", ".local/share").join("kiln")
 }
 
+/// Bytes that are free where the store in `home` is, or will be.
+pub(crate) fn free(home: &Path) -> Option<u64> {
+    let there = home.ancestors().find(|folder| folder.exists())?;
+    let fs = rustix::fs::statvfs(there).ok()?;
+    Some(fs.f_bavail.saturating_mul(fs.f_frsize))
+}
+
 /// The cache: what can be made or downloaded again.
 pub(crate) fn cache() -> PathBuf {
     below_home("XDG_CACHE_HOME", ".cache").join("kiln")
@@ -36,8 +43,41 @@ pub(crate) fn cache() -> PathBuf {
 fn below_home(variable: &str, otherwise: &str) -> PathBuf {
     match std::env::var_os(variable).map(PathBuf::from) {
         Some(path) if path.is_absolute() => path,
-        _ => std::env::home_dir()
+        _ => home_folder()
             .unwrap_or_else(|| PathBuf::from("/"))
             .join(otherwise),
+    }
+}
+
+/// The user's home folder: what HOME says, else /etc/passwd. The C library is not asked: a static one that knows nobody
+/// of this id loads the host's own modules, and does not survive it.
+fn home_folder() -> Option<PathBuf> {
+    let named = std::env::var_os("HOME").filter(|value| !value.is_empty());
+    named.map(PathBuf::from).or_else(|| {
+        let users = std::fs::read_to_string("/etc/passwd").ok()?;
+        home_of(&users, rustix::process::getuid().as_raw())
+    })
+}
+
+/// The home folder of a user, of the lines of passwd(5).
+fn home_of(users: &str, id: u32) -> Option<PathBuf> {
+    users.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let is_theirs = fields.get(2)?.parse() == Ok(id);
+        is_theirs.then(|| fields.get(5).map(PathBuf::from)).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_home_is_read_of_the_list_of_users() {
+        let users = "# none\n+::::::\nroot:x:0:0:root:/root:/bin/bash\nme:x:1000:1000:,,,:/home/me:/bin/sh\nshort:x:7\n";
+        assert_eq!(home_of(users, 1000), Some(PathBuf::from("/home/me")));
+        assert_eq!(home_of(users, 0), Some(PathBuf::from("/root")));
+        assert_eq!(home_of(users, 7), None);
+        assert_eq!(home_of(users, 1234), None);
     }
 }

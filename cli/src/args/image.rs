@@ -26,10 +26,21 @@ pub(crate) enum Image {
     Tag(super::instance::TagResources),
 }
 
+/// What can be built.
+fn recipes() -> String {
+    let names: Vec<String> = kiln_guest_images::built_in()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    format!(
+        "A recipe that comes with Kiln ({}), or a recipe's folder",
+        names.join(", ")
+    )
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// The name of a recipe that comes with Kiln, or a recipe's folder; `list` names those that come with Kiln
-    #[arg(value_name = "RECIPE")]
+    #[arg(value_name = "RECIPE", help = recipes())]
     pub(crate) recipe: String,
     /// The image's name [default: the recipe's]
     #[arg(long, value_name = "NAME")]
@@ -101,7 +112,8 @@ pub(crate) struct Create {
     /// The image's name: unique, and for ever the same
     #[arg(long, value_name = "NAME")]
     pub(crate) name: String,
-    /// Leave the guest running: its file systems are frozen for a moment
+    /// Leave the guest running, its file systems frozen for a moment; without this it is shut down first, and started
+    /// again
     #[arg(long)]
     pub(crate) no_reboot: bool,
     /// Free text

@@ -264,8 +264,8 @@ pub(crate) struct WaitFor {
 
 #[derive(Debug, Args)]
 pub(crate) struct TagResources {
-    /// What gets the tags: ids, names, or the beginning of either
-    #[arg(required = true, value_name = "RESOURCE")]
+    /// What gets the tags (ids, names, or the beginning of either), and the tags
+    #[arg(required = true, value_name = "RESOURCE|KEY=VALUE")]
     pub(crate) resources: Vec<String>,
     /// The tags: anything with a `=` in it
     #[arg(skip)]

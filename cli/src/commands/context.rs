@@ -8,10 +8,14 @@ use crate::output::{self, Format, Shown};
 use crate::progress::{Visible, Waiting};
 use crate::software_machine::{self, Lease, forward, inside};
 use kiln_control::{Cloud, Code, DataMap, Options, Region, Reply};
+use kiln_guest_images::built_in;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// With fewer free bytes a host's disk is full: a software machine hardly writes less at once.
+const FULL: u64 = 1 << 20;
 
 /// What every command knows.
 #[derive(Debug)]
@@ -136,10 +140,15 @@ impl Context {
         Ok(())
     }
 
-    /// What was not found under its name may be in another region, too; what a machine lacks may be the software
-    /// machine's to have.
-    pub(crate) fn explain(&self, failure: &Failure) {
+    /// What was not found under its name may be in another region, or an image that can be built; what a machine lacks
+    /// may be the software machine's to have. `launched` is the image that was to be.
+    pub(crate) fn explain(&self, failure: &Failure, launched: Option<&str>) {
         if failure.is_not_found()
+            && let Some(name) = launched
+            && built_in().iter().any(|(known, _)| known == name)
+        {
+            self.hint(&format!("`kiln image build {name}` makes it"));
+        } else if failure.is_not_found()
             && let Ok(cloud) = self.cloud()
         {
             // The failure itself is what counts.
@@ -208,7 +217,16 @@ impl Context {
         let ended = forward::run(&lease, argv, forward::Cwd::Same, reads, map)?;
         match ended.message() {
             Some(message) => Err(Failure::new(format!("the software machine: {message}"))),
-            None => Ok(ended.code()),
+            None => {
+                // What is written in the machine is on this disk; in there that is no more than an error of its own disk.
+                if ended.code() != 0 && crate::home::free(&self.home).is_some_and(|free| free < FULL) {
+                    self.hint(&format!(
+                        "the disk of {} is full: free some, and the store goes on from where it was",
+                        self.home.display()
+                    ));
+                }
+                Ok(ended.code())
+            }
         }
     }
 

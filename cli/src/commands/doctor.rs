@@ -7,6 +7,7 @@ use crate::output::{self, Format, Table};
 use crate::size::Size;
 use crate::software_machine;
 use kiln_guest_images::{BuildError, Kind, missing_programs};
+use rustix::fs::Access;
 use serde::Serialize;
 use std::path::Path;
 
@@ -157,8 +158,19 @@ const LITTLE: u64 = 4 << 30;
 
 fn room(home: &Path) -> Option<Finding> {
     let there = home.ancestors().find(|folder| folder.exists())?;
-    let fs = rustix::fs::statvfs(there).ok()?;
-    let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+    if let Err(error) = can_be_filled(there) {
+        return Some(finding(
+            "StoreNotWritable",
+            Severity::Error,
+            format!(
+                "no store can be made in {}: {}: {error}",
+                home.display(),
+                there.display()
+            ),
+            "choose another place: --home or KILN_HOME",
+        ));
+    }
+    let free = crate::home::free(home)?;
     let message = format!(
         "{} free for the store in {}",
         Size::from_bytes(free),
@@ -176,10 +188,36 @@ fn room(home: &Path) -> Option<Finding> {
     })
 }
 
+/// Whether it is a folder in which this user can make files.
+fn can_be_filled(place: &Path) -> std::io::Result<()> {
+    if !place.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    Ok(rustix::fs::access(place, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::accel::Place;
+
+    #[test]
+    fn a_store_that_cannot_be_made_is_an_error_that_says_where() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let there = room(folder.path()).expect("a finding");
+        assert_ne!(there.severity, Severity::Error, "{there:?}");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("room");
+        for place in [file.clone(), file.join("store")] {
+            let found = room(&place).expect("a finding");
+            assert_eq!(
+                (found.code, found.severity),
+                ("StoreNotWritable", Severity::Error),
+                "{place:?}"
+            );
+            assert!(found.message.contains(&place.display().to_string()), "{found:?}");
+        }
+    }
 
     #[test]
     fn the_doctor_finds_an_error_where_a_command_that_runs_a_guest_would_fail_and_only_there() {

@@ -36,6 +36,11 @@ pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsStr
         other => other,
     };
     if let Command::Run(run) = &command {
+        if run.command.is_empty() && argv.last().is_some_and(|last| last == "--") {
+            return Err(Failure::usage(
+                "no command follows `--`: name one, or leave `--` out",
+            ));
+        }
         run.check()?;
     }
     let hands_on = command.hands_on_a_status();
@@ -65,6 +70,10 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         };
         return context.forward(argv.into_iter().skip(1).collect(), reads, map);
     }
+    let launched = match &command {
+        Command::Run(run) => Some(run.image.clone()),
+        _ => None,
+    };
     let done = match command {
         Command::Image(command) => image::run(context, command),
         Command::Run(run) => self::run::run(context, *run),
@@ -90,5 +99,5 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         | Command::CrashPoints
         | Command::Type(_) => Err(Failure::new("this command works on the host")),
     };
-    done.inspect_err(|failure| context.explain(failure))
+    done.inspect_err(|failure| context.explain(failure, launched.as_deref()))
 }

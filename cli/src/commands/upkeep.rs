@@ -46,7 +46,7 @@ pub(crate) fn collect(context: &Context) -> Result<u8, Failure> {
             }
         }
         Format::Table => output::line(&format!(
-            "{} that nothing named gone: {} free again",
+            "{} removed, which nothing named: {} free again",
             output::count(collected.layers.len(), "layer"),
             Bytes(collected.bytes)
         ))?,

@@ -30,7 +30,25 @@ impl Error {
 
     /// A system call on a file.
     pub(crate) fn io(verb: &str, path: &Path, error: &io::Error) -> Self {
-        Self::new(format!("cannot {verb} {}: {error}", path.display()))
+        let code = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "InsufficientVolumeCapacity",
+            _ => "InternalError",
+        };
+        Self {
+            code,
+            ..Self::new(format!("cannot {verb} {}: {error}", path.display()))
+        }
+    }
+
+    /// A folder that cannot be made where the user, or the default, wants it; `remedy` says how to have it elsewhere.
+    pub(crate) fn of_place(folder: &Path, error: &io::Error, remedy: &str) -> Self {
+        Self {
+            code: "Unavailable",
+            ..Self::new(format!(
+                "cannot create {}: {error}: choose another place: {remedy}",
+                folder.display()
+            ))
+        }
     }
 
     /// EC2's code for it.

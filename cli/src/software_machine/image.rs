@@ -37,7 +37,7 @@ impl Base {
             return Ok(Self { tree });
         }
         let folder = cache.join("machine");
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
+        std::fs::create_dir_all(&folder).map_err(|e| Error::of_place(&folder, &e, "XDG_CACHE_HOME"))?;
         let tree = packages::fetch(PACKAGES, SUITE, cache).map_err(|e| Error::new(e.to_string()))?;
         // A link that led nowhere, because somebody emptied the cache in parts.
         let _ = std::fs::remove_file(&link);

@@ -37,7 +37,7 @@ impl Layout {
             .mode(PRIVATE)
             .create(&self.folder)
             .and_then(|()| std::fs::set_permissions(&self.folder, Permissions::from_mode(PRIVATE)))
-            .map_err(|e| Error::io("create", &self.folder, &e))
+            .map_err(|e| Error::of_place(&self.folder, &e, "--home or KILN_HOME"))
     }
 
     /// Held by the supervisor as long as it lives.

@@ -16,6 +16,7 @@ fn wrong_usage_is_status_2_for_every_command() {
         &["run", "x", "--count", "0"],
         &["run", "x", "--tag", "novalue"],
         &["run", "x", "--huge-pages", "3M"],
+        &["run", "--rm", "x", "--"],
         &["volume", "delete"],
         &["exec", "x"],
         &["image", "create", "x"],

@@ -28,7 +28,7 @@ impl Unfinished {
     /// A place to save this one in. What killed saves left goes.
     pub(super) fn make(saved: &Saved) -> Result<Unfinished, Error> {
         let all = saved.all();
-        std::fs::create_dir_all(all).map_err(|e| Error::io("create", all, &e))?;
+        std::fs::create_dir_all(all).map_err(|e| Error::of_place(all, &e, "XDG_CACHE_HOME"))?;
         // Until its key is locked it would be taken for another's leftover.
         let _alone = alone(all)?;
         remove_leftovers(all);
