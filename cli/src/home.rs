@@ -27,10 +27,14 @@ fn default_store() -> PathBuf {
     below_home("XDG_DATA_HOME", ".local/share").join("kiln")
 }
 
-/// Bytes that are free where the store in `home` is, or will be.
-pub(crate) fn free(home: &Path) -> Option<u64> {
-    let there = home.ancestors().find(|folder| folder.exists())?;
-    let fs = rustix::fs::statvfs(there).ok()?;
+/// What is there of the way to the store in `home`.
+pub(crate) fn existing(home: &Path) -> Option<&Path> {
+    home.ancestors().find(|folder| folder.exists())
+}
+
+/// Bytes that are free in the file system of a folder.
+pub(crate) fn free(folder: &Path) -> Option<u64> {
+    let fs = rustix::fs::statvfs(folder).ok()?;
     Some(fs.f_bavail.saturating_mul(fs.f_frsize))
 }
 

@@ -26,21 +26,10 @@ pub(crate) enum Image {
     Tag(super::instance::TagResources),
 }
 
-/// What can be built.
-fn recipes() -> String {
-    let names: Vec<String> = kiln_guest_images::built_in()
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    format!(
-        "A recipe that comes with Kiln ({}), or a recipe's folder",
-        names.join(", ")
-    )
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    #[arg(value_name = "RECIPE", help = recipes())]
+    /// A recipe that comes with Kiln (debian-12-pv, debian-13-pv, tiny), or a recipe's folder
+    #[arg(value_name = "RECIPE")]
     pub(crate) recipe: String,
     /// The image's name [default: the recipe's]
     #[arg(long, value_name = "NAME")]
@@ -161,4 +150,21 @@ pub(crate) struct Deregister {
     /// Delete their snapshots, too, unless another image names them
     #[arg(long)]
     pub(crate) delete_snapshots: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_build_names_every_recipe_that_comes_with_kiln() {
+        let command = Build::augment_args(clap::Command::new("build"));
+        let recipe = command.get_arguments().find(|arg| arg.get_id() == "recipe");
+        let help = recipe.and_then(clap::Arg::get_help).expect("help").to_string();
+        let names: Vec<String> = kiln_guest_images::built_in()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert!(help.contains(&format!("({})", names.join(", "))), "{help}");
+    }
 }

@@ -4,6 +4,7 @@ use crate::accel::{self, Place, Wish};
 use crate::args::{Command, Global};
 use crate::attach::Input;
 use crate::failure::Failure;
+use crate::home::free;
 use crate::output::{self, Format, Shown};
 use crate::progress::{Visible, Waiting};
 use crate::software_machine::{self, Lease, forward, inside};
@@ -219,7 +220,7 @@ impl Context {
             Some(message) => Err(Failure::new(format!("the software machine: {message}"))),
             None => {
                 // What is written in the machine is on this disk; in there that is no more than an error of its own disk.
-                if ended.code() != 0 && crate::home::free(&self.home).is_some_and(|free| free < FULL) {
+                if ended.code() != 0 && free(&self.home).is_some_and(|free| free < FULL) {
                     self.hint(&format!(
                         "the disk of {} is full: free some, and the store goes on from where it was",
                         self.home.display()

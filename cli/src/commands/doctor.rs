@@ -3,6 +3,7 @@
 use super::Context;
 use crate::accel::{self, Detected, Wish};
 use crate::failure::Failure;
+use crate::home::{existing, free};
 use crate::output::{self, Format, Table};
 use crate::size::Size;
 use crate::software_machine;
@@ -157,7 +158,7 @@ fn builder() -> Vec<Finding> {
 const LITTLE: u64 = 4 << 30;
 
 fn room(home: &Path) -> Option<Finding> {
-    let there = home.ancestors().find(|folder| folder.exists())?;
+    let there = existing(home)?;
     if let Err(error) = can_be_filled(there) {
         return Some(finding(
             "StoreNotWritable",
@@ -170,7 +171,7 @@ fn room(home: &Path) -> Option<Finding> {
             "choose another place: --home or KILN_HOME",
         ));
     }
-    let free = crate::home::free(home)?;
+    let free = free(there)?;
     let message = format!(
         "{} free for the store in {}",
         Size::from_bytes(free),
