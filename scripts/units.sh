@@ -34,6 +34,9 @@ names=(arch::x86_64::probe:: arch::x86_64::vcpu_state::tests::a_vcpu
     tests::real_machines:: tests::machine_crashes:: tests::disk_header::)
 commands=(--test={at_the_console,ending,full_disk,show,stats})
 
+# Some run programs of other crates, which cargo builds for those crates' own tests alone.
+cargo test --quiet --locked --workspace --no-run || exit 1
+
 case $1 in
 rest) run --lib --bins $(files_of cli/tests guest-images/agent/tests) -- "${names[@]/#/--skip=}" ;;
 micro)
