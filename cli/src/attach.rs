@@ -28,9 +28,13 @@ pub(crate) enum Input {
     None,
 }
 
-/// Runs the command there until it ends.
-pub(crate) fn run(agent: Agent, request: ExecRequest, reads: Input) -> Result<ExecStatus, AgentError> {
-    let signals = Signals::catch()?;
+/// Runs the command there until it ends; it gets the signals that came since they are caught.
+pub(crate) fn run(
+    agent: Agent,
+    request: ExecRequest,
+    reads: Input,
+    signals: &Signals,
+) -> Result<ExecStatus, AgentError> {
     let input = std::io::stdin();
     let on_terminal = request.tty.is_some();
     let session = agent.exec(request)?;
@@ -43,7 +47,7 @@ pub(crate) fn run(agent: Agent, request: ExecRequest, reads: Input) -> Result<Ex
     let own = Streams::own();
     let streams = Streams {
         stdin: own.stdin.filter(|_| on_terminal || reads == Input::Own),
-        signals: Some(&signals),
+        signals: Some(signals),
         terminal: on_terminal.then(|| input.as_fd()),
         ..own
     };

@@ -28,6 +28,16 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// An error if a signal came: the command is interrupted.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.came().map_or(Ok(()), |signal| {
+            Err(Failure {
+                status: 128 + signal,
+                ..Failure::new("interrupted")
+            })
+        })
+    }
+
     /// The signal that came, if one did.
     pub(crate) fn came(&self) -> Option<u8> {
         match self.came.load(Ordering::SeqCst) {
@@ -57,6 +67,16 @@ fn uncaught(error: &std::io::Error) -> Failure {
 }
 
 #[cfg(test)]
+impl Interrupt {
+    /// As if `signal` had come.
+    pub(crate) fn by(signal: usize) -> Self {
+        let interrupt = Self::default();
+        interrupt.came.store(signal, Ordering::SeqCst);
+        interrupt
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -64,7 +84,9 @@ mod tests {
     fn nothing_came_before_a_signal_did() {
         let interrupt = Interrupt::default();
         assert_eq!(interrupt.came(), None);
-        interrupt.came.store(15, Ordering::SeqCst);
+        assert_eq!(interrupt.check(), Ok(()));
+        let interrupt = Interrupt::by(15);
         assert_eq!(interrupt.came(), Some(15));
+        assert_eq!(interrupt.check().map_err(|failure| failure.status), Err(143));
     }
 }

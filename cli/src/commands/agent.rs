@@ -5,7 +5,7 @@ use crate::args::instance::Exec;
 use crate::attach;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use kiln_agent::client::{Agent, AgentError, ExecRequest};
+use kiln_agent::client::{Agent, AgentError, ExecRequest, Signals};
 use kiln_control::{Cloud, Code, InstanceId, InstanceState};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -13,24 +13,30 @@ use std::time::{Duration, Instant};
 pub(crate) fn exec(context: &Context, exec: Exec) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
     let instance = cloud.resolve_instance(&exec.instance)?;
-    wait(
-        &cloud,
-        &instance,
-        context.agent_timeout(exec.agent_timeout),
-        &Interrupt::default(),
-    )?;
-    command(&cloud, &instance, exec.command)
+    let interrupt = Interrupt::default();
+    let at_most = context.agent_timeout(exec.agent_timeout);
+    wait(&cloud, &instance, at_most, &interrupt)?;
+    command(&cloud, &instance, exec.command, &interrupt)
 }
 
-/// Runs a command in a guest whose agent answers; its exit status.
-pub(crate) fn command(cloud: &Cloud, instance: &InstanceId, argv: Vec<OsString>) -> Result<u8, Failure> {
+/// Runs a command in a guest whose agent answers; its exit status. The command gets the signals that come from now on;
+/// after one that came before, it is not begun.
+pub(crate) fn command(
+    cloud: &Cloud,
+    instance: &InstanceId,
+    argv: Vec<OsString>,
+    interrupt: &Interrupt,
+) -> Result<u8, Failure> {
+    // In this order: a signal in between is known to one of them.
+    let signals = Signals::catch().map_err(|error| broken_off(cloud, instance, &error.into()))?;
+    interrupt.check()?;
     let agent = Agent::connect(cloud.connect_agent(instance)?);
     let request = ExecRequest {
         argv,
         tty: attach::terminal(),
         ..ExecRequest::default()
     };
-    let ended = match attach::run(agent, request, attach::Input::Own) {
+    let ended = match attach::run(agent, request, attach::Input::Own, &signals) {
         Ok(ended) => ended,
         Err(error) => return Err(broken_off(cloud, instance, &error)),
     };
@@ -82,12 +88,7 @@ pub(crate) fn wait(
         if matches!(answer, Ok(Ok(_))) {
             return Ok(());
         }
-        if let Some(signal) = interrupt.came() {
-            return Err(Failure {
-                status: 128 + signal,
-                ..Failure::new("interrupted")
-            });
-        }
+        interrupt.check()?;
         must_run(cloud, instance)?;
         if left.is_zero() {
             return Err(Failure::coded(
@@ -138,6 +139,17 @@ fn must_run(cloud: &Cloud, instance: &InstanceId) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use kiln_control::Options;
+
+    #[test]
+    fn a_signal_that_came_after_the_last_look_for_one_keeps_the_command_from_its_guest() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let cloud = Cloud::open(Options::new(home.path())).expect("a store");
+        let instance = InstanceId::parse("i-0123456789abcdef0").expect("an id");
+        let after =
+            |interrupt| command(&cloud, &instance, vec!["true".into()], &interrupt).map_err(|f| f.status);
+        assert_eq!(after(Interrupt::by(2)), Err(130));
+        assert_eq!(after(Interrupt::default()), Err(1), "there is no such guest");
+    }
 
     #[test]
     fn output_that_cannot_be_written_here_is_no_failure_of_the_guest() {

@@ -42,7 +42,7 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         }
         drop(waiting);
         match ids.first() {
-            Some(id) if !command.is_empty() => agent::command(&cloud, id, command),
+            Some(id) if !command.is_empty() => agent::command(&cloud, id, command, &interrupt),
             _ => {
                 // What runs is told in any case.
                 let reply = at_present(&cloud, &launched.document)

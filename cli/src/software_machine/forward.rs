@@ -5,7 +5,7 @@ use super::Error;
 use super::inside::{self, USER_FOLDER, USER_MAP};
 use super::start::Lease;
 use crate::attach::{self, Input};
-use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus};
+use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus, Signals};
 use kiln_control::DataMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -47,7 +47,8 @@ pub(crate) fn run(
              that ran in it show as stopped"
         )),
     };
-    attach::run(Agent::connect(lease.agent()?), request, reads).map_err(failed)
+    let signals = Signals::catch().map_err(|error| failed(error.into()))?;
+    attach::run(Agent::connect(lease.agent()?), request, reads, &signals).map_err(failed)
 }
 
 /// Where a command begins.

@@ -213,7 +213,7 @@ fn running(layout: &Layout) -> Result<Option<UnixStream>, Error> {
     match layout.connect(Socket::Supervisor) {
         Ok(stream) => Ok(Some(stream)),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Error::new(format!(
-            "the software machine in {} belongs to another user",
+            "the software machine in {} belongs to another user: choose a folder of your own by KILN_HOME",
             layout.folder().display()
         ))),
         Err(_) => Ok(None),
