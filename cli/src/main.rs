@@ -35,10 +35,7 @@ fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     match argv.iter().map(|a| a.as_os_str()).collect::<Vec<_>>().as_slice() {
         [_, first, home] if *first == "machine-supervisor" => {
-            return match software_machine::supervisor::run(Path::new(home)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
-            };
+            return of_own(software_machine::supervisor::run(Path::new(home)));
         }
         [_, first, parent, program, rest @ ..] if *first == "machine-child" => {
             let failed = software_machine::supervisor::become_child(parent, program, rest);
@@ -46,13 +43,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         [_, first, nanos] if *first == "machine-clock" => {
-            return match software_machine::set_clock(nanos) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    output::aside(&format!("{error}\n"));
-                    ExitCode::FAILURE
-                }
-            };
+            return of_own(software_machine::set_clock(nanos));
         }
         _ => {}
     }
@@ -67,6 +58,17 @@ fn main() -> ExitCode {
         Err(failure) => {
             output::aside(&failure.render(context.format));
             ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// The end of a part of this program that it starts itself. Who started it reads why from its stderr.
+fn of_own(result: Result<(), software_machine::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::aside(&format!("{error}\n"));
+            ExitCode::FAILURE
         }
     }
 }

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use kiln_tests::Home;
+use kiln_tests::{Guest, Home};
 
 fn nothing_is_left(home: &Home) {
     assert_eq!(home.kiln(&["-q", "list"]).succeeds().text(), "");
@@ -66,6 +66,34 @@ fn an_interrupt_leaves_nothing_either() {
             nothing_is_left(&home);
         }
     }
+}
+
+#[test]
+fn a_run_without_a_command_fails_where_its_machine_does_and_says_why() {
+    let home = Home::new();
+    let run = home
+        .command(&["run", "--rm", "tiny"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kiln starts");
+    let mut id = String::new();
+    while !id.starts_with("i-") {
+        std::thread::sleep(Duration::from_millis(300));
+        id = home
+            .kiln(&["-q", "list", "--filter", "instance-state-name=running"])
+            .succeeds()
+            .text();
+    }
+    // SAFETY: kill has no memory effects; the process belongs to this test's instance.
+    unsafe { libc::kill(Guest::new(&home, id).vmm(), libc::SIGKILL) };
+    let ended = run.wait_with_output().expect("kiln ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        ended.status.code() == Some(1) && said.contains("has ended: Server.InternalError"),
+        "{said}"
+    );
+    nothing_is_left(&home);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Waiting;
 use kiln_control::{
-    Bytes, Cloud, DescribeInstances, InstanceId, InstanceState, KernelFiles, Lifetime, Reply, Reservation,
-    RunInstances, Tag,
+    Bytes, Cloud, DescribeInstances, Instance, InstanceId, InstanceState, KernelFiles, Lifetime, Reply,
+    Reservation, RunInstances, Tag,
 };
 use std::time::Duration;
 
@@ -121,7 +121,8 @@ fn at_present(cloud: &Cloud, launched: &Reservation) -> Result<Reply<Reservation
     Ok(Reply::new(found.unwrap_or_else(|| launched.clone())))
 }
 
-/// `run --rm` without a command: until the guests have ended by themselves, or a signal came.
+/// `run --rm` without a command: until the guests have ended, or a signal came. One that did not end by itself, nor was
+/// told to, is a failure.
 fn until_over(cloud: &Cloud, ids: &[InstanceId], interrupt: &Interrupt) -> Result<u8, Failure> {
     let instances: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
     loop {
@@ -134,19 +135,24 @@ fn until_over(cloud: &Cloud, ids: &[InstanceId], interrupt: &Interrupt) -> Resul
             ..DescribeInstances::default()
         };
         let found = cloud.describe_instances(which)?;
-        let runs = found
-            .reservations
-            .iter()
-            .flat_map(|r| &r.instances)
-            .any(|instance| {
-                !matches!(
-                    instance.state.name,
-                    InstanceState::Stopped | InstanceState::Terminated
-                )
-            });
-        if !runs {
-            return Ok(0);
+        let mut all = found.reservations.iter().flat_map(|r| &r.instances);
+        let is_over = |instance: &Instance| {
+            matches!(
+                instance.state.name,
+                InstanceState::Stopped | InstanceState::Terminated
+            )
+        };
+        if all.clone().all(is_over) {
+            return all.find_map(broke_off).map_or(Ok(0), Err);
         }
         std::thread::sleep(Duration::from_millis(300));
     }
+}
+
+/// The failure of an instance whose guest crashed, or whose machine failed or was killed.
+fn broke_off(instance: &Instance) -> Option<Failure> {
+    let reason = instance.state_reason.as_ref()?;
+    let is_wanted =
+        ["Client.InstanceInitiatedShutdown", "Client.UserInitiatedShutdown"].contains(&&*reason.code);
+    (!is_wanted).then(|| Failure::new(format!("{} has ended: {}", instance.instance_id, reason.message)))
 }

@@ -3,6 +3,8 @@
 use super::Error;
 use crate::size::Size;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 /// What a user chose; what is not chosen follows the host.
@@ -42,10 +44,17 @@ impl Settings {
         }
     }
 
-    /// Stores the settings at `path`.
+    /// Stores the settings at `path`: these or, if that fails half-way, those before.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
         let text = serde_json::to_vec_pretty(self).map_err(|e| Error::new(e.to_string()))?;
-        std::fs::write(path, text).map_err(|e| Error::io("write", path, &e))
+        let new = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+        let written = File::create_new(&new)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&new, path));
+        written.map_err(|e| {
+            let _ = std::fs::remove_file(&new);
+            Error::io("write", path, &e)
+        })
     }
 
     /// Whether this host can carry it.
@@ -146,6 +155,28 @@ mod tests {
         for fine in [Settings::default(), memory(GIB), cpus(1), disk(8 * GIB)] {
             assert!(fine.check().is_ok(), "{fine:?}");
         }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_written_leave_those_before_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("settings.json");
+        let two = Settings {
+            cpus: Some(2),
+            ..Settings::default()
+        };
+        two.write(&path).expect("written");
+        assert_eq!(Settings::read(&path), Ok(two));
+        // Nothing takes the place of a folder that has something in it.
+        let taken = folder.path().join("taken");
+        std::fs::create_dir_all(taken.join("inner")).expect("a folder");
+        two.write(&taken).expect_err("it is a folder");
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("a folder")
+            .map(|entry| entry.expect("a name").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["settings.json", "taken"]);
     }
 
     #[test]

@@ -137,6 +137,19 @@ fn a_reboot_is_a_reset_that_the_agent_makes_or_the_deadline() {
     assert_whole(&cloud);
 }
 
+#[test]
+fn a_guest_that_powers_off_just_when_its_reboot_is_at_its_deadline_is_started_again() {
+    let (home, cloud, id) = started();
+    home.asked();
+    home.guests(Guests::EndAtTheReset);
+    let at_once = Ending::Clean(Duration::ZERO);
+    let reply = cloud.reboot_instances(&[id.to_string()], at_once).unwrap();
+    assert_eq!(home.asked(), ["agent", "reset", "spawn"]);
+    assert_eq!(reply.warnings, Vec::<String>::new());
+    assert_eq!(state(&cloud, &id), "running");
+    assert_whole(&cloud);
+}
+
 /// Work that is cut short while the guest powers off, and where.
 const CUT_SHORT: [(&str, &str); 2] = [
     ("bake with reboot of a slow guest", "ending.after_asking"),

@@ -27,6 +27,8 @@ pub(super) enum Guests {
     Ignore,
     /// They have an agent, which does what it is asked, and whose answer does not come.
     ObeySilently,
+    /// They power off just when they are to be reset.
+    EndAtTheReset,
     /// They do not start.
     DoNotStart,
     /// Their disks cannot be frozen.
@@ -217,7 +219,9 @@ impl Machines for StandIns {
     }
 
     fn reset(&self, dir: &Path) -> Result<()> {
-        self.ask("reset");
+        if self.ask("reset") == Guests::EndAtTheReset {
+            self.end(dir, ExitReason::Shutdown);
+        }
         let mut running = read(dir)?;
         running.resets += 1;
         write(dir, &running);

@@ -100,9 +100,16 @@ impl Cloud {
             }
         }
         work.advance(Step::Restart)?;
-        self.machines
-            .reset(&dir)
-            .map_err(|error| Error::internal(format!("reset {id}"), error))?;
+        if let Err(error) = self.machines.reset(&dir) {
+            // It may power off just now, as it was asked to.
+            self.machines.wait_exit(&dir, ending::ASK_AGAIN)?;
+            if self.machines.is_running(&dir)? {
+                return Err(Error::internal(format!("reset {id}"), error));
+            }
+            let warning = ending::gone_already(self, &dir, id)?;
+            launch::spawn(self, id)?;
+            return Ok(warning);
+        }
         Ok(Some(format!(
             "{id} did not restart within {} s and was reset by force: what it had not written yet is lost",
             timeout.as_secs()

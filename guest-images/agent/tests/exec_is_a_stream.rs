@@ -226,8 +226,12 @@ fn what_was_received_is_written_before_it_is_said_that_the_guest_is_gone() {
     assert!(matches!(ended, Err(AgentError::Gone)), "{ended:?}");
 }
 
+/// Signals go to the whole process: one test at a time catches them.
+static CATCHES: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn a_signal_ends_what_only_waits_for_a_reader() {
+    let _alone = CATCHES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for is_gone in [true, false] {
         let (near, mut far) = UnixStream::pair().unwrap();
         let session = Agent::connect(near).exec(command(&["seq"])).unwrap();
@@ -262,6 +266,27 @@ fn a_signal_ends_what_only_waits_for_a_reader() {
             assert_eq!(ended.unwrap(), ExecStatus::Signaled(libc::SIGUSR1));
         }
     }
+}
+
+#[test]
+fn hazard_a_guest_that_hangs_holds_nobody_who_insists() {
+    let _alone = CATCHES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // The guest is there, and does nothing any more.
+    let (near, _far) = UnixStream::pair().unwrap();
+    let session = Agent::connect(near).exec(command(&["sleep"])).unwrap();
+    let signals = Signals::catch().unwrap();
+    let run = std::thread::spawn(move || {
+        session.run(Streams {
+            stdin: None,
+            signals: Some(&signals),
+            ..Streams::own()
+        })
+    });
+    until("it ends", || {
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
+        run.is_finished()
+    });
+    assert_eq!(run.join().unwrap().unwrap(), ExecStatus::Signaled(libc::SIGHUP));
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use super::remote::Event;
 use super::{Machine, MachineError};
-use crate::arch::native::kernel;
+use crate::arch::native::{VcpuState, kernel};
 use crate::boot::kernel::{KernelSet, Platform};
 use crate::boot::pvgrub::Found;
 use crate::control::{ControlError, ErrorKind};
 use crate::exit_record::{ExitReason, ExitRecord};
+use crate::kvm::KvmError;
 use crate::legacy::{PowerEvent, ResetCause};
 use crate::memory;
 use crate::spec::OnReset;
@@ -146,7 +147,8 @@ impl Machine {
 
     /// Everything as at power-on, and the kernel read anew.
     fn restart(&mut self) -> Result<BootReport, MachineError> {
-        self.crew.hold()?;
+        let parted = self.crew.each(|_, vcpu| VcpuState::part_from_memory(vcpu))?;
+        parted.into_iter().collect::<Result<(), KvmError>>()?;
         self.pci.reset()?;
         self.board.reset();
         self.vm.reset_chips()?;

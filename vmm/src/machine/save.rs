@@ -28,6 +28,7 @@ use super::{BootReport, Machine, MachineError, resumption};
 use crate::arch::native::SavedVcpu;
 use crate::control::{MachineControl, SaveReport};
 use crate::legacy::generation;
+use crate::memory;
 use crate::saved::{SavedFiles, memory_file, state_file};
 
 impl Machine {
@@ -118,6 +119,8 @@ impl Machine {
         })?;
         written.into_iter().collect::<Result<(), _>>()?;
         self.vm.restore(&state.vm)?;
+        // As the clocks' registers were written, KVM wrote the time into pages that may be empty in the file.
+        memory::discard_all(&self.memory)?;
         memory_file::read(&files.memory, &self.memory, &state.memory)?;
         let finished = self.crew.each(|_, vcpu| SavedVcpu::finish(vcpu))?;
         finished.into_iter().collect::<Result<(), _>>()?;

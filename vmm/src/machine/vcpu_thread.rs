@@ -133,7 +133,10 @@ impl Thread {
                 self.catch_up(vcpu);
                 errand(self.index, vcpu);
                 state = self.orders.lock();
-                state.turn += 1;
+                // One that took too long is over, and the turn is that of another.
+                if state.errand.as_ref().is_some_and(|now| Arc::ptr_eq(now, &errand)) {
+                    state.turn += 1;
+                }
                 self.orders.changed.notify_all();
             } else {
                 let waited = self.orders.changed.wait(state);

@@ -80,7 +80,7 @@ fn a_machine_that_was_saved_goes_on_in_another_folder_within_the_sandbox() {
     assert_eq!(restored.vmm().status().unwrap().state, RunState::Paused);
     restored.vmm().resume().unwrap();
     restored.vmm().powerdown().unwrap();
-    restored.printed("after");
+    restored.printed("after\n");
     assert_eq!(restored.console(), "after\n", "it began where it was saved");
     // The files are needed no more, and a reset boots.
     drop(saved);

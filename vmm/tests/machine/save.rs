@@ -8,7 +8,7 @@ use kiln_vmm::saved::{MEMORY, STATE, SavedFiles, state_file};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::guest::{Code, Extra, Running, Shape, refusal};
+use crate::guest::{Code, Extra, Running, Shape, refusal, until};
 
 /// A machine on disk.
 pub(crate) struct Disk(TempDir);
@@ -83,6 +83,33 @@ fn a_restored_machine_boots_anew_after_a_reset() {
     restored.remote.resume().unwrap();
     restored.wait_for(b"A");
     assert_eq!(restored.remote.status().resets, 1);
+}
+
+#[test]
+fn hazard_a_page_that_the_guest_no_longer_gives_to_the_clock_is_empty_after_a_restore_too() {
+    const PAGE: u32 = 0x20_0000;
+    // mov ecx, MSR_KVM_WALL_CLOCK_NEW; mov eax, PAGE; xor edx, edx; wrmsr: KVM writes the time there, this once.
+    let [a, b, c, d] = PAGE.to_le_bytes();
+    let given = [
+        0xb9, 0x00, 0x4d, 0x56, 0x4b, 0xb8, a, b, c, d, 0x31, 0xd2, 0x0f, 0x30,
+    ];
+    let code = Code::default().bytes(&given).load(PAGE + 4).print_eax();
+    let code = code
+        .store(PAGE, 0)
+        .store(PAGE + 4, 0)
+        .store(PAGE + 8, 0)
+        .print("A");
+    let code = code.wait_for_key().load(PAGE + 4).print_eax().halt();
+    let running = Running::start(&code, Shape::default());
+    running.wait_for(b"A");
+    assert_ne!(running.printed()[..4], [0; 4], "KVM has written the time");
+    let (saved, _) = Disk::of(&running);
+    let restored = saved.restore(&code, Shape::default(), true);
+    restored.remote.pause().unwrap();
+    restored.board.serial.receive(b"k");
+    restored.remote.resume().unwrap();
+    until("it looks at the page", || restored.printed().len() == 4);
+    assert_eq!(restored.printed(), [0; 4]);
 }
 
 #[test]

@@ -51,9 +51,6 @@ pub(crate) fn run(home: &Path) -> Result<(), Error> {
     let shared = Arc::new(Shared::new(settings));
     serve::start(listener, layout.clone(), Arc::clone(&shared));
     let result = drive(&layout, &settings, &shared, &lock);
-    if let Err(error) = &result {
-        output::aside(&format!("{error}\n"));
-    }
     shared.end(result.as_ref().err().map(ToString::to_string));
     // Those who wait get their answer before the process is gone.
     shared.wait_for_replies(Duration::from_secs(5));

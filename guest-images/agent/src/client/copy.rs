@@ -6,6 +6,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 /// What a pipe that polls as writable takes without waiting (PIPE_BUF).
 const WITHOUT_WAITING: usize = 4096;
@@ -62,6 +63,33 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// Signals that ask a command to end, which it goes on after. It may see to something before it ends, or hang, or its
+/// guest may, and somebody at this end wants out.
+#[derive(Default)]
+struct Insistence {
+    asked: usize,
+    last: Option<Instant>,
+}
+
+impl Insistence {
+    /// So many of them, each within ten seconds of the one before, are meant for the caller: as many as with Docker.
+    const ENOUGH: usize = 3;
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    /// True: that is enough.
+    fn counts(&mut self, signal: i32) -> bool {
+        if ![libc::SIGHUP, libc::SIGINT, libc::SIGTERM].contains(&signal) {
+            return false;
+        }
+        if self.last.is_some_and(|last| last.elapsed() > Self::WITHIN) {
+            self.asked = 0;
+        }
+        self.asked = self.asked.saturating_add(1);
+        self.last = Some(Instant::now());
+        self.asked >= Self::ENOUGH
+    }
+}
+
 /// What poll found.
 struct Ready {
     socket: bool,
@@ -74,13 +102,15 @@ struct Ready {
 impl ExecSession {
     /// Copies the streams, hands on signals and sizes, and returns how the command ended, after
     /// all its output was written; so is what came before the guest went away, unless a signal comes. When
-    /// standard output is closed by its reader, the command is ended and its status is that of a broken pipe.
+    /// standard output is closed by its reader, the command is ended and its status is that of a broken pipe; it is ended,
+    /// too, by the third signal in a row that asks it to end.
     pub fn run(mut self, streams: Streams<'_>) -> Result<ExecStatus, AgentError> {
         self.prepare()?;
         let mut stdin = streams.stdin;
         let mut stdout = Sink::new(streams.stdout);
         let mut stderr = Sink::new(streams.stderr);
         let mut ended = None;
+        let mut insistence = Insistence::default();
         let mut piece = vec![0; crate::frame::MAX_PAYLOAD];
         if stdin.is_none() {
             self.stdin_end();
@@ -92,11 +122,6 @@ impl ExecSession {
             }
             let over = ended.is_some();
             let ready = wait(&self, stdin, &stdout, &stderr, streams.signals, over)?;
-            let came = ready.signals.then(|| self.hand_on_signals(&streams)).flatten();
-            // It is the caller's where there is no command any more: nobody may ever read what waits.
-            if let Some((ended, signal)) = ended.take_if(|_| came.is_some()).zip(came) {
-                return ended.map(|_| ExecStatus::Signaled(signal));
-            }
             if ready.stdin
                 && let Some(fd) = stdin
                 && self.copy_input(fd, &mut piece)
@@ -112,6 +137,18 @@ impl ExecSession {
                         Output::Stderr(bytes) => stderr.waiting.push_back(bytes),
                         Output::End(exit) => ended = Some(Ok(ExecStatus::from(exit))),
                     }
+                }
+            }
+            // Behind what was received: it is the caller's where there is no command any more, since nobody may ever read
+            // what waits. And it is the caller's where the command, or its guest, does not heed several.
+            if ready.signals
+                && let Some(signal) = self.hand_on_signals(&streams)
+            {
+                if let Some(ended) = ended.take() {
+                    return ended.map(|_| ExecStatus::Signaled(signal));
+                }
+                if insistence.counts(signal) {
+                    return Ok(ExecStatus::Signaled(signal));
                 }
             }
             if ready.stdout {

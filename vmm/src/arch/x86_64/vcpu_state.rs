@@ -31,6 +31,9 @@ pub struct VcpuState {
 pub(super) const TSC: u32 = 0x10;
 /// `MSR_IA32_TSC_DEADLINE`: KVM drops it unless the local APIC's timer is in that mode already.
 const TSC_DEADLINE: u32 = 0x6e0;
+/// Registers that give KVM a page to write into (Linux, Documentation/virt/kvm/x86/msr.rst): system time in its old and
+/// new place, steal time, asynchronous page faults, ends of interrupts.
+const SHARED: [u32; 5] = [0x12, 0x4b56_4d01, 0x4b56_4d03, 0x4b56_4d02, 0x4b56_4d04];
 
 impl VcpuState {
     /// Reads the state of `vcpu`, which must not be running.
@@ -63,6 +66,13 @@ impl VcpuState {
     pub fn write(&self, vcpu: &Vcpu) -> Result<(), KvmError> {
         // Zero is not a time to KVM, but "as the other vCPUs".
         self.write_at(vcpu, &[0])
+    }
+
+    /// Has KVM forget the pages that the guest gave it to write times and events into: until another state is put back
+    /// it would write there, whatever the memory is used for by then.
+    pub fn part_from_memory(vcpu: &Vcpu) -> Result<(), KvmError> {
+        let none: Vec<_> = SHARED.iter().map(|&index| msr(index, 0)).collect();
+        write_msrs(vcpu.fd(), &none)
     }
 
     /// Puts the state back, with the time stamp counter set to each of `times`. The order is KVM's: the
@@ -171,5 +181,24 @@ mod tests {
         let woken = state();
         let begins = (woken.mp_state.mp_state, woken.sregs.cs.selector);
         assert_eq!(begins, (KVM_MP_STATE_RUNNABLE, 0x9f00));
+    }
+    #[test]
+    fn a_vcpu_that_parts_from_memory_has_no_page_left_that_kvm_writes_into() {
+        let hypervisor = Hypervisor::open().expect("this host has a /dev/kvm");
+        let memory = memory::map(&[(0, 2 << 20)]).expect("two megabytes can be had");
+        let vm = Vm::new(&hypervisor, &memory).expect("a machine can be made");
+        let vcpu = vm.create_vcpu(&hypervisor, 0).expect("a vCPU can be made");
+        let pages = || -> Vec<_> {
+            let read = read_msrs(vcpu.fd(), &SHARED).expect("they can be read");
+            read.iter()
+                .filter(|msr| msr.data != 0)
+                .map(|msr| msr.index)
+                .collect()
+        };
+        let given = [msr(0x4b56_4d01, 0x1001), msr(0x4b56_4d03, 0x2001)];
+        write_msrs(vcpu.fd(), &given).expect("they can be written");
+        assert_eq!(pages(), [0x12, 0x4b56_4d01, 0x4b56_4d03]);
+        VcpuState::part_from_memory(&vcpu).expect("they can be written");
+        assert_eq!(pages(), [0; 0]);
     }
 }
