@@ -20,7 +20,7 @@ for what in "$@"; do
         scripts/guests.sh "$BIN" bench writer "$OUT/writer.json" || status=1
         ;;
     start | disk) KILN_TEST_BIN=$BIN "$BIN/bench" "$what" "$OUT/$what.json" || status=1 ;;
-    run) KILN_TEST_BIN=$BIN scripts/lane.sh "$PWD/target/guests" run "$BIN/bench" run "$OUT/run.json" || status=1 ;;
+    run) KILN_TEST_BIN=$BIN scripts/lane.sh "$PWD/target/guests${SUITE:+-$SUITE}" run "$BIN/bench" run "$OUT/run.json" || status=1 ;;
     *) scripts/guests.sh "$BIN" bench "$what" "$OUT/$what.json" || status=1 ;;
     esac
 done

@@ -35,12 +35,13 @@ const WORKS: [(&str, &str, Access); 7] = [
 /// Name, bytes of a request, bytes from one to the next, requests, requests in flight.
 type Pattern = (&'static str, usize, u64, u64, usize);
 
-/// The stride makes each request of a disk that is empty, or empty above another, one for a cluster of its own.
+/// The stride makes each request of a disk that is empty, or empty above another, one for a cluster of its own. All that is
+/// written stays below what the host's kernel begins to write out meanwhile, a tenth of its memory.
 const PATTERNS: [Pattern; 4] = [
     ("4 KiB at an odd stride, depth 1", 4096, 4096 * 27, 256, 1),
     ("4 KiB at an odd stride, depth 32", 4096, 4096 * 27, 512, 32),
-    ("1 MiB sequential, depth 1", 1 << 20, 1 << 20, 64, 1),
-    ("1 MiB sequential, depth 32", 1 << 20, 1 << 20, 64, 32),
+    ("1 MiB sequential, depth 1", 1 << 20, 1 << 20, 32, 1),
+    ("1 MiB sequential, depth 32", 1 << 20, 1 << 20, 32, 32),
 ];
 
 /// What is measured, in its order.
