@@ -3,8 +3,10 @@
 #
 # usage: purge.sh CACHE
 set -euo pipefail
-# However it is written: relative to the caller's folder, or through links.
-home=${KILN_HOME:+$(realpath -m -- "$KILN_HOME")}
+# However it is written: relative to the caller's folder, or through links. And where kiln has it if nobody says.
+default=${XDG_DATA_HOME:-${HOME:-}/.local/share}/kiln
+[ "$(id -u)" != 0 ] || default=/var/lib/kiln
+home=$(realpath -m -- "${KILN_HOME:-$default}")
 cd "$(dirname "$0")/.."
 cache=$1
 for folder in target "$cache"; do
@@ -15,6 +17,6 @@ if [ "${FORCE:-}" != 1 ]; then
     [[ $answer == [yY]* ]] || exit 1
 fi
 for folder in target "$cache"; do
-    case $home/ in "$(realpath -m "$folder")"/*) echo "KILN_HOME lies in $folder: left alone" >&2; continue ;; esac
+    case $home/ in "$(realpath -m "$folder")"/*) echo "the store, $home, lies in $folder: left alone" >&2; continue ;; esac
     rm -rf --one-file-system "$folder"
 done

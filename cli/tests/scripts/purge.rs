@@ -76,3 +76,19 @@ fn purge_knows_a_store_by_every_path_to_it() {
     let purged = clone.purge(&clone.path("linked-cache/home"), "y\n");
     assert!(home.join("kept").exists(), "{}", purged.said);
 }
+
+#[test]
+fn purge_leaves_the_store_of_who_has_named_none_alone_where_it_is_the_cache() {
+    let clone = Clone::new().with_links(&[]);
+    clone.program("bin/id", "echo 1000");
+    let both = clone.fill("kiln");
+    let path = std::env::var("PATH").expect("a path");
+    let mut command = Command::new(clone.path("scripts/purge.sh"));
+    command
+        .arg(&both)
+        .env_remove("KILN_HOME")
+        .env("XDG_DATA_HOME", clone.folder.path())
+        .env("PATH", format!("{}:{path}", clone.path("bin").display()));
+    let purged = ended(&mut command, "y\n");
+    assert!(both.join("kept").exists(), "{}", purged.said);
+}
