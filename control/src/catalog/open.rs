@@ -25,6 +25,10 @@ impl Catalog {
     /// Opens the catalogue of a home, makes it if it is not there, and brings its schema up to date.
     pub(crate) fn open(home: &Path) -> Result<Catalog> {
         refuse_network_file_system(home)?;
+        // SQLite follows no link on the whole way, which may lead through links of the user's.
+        let home = home
+            .canonicalize()
+            .map_err(|error| Error::internal(format!("find {}", home.display()), error))?;
         let path = home.join("kiln.db");
         let failed = |error: rusqlite::Error| {
             let doing = format!("open the catalogue {}", path.display());
@@ -99,6 +103,20 @@ mod tests {
             })
             .unwrap();
         assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+    }
+
+    #[test]
+    fn a_home_may_be_reached_through_links_of_which_the_catalogue_itself_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        std::fs::create_dir_all(real.join("home")).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        Catalog::open(&link.join("home")).unwrap();
+        assert!(real.join("home/kiln.db").exists());
+        let other = real.join("other");
+        std::fs::create_dir(&other).unwrap();
+        std::os::unix::fs::symlink(real.join("home/kiln.db"), other.join("kiln.db")).unwrap();
+        assert_eq!(Catalog::open(&other).unwrap_err().code(), Code::Unavailable);
     }
 
     #[test]
