@@ -25,6 +25,11 @@ impl Layer {
             return Err(layer.fault(Fault::Corruptions { count, first }));
         }
         let geometry = layer.geometry();
+        // What was read may be a killed writer's, and the disk may not have it yet: nothing is given up by tables that a
+        // power cut could take back.
+        if found.unused.iter().next().is_some() || !found.excess.is_empty() {
+            layer.host().sync()?;
+        }
         for (start, count) in found.unused.iter() {
             // Without holes the old bytes are harmless as long as nobody copies the file; go on.
             if let Err(error) = layer

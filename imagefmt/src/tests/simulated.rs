@@ -207,6 +207,13 @@ impl World {
         self.state.lock().unwrap().dead = true;
     }
 
+    /// The process that was killed is gone, and the host lives on: what it has not synced is seen, and may be lost yet.
+    pub(crate) fn restart(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.dead = false;
+        state.fail_at = None;
+    }
+
     /// The power comes back: of what was pending, arbitrary sectors are there.
     pub(crate) fn revive(&self, dice: &mut Dice) {
         let mut state = self.state.lock().unwrap();
