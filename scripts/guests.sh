@@ -32,12 +32,15 @@ in_order() {
     for file in "$@"; do [[ " ${first[*]} " == *" $file "* ]] || echo "$file"; done
 }
 
+# The path of a disk in the cache.
+cached_disk() { KILN_HOME=$WORK/home "$BIN/kiln" image build tiny --suite "${SUITE:-bookworm}" --cache-only; }
+
 case $what in
 bench)
     # No guest that another benchmark left runs beside this one.
     scripts/has-kvm.sh || KILN_HOME=$WORK/home "$BIN/kiln" machine stop
     scripts/lane.sh "$WORK" seed
-    DISK=$(KILN_HOME=$WORK/home "$BIN/kiln" image build tiny --suite "${SUITE:-bookworm}" --cache-only)
+    DISK=$(cached_disk)
     export DISK
     # In a folder of its own: one that broke off leaves what it had there.
     # shellcheck disable=SC2016 # where it runs
@@ -57,7 +60,7 @@ test)
     ! scripts/has-kvm.sh micro || micro=
     [ $# -gt 0 ] || set -- $micro image_build software_machine $(cd tests/tests && for file in *.rs; do echo "${file%.rs}"; done)
     # A disk in the cache, for the one file that builds from there.
-    [[ " $* " != *" owner "* ]] || DISK=$(KILN_HOME=$WORK/home "$BIN/kiln" image build tiny --suite "${SUITE:-bookworm}" --cache-only)
+    [[ " $* " != *" owner "* ]] || DISK=$(cached_disk)
     export DISK=${DISK:-}
     rm -rf "$WORK/waiting"
     mkdir -p "$WORK/waiting"

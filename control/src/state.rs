@@ -160,3 +160,15 @@ pub struct StateReason {
     /// For people.
     pub message: String,
 }
+
+impl StateReason {
+    /// The code of a guest that has powered itself off.
+    pub(crate) const BY_GUEST: &str = "Client.InstanceInitiatedShutdown";
+    /// The code of what a user has asked for.
+    pub(crate) const BY_USER: &str = "Client.UserInitiatedShutdown";
+
+    /// Whether the guest or a user wanted it: nothing has failed.
+    pub fn is_wanted(&self) -> bool {
+        [Self::BY_GUEST, Self::BY_USER].contains(&&*self.code)
+    }
+}

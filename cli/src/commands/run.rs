@@ -152,7 +152,6 @@ fn until_over(cloud: &Cloud, ids: &[InstanceId], interrupt: &Interrupt) -> Resul
 /// The failure of an instance whose guest crashed, or whose machine failed or was killed.
 fn broke_off(instance: &Instance) -> Option<Failure> {
     let reason = instance.state_reason.as_ref()?;
-    let is_wanted =
-        ["Client.InstanceInitiatedShutdown", "Client.UserInitiatedShutdown"].contains(&&*reason.code);
-    (!is_wanted).then(|| Failure::new(format!("{} has ended: {}", instance.instance_id, reason.message)))
+    let has_failed = !reason.is_wanted();
+    has_failed.then(|| Failure::new(format!("{} has ended: {}", instance.instance_id, reason.message)))
 }

@@ -132,7 +132,7 @@ pub(crate) fn explain_end(record: Option<&ExitRecord>) -> StateReason {
 /// An exit record in EC2's words.
 pub(crate) fn explain(record: &ExitRecord) -> StateReason {
     let (code, text) = match record.reason {
-        ExitReason::Shutdown => ("Client.InstanceInitiatedShutdown", "Instance initiated shutdown"),
+        ExitReason::Shutdown => (StateReason::BY_GUEST, "Instance initiated shutdown"),
         ExitReason::Killed => ("Server.InternalError", "The machine was killed"),
         ExitReason::GuestCrash => ("Client.InternalError", "The guest crashed"),
         ExitReason::VmmError => ("Server.InternalError", "The machine failed"),
@@ -152,7 +152,7 @@ pub(crate) fn explain(record: &ExitRecord) -> StateReason {
 /// The reason of whatever a user asked for.
 pub(crate) fn user_initiated() -> StateReason {
     StateReason {
-        code: "Client.UserInitiatedShutdown".to_owned(),
+        code: StateReason::BY_USER.to_owned(),
         message: "Client.UserInitiatedShutdown: User initiated shutdown".to_owned(),
     }
 }

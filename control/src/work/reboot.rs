@@ -81,11 +81,9 @@ impl Cloud {
             std::thread::sleep(LOOK_AGAIN.min(timeout));
             if !self.machines.is_running(&dir)? {
                 // It powered off: by the button, or of its own.
-                let warning = ending::gone_already(self, &dir, id)?;
                 work.advance(Step::Restart)?;
                 crash_point!("reboot.before_restart");
-                launch::spawn(self, id)?;
-                return Ok(warning);
+                return self.start_what_is_gone(id);
             }
             if self
                 .machines
@@ -106,14 +104,18 @@ impl Cloud {
             if self.machines.is_running(&dir)? {
                 return Err(Error::internal(format!("reset {id}"), error));
             }
-            let warning = ending::gone_already(self, &dir, id)?;
-            launch::spawn(self, id)?;
-            return Ok(warning);
+            return self.start_what_is_gone(id);
         }
         Ok(Some(format!(
             "{id} did not restart within {} s and was reset by force: what it had not written yet is lost",
             timeout.as_secs()
         )))
+    }
+    /// Starts a guest that has powered off; what to tell people of its end.
+    fn start_what_is_gone(&self, id: &InstanceId) -> Result<Option<String>> {
+        let warning = ending::gone_already(self, &self.instance_directory(id), id)?;
+        launch::spawn(self, id)?;
+        Ok(warning)
     }
 }
 

@@ -182,6 +182,7 @@ mod tests {
         let begins = (woken.mp_state.mp_state, woken.sregs.cs.selector);
         assert_eq!(begins, (KVM_MP_STATE_RUNNABLE, 0x9f00));
     }
+
     #[test]
     fn a_vcpu_that_parts_from_memory_has_no_page_left_that_kvm_writes_into() {
         let hypervisor = Hypervisor::open().expect("this host has a /dev/kvm");
