@@ -98,7 +98,8 @@ impl Layers {
         Chain::open_path(&self.path(layer), Access::ReadOnly).map_err(disk(format!("open {layer}")))
     }
 
-    /// Brings a layer to disk and takes the right to write away. Doing it again changes nothing.
+    /// Brings a layer to disk and takes the right to write away. After an error it is not known to be on disk, and
+    /// doing it again does not tell.
     pub(crate) fn seal(&self, layer: &LayerId, writer: Writer) -> Result<()> {
         let plain = plain(layer)?;
         let sealed = match writer {
@@ -106,6 +107,13 @@ impl Layers {
             Writer::Gone => self.store.seal(&plain),
         };
         sealed.map_err(disk(format!("seal {layer}")))
+    }
+
+    /// Gives a layer back to its writer: what it was sealed for has been given up.
+    pub(crate) fn unseal(&self, layer: &LayerId) -> Result<()> {
+        self.store
+            .unseal(&plain(layer)?)
+            .map_err(disk(format!("unseal {layer}")))
     }
 
     /// Removes a layer's file; one that is gone already is fine. Answers with the bytes of the disk that it had.

@@ -141,6 +141,80 @@ fn what_is_not_safely_on_disk_is_no_image_and_the_instance_goes_on() {
     }
 }
 
+/// Makes the tables of an instance's second disk contradict each other; doing it again heals them.
+fn turn_a_bit_of_the_second_disk(cloud: &Cloud, id: &InstanceId) {
+    let volume = instance(cloud, id).block_device_mappings[1].ebs.volume_id.clone();
+    let volume = crate::VolumeId::parse(&volume).unwrap();
+    let row = cloud
+        .catalog
+        .read(|tx| crate::catalog::volumes::find(tx, &volume));
+    let path = cloud.layers.path(&row.unwrap().unwrap().layer);
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    // The first entry of the L1 table, in the fourth cluster, says `copied`.
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 3 << 16).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x80], 3 << 16).unwrap();
+}
+
+#[test]
+fn a_disk_that_cannot_be_sealed_makes_no_image_and_everything_about_it_is_let_go() {
+    for (manner, guests, reboot, after) in [
+        ("at rest", Guests::Obey, Reboot::Yes, "stopped"),
+        ("reboot", Guests::Obey, Reboot::Yes, "running"),
+        (
+            "live, and the machine dies",
+            Guests::DieFrozen,
+            Reboot::No,
+            "stopped",
+        ),
+    ] {
+        let home = Home::new();
+        let cloud = home.cloud();
+        import(&cloud, "base");
+        let mut request = RunInstances::of("base");
+        request.volumes = vec![NewVolume {
+            from: VolumeSource::Empty(Bytes(SIZE)),
+            on_termination: OnTermination::Delete,
+        }];
+        let id = launch(&cloud, request);
+        let dir = cloud.instance_directory(&id);
+        home.machines.guest_writes(&dir, 1, 0, &[b'1'; 512]);
+        if manner == "at rest" {
+            let request = crate::StopInstances {
+                instances: vec![id.to_string()],
+                ..Default::default()
+            };
+            cloud.stop_instances(request).unwrap();
+        }
+        turn_a_bit_of_the_second_disk(&cloud, &id);
+        home.guests(guests);
+        let error = cloud.create_image(bake(&id, "baked", reboot)).unwrap_err();
+        home.guests(Guests::Obey);
+        println!("{manner}: {error}");
+        assert_eq!(state(&cloud, &id), after, "{manner}");
+        assert!(cloud.resolve_image("baked").is_err(), "{manner}");
+        let known = cloud.describe_snapshots(DescribeSnapshots::default()).unwrap();
+        assert_eq!(known.snapshots.len(), 1, "{manner}: the base image's alone");
+
+        // With what was damaged healed, the disks can be written and baked as ever.
+        if guests == Guests::DieFrozen {
+            cloud.terminate_instances(&[id.to_string()]).unwrap();
+        } else {
+            turn_a_bit_of_the_second_disk(&cloud, &id);
+            cloud.start_instances(&[id.to_string()]).unwrap();
+            guest_writes(&home, &cloud, &id, &[b'2'; 512]);
+            home.machines.guest_writes(&dir, 1, AT, &[b'2'; 512]);
+            cloud.create_image(bake(&id, "baked", reboot)).unwrap();
+            assert_eq!(content(&cloud, "baked", AT, 512), [b'2'; 512], "{manner}");
+        }
+        assert_whole(&cloud);
+    }
+}
+
 #[test]
 fn all_disks_of_an_instance_are_in_its_image_with_their_fates() {
     let home = Home::new();

@@ -32,6 +32,9 @@ use crate::qcow2::{Fault, create_base, create_overlay, sync_folder};
 /// Sealed layers are read-only for everybody.
 const SEALED: u32 = 0o444;
 
+/// Others are their owner's to write.
+const WRITABLE: u32 = 0o644;
+
 /// The layers of one region.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -149,34 +152,40 @@ impl Store {
     }
 
     /// Seals a layer that nobody writes any more: leaks of a crash are repaired, the file is durable, and its
-    /// mode says so. Sealing a sealed layer does nothing; one that contradicts itself is not sealed.
+    /// mode says so. One that contradicts itself is not sealed.
+    ///
+    /// An error means that the file may not be on disk, and that trying again proves nothing: the kernel reports
+    /// what it could not write once, to whoever syncs first.
     pub fn seal(&self, id: &LayerId) -> Result<(), DiskError> {
         let path = self.path(id);
-        if self.is_sealed(id)? {
-            return Ok(());
+        if !self.is_sealed(id)? {
+            let found = check::repair_leaks(&path)?;
+            if let Some(first) = found.corruptions.first().cloned() {
+                let count = found.corruptions.len() as u64;
+                let path = path.display().to_string();
+                let fault = Fault::Corruptions { count, first };
+                return Err(DiskError::Format { path, fault });
+            }
         }
-        let found = check::repair_leaks(&path)?;
-        if let Some(first) = found.corruptions.first().cloned() {
-            let count = found.corruptions.len() as u64;
-            let path = path.display().to_string();
-            let fault = Fault::Corruptions { count, first };
-            return Err(DiskError::Format { path, fault });
-        }
-        self.set_sealed(&path)
+        set_sealed(&path, File::sync_all)
     }
 
     /// Seals a layer whose chain is open in a running disk, after that has made it durable
-    /// ([`Chain::sync_sealing`](crate::Chain::sync_sealing)): only the mode is set.
+    /// ([`Chain::sync_sealing`](crate::Chain::sync_sealing)): nothing is repaired.
     pub fn seal_synced(&self, id: &LayerId) -> Result<(), DiskError> {
-        self.set_sealed(&self.path(id))
+        set_sealed(&self.path(id), File::sync_all)
     }
 
-    fn set_sealed(&self, path: &Path) -> Result<(), DiskError> {
-        let file = gate::open_regular(path, None, Access::ReadOnly).map_err(GateError::into_disk_error)?;
-        let set = file
-            .set_permissions(std::fs::Permissions::from_mode(SEALED))
-            .and_then(|()| file.sync_all());
-        set.map_err(|source| failed(path, "seal", source))
+    /// Gives a layer back to its writer, because what it was sealed for has been given up.
+    pub fn unseal(&self, id: &LayerId) -> Result<(), DiskError> {
+        if !self.is_sealed(id)? {
+            return Ok(());
+        }
+        let path = self.path(id);
+        let file = gate::open_regular(&path, None, Access::ReadOnly).map_err(GateError::into_disk_error)?;
+        file.set_permissions(std::fs::Permissions::from_mode(WRITABLE))
+            .and_then(|()| file.sync_all())
+            .map_err(|source| failed(&path, "unseal", source))
     }
 
     /// Whether a layer is sealed.
@@ -235,6 +244,15 @@ impl Store {
             .map_err(|errno| failed(&path, "lock", errno.into()))?;
         Ok(StoreLock { _file: file })
     }
+}
+
+/// What the file holds is on disk before its mode says so, and the mode is when this returns.
+fn set_sealed(path: &Path, sync: impl Fn(&File) -> io::Result<()>) -> Result<(), DiskError> {
+    let file = gate::open_regular(path, None, Access::ReadOnly).map_err(GateError::into_disk_error)?;
+    sync(&file)
+        .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(SEALED)))
+        .and_then(|()| sync(&file))
+        .map_err(|source| failed(path, "seal", source))
 }
 
 fn failed(path: &Path, operation: &'static str, source: io::Error) -> DiskError {

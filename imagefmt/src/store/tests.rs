@@ -105,6 +105,27 @@ fn a_layer_that_contradicts_itself_is_not_sealed() {
 }
 
 #[test]
+fn a_layer_that_could_not_be_brought_to_disk_is_not_sealed() {
+    let (_dir, store) = store();
+    let id = store.create_base(SIZE).unwrap();
+    let failing = |_: &File| Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+    let error = set_sealed(&store.path(&id), failing).unwrap_err();
+    assert!(error.to_string().contains("cannot seal"), "{error}");
+    assert!(!store.is_sealed(&id).unwrap());
+}
+
+#[test]
+fn a_layer_whose_sealing_is_given_up_can_be_written_again() {
+    let (_dir, store) = store();
+    let id = store.create_base(SIZE).unwrap();
+    store.seal(&id).unwrap();
+    store.unseal(&id).unwrap();
+    store.unseal(&id).unwrap();
+    let mode = std::fs::metadata(store.path(&id)).unwrap().mode();
+    assert_eq!(mode & 0o777, WRITABLE);
+}
+
+#[test]
 fn a_store_is_made_wherever_it_is_missing_and_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let region = dir.path().join("regions").join("eu-west-1");

@@ -25,6 +25,10 @@
 //! reads the same as the layer below it. A layer whose writer was killed may have leaked clusters; they are given back
 //! before it is sealed.
 //!
+//! **An old file that cannot be sealed** (damaged tables, a disk that fails) makes no snapshot, and is not tried again:
+//! the kernel tells once what it could not write. Disks that were at rest stay on their old files; of a guest that went
+//! on, the volumes do with their overlays.
+//!
 //! A copy acknowledged is a copy on disk: the call answers after the old files were synced and the commit is durable.
 
 mod settle;
@@ -168,7 +172,8 @@ pub(super) fn carry_out(work: Work<'_>, about: &About, ending: Ending) -> Result
 enum Failure {
     /// Whatever it was, the machine can be asked how things are.
     Ask(Error),
-    /// The overlays are in use, but the old files are not safely on disk: there is no snapshot.
+    /// The overlays may be in use, but the old files are not safely on disk, and trying again would not tell: there is
+    /// no snapshot.
     NotSynced(Error),
 }
 
@@ -217,7 +222,9 @@ fn freeze(work: &Work<'_>, about: &About, ending: Ending, warnings: &mut Vec<Str
         _ => Writer::Gone,
     };
     crash_point!("create_image.after_freeze");
-    seal_and_commit(work, about, writer)?;
+    seal(work, about, writer).map_err(Failure::NotSynced)?;
+    crash_point!("create_image.after_seal");
+    commit(work, about)?;
     Ok(())
 }
 
@@ -275,11 +282,14 @@ fn swap(
     Ok(())
 }
 
-fn seal_and_commit(work: &Work<'_>, about: &About, writer: Writer) -> Result<()> {
-    for disk in &about.disks {
-        work.cloud.layers.seal(&disk.old, writer)?;
-    }
-    crash_point!("create_image.after_seal");
+fn seal(work: &Work<'_>, about: &About, writer: Writer) -> Result<()> {
+    about
+        .disks
+        .iter()
+        .try_for_each(|disk| work.cloud.layers.seal(&disk.old, writer))
+}
+
+fn commit(work: &Work<'_>, about: &About) -> Result<()> {
     work.cloud.catalog.write(|tx| {
         move_volumes(tx, about)?;
         for disk in &about.disks {

@@ -3,7 +3,7 @@
 //! Everything turns on one question: where do the disks' writes go?
 
 use super::{
-    About, Failure, LOOK_AGAIN, Manner, SETTLE_PATIENCE, is_complete, move_volumes, restart, seal_and_commit,
+    About, Failure, LOOK_AGAIN, Manner, SETTLE_PATIENCE, commit, is_complete, move_volumes, restart, seal,
 };
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::{images, layers, snapshots};
@@ -64,13 +64,17 @@ pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<
         Step::Restart => restart(work, about, &mut Vec::new()),
         Step::Overlays => match (writes(work.cloud, about)?, outcome) {
             (Writes::ToOldFiles, _) => undo(work, about)?,
-            (Writes::Unsynced, _) | (Writes::ToOverlays(_), Outcome::NotSynced) => {
-                without_snapshot(work, about)?;
-            }
-            (Writes::ToOverlays(writer), Outcome::Unknown) => {
-                seal_and_commit(&work, about, writer)?;
-                restart(work, about, &mut Vec::new());
-            }
+            (Writes::Unsynced, _) | (Writes::ToOverlays(_), Outcome::NotSynced) => give_up(work, about)?,
+            (Writes::ToOverlays(writer), Outcome::Unknown) => match seal(&work, about, writer) {
+                Ok(()) => {
+                    commit(&work, about)?;
+                    restart(work, about, &mut Vec::new());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "there is no snapshot of what is not known to be on disk");
+                    give_up(work, about)?;
+                }
+            },
         },
     }
     Ok(still_there)
@@ -130,9 +134,24 @@ fn writes(cloud: &Cloud, about: &About) -> Result<Writes> {
     }
 }
 
+/// There is to be no snapshot: the old files are not known to be on disk, and sealing them once more would not tell.
+fn give_up(work: Work<'_>, about: &About) -> Result<()> {
+    if about.manner == Manner::Live {
+        return without_snapshot(work, about);
+    }
+    // Nobody has written to the overlays. Cut short here, it is undone, too.
+    work.advance(Step::Intent)?;
+    undo(work, about)
+}
+
 /// Takes everything back: no machine writes to the overlays.
 fn undo(work: Work<'_>, about: &About) -> Result<()> {
     let cloud = work.cloud;
+    for disk in &about.disks {
+        if let Err(error) = cloud.layers.unseal(&disk.old) {
+            tracing::warn!(layer = %disk.old, %error, "the layer stays as it is");
+        }
+    }
     let put_back = |tx: &rusqlite::Transaction<'_>| {
         withdraw(tx, about)?;
         for disk in &about.disks {
@@ -156,16 +175,18 @@ fn undo(work: Work<'_>, about: &About) -> Result<()> {
 
 /// The volumes go on with their overlays, but nothing is promised of what they held before.
 fn without_snapshot(work: Work<'_>, about: &About) -> Result<()> {
-    for disk in &about.disks {
-        // What counts is that nobody writes to it any more; that it is not on disk is known.
-        if let Err(error) = work.cloud.layers.seal(&disk.old, Writer::Alive) {
-            tracing::debug!(layer = %disk.old, %error, "the layer stays as it is");
-        }
-    }
+    let cloud = work.cloud;
     work.finish(|tx| {
         move_volumes(tx, about)?;
         withdraw(tx, about)
-    })
+    })?;
+    for disk in &about.disks {
+        // What counts is that nobody writes to it any more; that it may not be on disk is known.
+        if let Err(error) = cloud.layers.seal(&disk.old, Writer::Alive) {
+            tracing::debug!(layer = %disk.old, %error, "the layer stays as it is");
+        }
+    }
+    Ok(())
 }
 
 fn withdraw(db: &Connection, about: &About) -> Result<()> {
