@@ -170,7 +170,9 @@ fn deregister(context: &Context, deregister: Deregister) -> Result<u8, Failure> 
     };
     // Each is told at once, but a document tells of all.
     let mut all: Option<Reply<DeregisteredImage>> = None;
-    let done = deregister.images.into_iter().try_for_each(|image| {
+    let ids = cloud.resolve_images(&deregister.images)?;
+    let done = ids.iter().try_for_each(|id| {
+        let image = id.to_string();
         let reply = cloud.deregister_image(DeregisterImage { image, snapshots })?;
         if context.format != Format::Json {
             return context.print(&reply).map(drop);

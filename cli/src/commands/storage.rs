@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use kiln_control::instance_type::InstanceTypes;
 use kiln_control::{CreateSnapshot, DescribeSnapshots, DescribeVolumes, Reply};
+use std::fmt::Display;
 
 pub(crate) fn snapshot(context: &Context, command: Snapshot) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
@@ -26,24 +27,28 @@ pub(crate) fn snapshot(context: &Context, command: Snapshot) -> Result<u8, Failu
             })?;
             context.print_found(&cloud, found)
         }
-        Snapshot::Delete(Delete { snapshots }) => delete(context, &snapshots, |snapshot| {
-            Ok(cloud.delete_snapshot(snapshot)?.document.to_string())
-        }),
+        Snapshot::Delete(Delete { snapshots }) => {
+            let ids = cloud.resolve_snapshots(&snapshots)?;
+            delete(context, &ids, |id| cloud.delete_snapshot(id.as_str()))
+        }
     }
 }
 
 /// Deletes each, and says what was deleted: its id as soon as it is gone, or one document for all.
-fn delete(
+fn delete<I: Display, R>(
     context: &Context,
-    which: &[String],
-    one: impl Fn(&str) -> Result<String, Failure>,
+    ids: &[I],
+    one: impl Fn(&I) -> kiln_control::Result<R>,
 ) -> Result<u8, Failure> {
     let is_document = context.format == output::Format::Json;
     let mut is_any = false;
-    let done = which.iter().try_for_each(|text| {
-        let id = one(text)?;
+    let done = ids.iter().try_for_each(|id| {
+        one(id)?;
         is_any = true;
-        if is_document { Ok(()) } else { output::line(&id) }
+        if is_document {
+            return Ok(());
+        }
+        output::line(&id.to_string())
     });
     if is_document && is_any {
         output::document(&serde_json::json!({"Return": true}))?;
@@ -61,9 +66,10 @@ pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> 
             })?;
             context.print_found(&cloud, found)
         }
-        Volume::Delete(DeleteVolumes { volumes }) => delete(context, &volumes, |volume| {
-            Ok(cloud.delete_volume(volume)?.document.to_string())
-        }),
+        Volume::Delete(DeleteVolumes { volumes }) => {
+            let ids = cloud.resolve_volumes(&volumes)?;
+            delete(context, &ids, |id| cloud.delete_volume(id.as_str()))
+        }
     }
 }
 

@@ -111,12 +111,7 @@ fn an_empty_store_is_an_empty_document_and_no_ids() {
 
 #[test]
 fn what_becomes_of_several_things_is_one_document() {
-    let kiln = Kiln::new();
-    std::fs::write(kiln.home.path().join("disk.raw"), vec![0; 4096]).expect("a file");
-    for name in ["one", "two", "three", "four"] {
-        let imported = kiln.run(&["image", "import", "disk.raw", "--name", name]);
-        assert_eq!(imported.status, 0, "{imported:?}");
-    }
+    let kiln = Kiln::with_images(&["one", "two", "three", "four"]);
     let kept = kiln.run(&["--output", "json", "image", "deregister", "one", "two"]);
     assert_eq!(parsed(&kept), json!({"Return": true}));
     let snapshots = kiln.run(&["-q", "snapshot", "list"]).out;
@@ -135,28 +130,37 @@ fn what_becomes_of_several_things_is_one_document() {
 
 #[test]
 fn a_document_tells_what_was_done_before_a_failure() {
-    let kiln = Kiln::new();
-    std::fs::write(kiln.home.path().join("disk.raw"), vec![0; 4096]).expect("a file");
-    for name in ["one", "two"] {
-        let imported = kiln.run(&["image", "import", "disk.raw", "--name", name]);
-        assert_eq!(imported.status, 0, "{imported:?}");
-    }
+    let kiln = Kiln::with_images(&["one", "two"]);
     let snapshots = kiln.run(&["-q", "snapshot", "list"]).out;
-    let [first, second] = [0, 1].map(|n| snapshots.lines().nth(n).expect("two snapshots"));
-    let json = |arguments: &[&str]| {
-        let ended = kiln.run(&[&["--output", "json"], arguments].concat());
-        assert_eq!(ended.status, 1, "{ended:?}");
-        parsed(&ended)
-    };
-    assert_eq!(
-        json(&["image", "deregister", "one", "nothing", "--delete-snapshots"]),
-        json!({"Return": true, "DeleteSnapshotResults": [{"SnapshotId": first, "ReturnCode": "success"}]})
-    );
-    kiln.run(&["image", "deregister", "two"]);
-    assert_eq!(
-        json(&["snapshot", "delete", second, "snap-00000000000000000"]),
-        json!({"Return": true})
-    );
-    let nothing = kiln.run(&["--output", "json", "snapshot", "delete", second]);
+    let [free, in_use] = [0, 1].map(|n| snapshots.lines().nth(n).expect("two snapshots"));
+    kiln.run(&["image", "deregister", "one"]);
+    let delete = ["--output", "json", "snapshot", "delete", free, in_use];
+    let ended = kiln.run(&delete);
+    assert_eq!(ended.status, 1, "{ended:?}");
+    assert!(ended.err.contains("InvalidSnapshot.InUse"), "{ended:?}");
+    assert_eq!(parsed(&ended), json!({"Return": true}));
+    assert_eq!(kiln.run(&["-q", "snapshot", "list"]).out, format!("{in_use}\n"));
+    let nothing = kiln.run(&["--output", "json", "snapshot", "delete", in_use]);
     assert_eq!((nothing.status, &*nothing.out), (1, ""));
+}
+
+/// A name that is the beginning of two is none of them, also once one of them is gone.
+#[test]
+fn nothing_is_done_to_several_things_unless_each_is_known() {
+    let kiln = Kiln::with_images(&["nightly-1", "nightly-2"]);
+    let snapshots = kiln.run(&["-q", "snapshot", "list"]).out;
+    let first = snapshots.lines().next().expect("two snapshots");
+    for arguments in [
+        &["image", "deregister", "nightly-1", "nightly"] as &[&str],
+        &["image", "deregister", "nightly-1", "nothing"],
+        &["snapshot", "delete", first, "snap-"],
+        &["snapshot", "delete", first, "snap-00000000000000000"],
+    ] {
+        let ended = kiln.run(arguments);
+        assert_eq!((ended.status, &*ended.out), (1, ""), "{ended:?}");
+    }
+    assert_eq!(kiln.run(&["-q", "image", "list"]).out.lines().count(), 2);
+    assert_eq!(kiln.run(&["-q", "snapshot", "list"]).out, snapshots);
+    let twice = kiln.run(&["image", "deregister", "nightly-1", "nightly-1"]);
+    assert_eq!(twice.status, 0, "{twice:?}");
 }

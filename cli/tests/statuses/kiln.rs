@@ -14,6 +14,17 @@ impl Kiln {
         }
     }
 
+    /// A home with images of an empty disk.
+    pub(crate) fn with_images(names: &[&str]) -> Self {
+        let kiln = Self::new();
+        std::fs::write(kiln.home.path().join("disk.raw"), vec![0; 4096]).expect("a file");
+        for name in names {
+            let imported = kiln.run(&["image", "import", "disk.raw", "--name", name]);
+            assert_eq!(imported.status, 0, "{imported:?}");
+        }
+        kiln
+    }
+
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         self.program(&[&[env!("CARGO_BIN_EXE_kiln")], arguments].concat())
     }

@@ -61,9 +61,14 @@ pub(crate) fn instance(cloud: &Cloud, db: &Connection, text: &str) -> Result<Ins
 
 /// The instances meant, in the order in which they were named, each once.
 pub(crate) fn each_instance(cloud: &Cloud, db: &Connection, texts: &[String]) -> Result<Vec<InstanceId>> {
+    each(texts, |text| instance(cloud, db, text))
+}
+
+/// What is meant, in the order in which it was named, each thing once.
+fn each<I: PartialEq>(texts: &[String], find: impl Fn(&str) -> Result<I>) -> Result<Vec<I>> {
     let mut all = Vec::new();
     for text in texts {
-        let id = instance(cloud, db, text)?;
+        let id = find(text)?;
         if !all.contains(&id) {
             all.push(id);
         }
@@ -166,5 +171,22 @@ impl Cloud {
     /// Finds one image by id, name or beginning of either, among one's own and those that come with Kiln.
     pub fn resolve_image(&self, text: &str) -> Result<ImageId> {
         self.catalog.read(|tx| image(self, tx, text))
+    }
+
+    /// Finds images by id, name or beginning of either: each once, in the order in which they were named. What is to be
+    /// done to several is done to what they were called before anything was done to one of them.
+    pub fn resolve_images(&self, texts: &[String]) -> Result<Vec<ImageId>> {
+        self.catalog.read(|tx| each(texts, |text| image(self, tx, text)))
+    }
+
+    /// The same of snapshots.
+    pub fn resolve_snapshots(&self, texts: &[String]) -> Result<Vec<SnapshotId>> {
+        self.catalog
+            .read(|tx| each(texts, |text| snapshot(self, tx, text)))
+    }
+
+    /// The same of volumes.
+    pub fn resolve_volumes(&self, texts: &[String]) -> Result<Vec<VolumeId>> {
+        self.catalog.read(|tx| each(texts, |text| volume(self, tx, text)))
     }
 }
