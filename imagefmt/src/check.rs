@@ -27,6 +27,10 @@ pub struct Report {
     pub allocated_clusters: u64,
     /// Bytes in a cluster.
     pub cluster_size: u64,
+    /// Size of the disk that it shows, in bytes.
+    pub size: u64,
+    /// The file name of the layer below, as its header says.
+    pub backing_name: Option<String>,
 }
 
 impl Report {
@@ -64,13 +68,20 @@ pub fn repair_leaks(path: &Path) -> Result<Report, DiskError> {
 }
 
 fn inspect(path: &Path, layer: &Layer) -> Result<Report, DiskError> {
-    let found = layer.inspect()?;
+    let mut found = layer.inspect()?;
+    if found.is_cut {
+        found
+            .corruptions
+            .push("the file ends within a cluster that is in use".into());
+    }
     Ok(Report {
         path: path.to_path_buf(),
         corruptions: found.corruptions,
         leaks: found.leaked,
         allocated_clusters: found.allocated,
         cluster_size: layer.geometry().cluster_size(),
+        size: layer.size(),
+        backing_name: layer.header().backing_name.clone(),
     })
 }
 

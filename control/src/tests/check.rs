@@ -88,6 +88,38 @@ fn a_truncated_layer_is_an_error_for_check_and_for_whoever_reads_it() {
     cloud.export_image(request).unwrap_err();
 }
 
+/// The disk would be in order, and read as zeroes or end too early.
+#[test]
+fn a_header_that_says_something_else_than_the_catalogue_is_an_error() {
+    let (home, cloud, id) = started();
+    home.kill_machine(&id, kiln_vmm::client::ExitReason::Killed);
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(writable(&cloud))
+        .unwrap();
+    // qcow2.rst, "Header": the place and length of the backing file's name (8 to 19), the size (24 to 31).
+    for (at, said) in [(8, "lies on layer-"), (24, "shows a disk of")] {
+        let mut kept = [0; 12];
+        file.read_exact_at(&mut kept, at).unwrap();
+        let mut other = kept;
+        if at == 8 {
+            other = [0; 12];
+        } else {
+            other[6] += 2;
+        }
+        file.write_all_at(&other, at).unwrap();
+        let finding = the_one_finding(&cloud);
+        assert_eq!(
+            (finding.code, finding.severity),
+            ("LayerDamaged", Severity::Error)
+        );
+        assert!(finding.message.contains(said), "{finding:?}");
+        file.write_all_at(&kept, at).unwrap();
+    }
+    assert_whole(&cloud);
+}
+
 #[test]
 fn what_another_command_removes_during_a_check_is_no_damage() {
     let (home, cloud, id) = started();

@@ -14,6 +14,7 @@ use crate::id::LayerId;
 use crate::state::LayerState;
 use crate::store;
 use crate::{Cloud, Code, InstanceId, Result};
+use kiln_imagefmt::Report;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
@@ -212,6 +213,7 @@ impl Cloud {
             let message = format!("{}: {corruption}", layer.id);
             findings.push(error("LayerDamaged", message, "restore the file from a backup"));
         }
+        findings.extend(self.check_header(layer, &report));
         if findings.is_empty() && !report.is_clean() {
             let message = format!("{} has leaked clusters", layer.id);
             findings.push(match (layer.state, self.layers.repair(&layer.id)) {
@@ -226,5 +228,26 @@ impl Cloud {
             });
         }
         findings
+    }
+
+    /// What a layer's header says is what the catalogue knows: with another layer below, or none, the disk would be in
+    /// order and read as something else.
+    fn check_header(&self, layer: &Layer, report: &Report) -> Option<Finding> {
+        let below = layer.parent.as_ref().map(|parent| self.layers.path(parent));
+        let below = below
+            .as_ref()
+            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        let message = if report.backing_name != below {
+            let said =
+                |name: &Option<String>| name.as_deref().unwrap_or("nothing").escape_debug().to_string();
+            let (is, was) = (said(&report.backing_name), said(&below));
+            format!("{} lies on {was}, and its file says {is}", layer.id)
+        } else if report.size != layer.size.0 {
+            let (is, was) = (report.size, layer.size.0);
+            format!("{} shows a disk of {was} bytes, and its file says {is}", layer.id)
+        } else {
+            return None;
+        };
+        Some(error("LayerDamaged", message, "restore the file from a backup"))
     }
 }

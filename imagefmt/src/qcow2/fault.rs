@@ -50,7 +50,7 @@ pub enum Fault {
     #[error("refcount order {0} is more than 6")]
     RefcountOrder(u32),
     /// Not a disk.
-    #[error("virtual size {0} is not a multiple of 512 bytes below 2^63")]
+    #[error("virtual size {0} is not a multiple of 512 bytes, or too large")]
     VirtualSize(u64),
     /// A table's place is impossible.
     #[error("the {table} at {offset:#x} is not aligned to a cluster")]

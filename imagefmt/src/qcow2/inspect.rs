@@ -59,6 +59,9 @@ pub(crate) struct Inspection {
     pub(crate) unused: Extents,
     /// Length of the file in clusters.
     pub(crate) end: u64,
+    /// Whether something that is referred to ends beyond the end of the file. It reads as zeroes there, which other
+    /// programs make use of; a layer of the store never ends so.
+    pub(crate) is_cut: bool,
 }
 
 struct Inspector<'a> {
@@ -143,6 +146,7 @@ impl Inspector<'_> {
         }
         let first = self.geometry.host_cluster(at).0;
         let last = HostOffset(at.0.saturating_add(bytes.saturating_sub(1)));
+        self.found.is_cut |= last.0 >= self.len;
         for cluster in first..=self.geometry.host_cluster(last).0 {
             self.referred.change(cluster, |count| count.saturating_add(1));
         }

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::disk::{DiskErrorKind, write_all_at};
+use crate::disk::{Disk, DiskErrorKind, write_all_at};
 use crate::{Access, Chain};
 
 const SIZE: u64 = 1 << 20;
@@ -50,6 +50,21 @@ fn an_overlay_is_never_smaller_than_what_it_lies_on() {
     let base = store.create_base(SIZE).unwrap();
     let error = store.create_overlay(&base, Some(SIZE / 2)).unwrap_err();
     assert_eq!(error.kind(), DiskErrorKind::Refused);
+}
+
+#[test]
+fn the_largest_disk_that_can_be_made_can_be_opened_and_none_is_made_that_cannot() {
+    let (_dir, store) = store();
+    for size in (47..54).map(|bits| 1 << bits) {
+        match store.create_base(size) {
+            Ok(id) => {
+                let chain = Chain::open_path(&store.path(&id), Access::ReadWrite).unwrap();
+                assert_eq!(chain.size(), size);
+            }
+            Err(error) => assert!(size > 1 << 50, "{error}"),
+        }
+    }
+    assert_eq!(store.list().unwrap().len(), 4);
 }
 
 #[test]
@@ -102,6 +117,24 @@ fn a_layer_that_contradicts_itself_is_not_sealed() {
     let error = store.seal(&id).unwrap_err();
     assert_eq!(error.kind(), DiskErrorKind::Corrupt, "{error}");
     assert!(!store.is_sealed(&id).unwrap());
+}
+
+#[test]
+fn a_layer_that_ends_within_its_last_cluster_is_damaged() {
+    let (_dir, store) = store();
+    let id = store.create_base(SIZE).unwrap();
+    let disk = Chain::open_path(&store.path(&id), Access::ReadWrite).unwrap();
+    write_all_at(&disk, 0, &[1; 512]).unwrap();
+    drop(disk);
+    assert!(crate::check_layer(&store.path(&id)).unwrap().is_clean());
+    let file = OpenOptions::new().write(true).open(store.path(&id)).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 512).unwrap();
+    let found = crate::check_layer(&store.path(&id)).unwrap();
+    assert!(
+        found.corruptions[0].contains("ends within a cluster"),
+        "{found:?}"
+    );
+    store.seal(&id).unwrap_err();
 }
 
 #[test]
