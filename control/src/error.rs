@@ -89,6 +89,8 @@ codes! {
     InsufficientVolumeCapacity = "InsufficientVolumeCapacity";
     /// A tag that breaks the rules.
     InvalidTag = "InvalidTagKey.Malformed";
+    /// More tags than a thing may carry.
+    TagLimitExceeded = "TagLimitExceeded";
     /// The store cannot be used as it is.
     Unavailable = "Unavailable";
     /// Something went wrong that the caller did not cause.

@@ -34,6 +34,14 @@ impl Moment {
         self.0
     }
 
+    /// As EC2 writes it into sentences: `2026-11-25 19:51:26 GMT`.
+    pub(crate) fn in_words(self) -> String {
+        let text = self.to_string();
+        let (date, time) = text.split_once('T').unwrap_or((&text, ""));
+        let seconds = time.split_once('.').map_or(time, |(seconds, _)| seconds);
+        format!("{date} {seconds} GMT")
+    }
+
     /// How long before `later` this was; nothing if it was not before it.
     pub fn until(self, later: Moment) -> Duration {
         Duration::from_millis(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
@@ -77,6 +85,10 @@ mod tests {
         assert_eq!(
             Moment::from_unix_ms(1_000).to_string(),
             "1970-01-01T00:00:01.000Z"
+        );
+        assert_eq!(
+            Moment::from_unix_ms(90_061_234).in_words(),
+            "1970-01-02 01:01:01 GMT"
         );
     }
 }

@@ -267,7 +267,7 @@ pub(crate) fn change(
             } else {
                 "Server error"
             };
-            format!("{by} ({})", Moment::now())
+            format!("{by} ({})", Moment::now().in_words())
         }
         _ => String::new(),
     };

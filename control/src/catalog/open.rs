@@ -5,6 +5,7 @@ use crate::{Code, Error, Result};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// File systems on which SQLite's locks or its shared memory do not work (magic numbers of statfs(2)).
 const NETWORK_FILE_SYSTEMS: &[(u64, &str)] = &[
@@ -54,8 +55,19 @@ impl Catalog {
     }
 }
 
+/// How often is looked whether another process has made the catalogue that this one is to open.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "wal")?;
+    let began = Instant::now();
+    // SQLite waits for others with everything but this.
+    while let Err(error) = connection.pragma_update(None, "journal_mode", "wal") {
+        let is_busy = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy);
+        if !is_busy || began.elapsed() >= BUSY_TIMEOUT {
+            return Err(error);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", "on")?;
     connection.pragma_update(None, "trusted_schema", "off")
@@ -103,6 +115,24 @@ mod tests {
             })
             .unwrap();
         assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+    }
+
+    #[test]
+    fn commands_that_find_no_catalogue_at_the_same_time_make_one_together() {
+        for _ in 0..20 {
+            let home = tempfile::tempdir().unwrap();
+            let together = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                let open = || {
+                    together.wait();
+                    Catalog::open(home.path())
+                };
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                for one in all {
+                    one.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) fn set(db: &Connection, resource: &str, tags: &[Tag]) -> Result<()> {
     }
     if of(db, resource)?.len() > MOST_TAGS {
         return Err(Error::new(
-            Code::InvalidTag,
+            Code::TagLimitExceeded,
             format!("{resource} would have more than {MOST_TAGS} tags"),
         ));
     }

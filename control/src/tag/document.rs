@@ -59,7 +59,7 @@ impl Tag {
 pub(crate) fn check_set(tags: &[Tag]) -> Result<()> {
     if tags.len() > MOST_TAGS {
         return Err(Error::new(
-            Code::InvalidTag,
+            Code::TagLimitExceeded,
             format!("{} tags: at most {MOST_TAGS} fit", tags.len()),
         ));
     }
@@ -67,7 +67,7 @@ pub(crate) fn check_set(tags: &[Tag]) -> Result<()> {
         Tag::new(tag.key.as_str(), tag.value.as_str())?;
         if tags.iter().take(n).any(|other| other.key == tag.key) {
             return Err(Error::new(
-                Code::InvalidTag,
+                Code::InvalidParameterValue,
                 format!("tag '{}' is given twice", tag.key),
             ));
         }
@@ -97,8 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_given_twice_is_refused() {
+    fn a_key_given_twice_and_one_tag_too_many_are_refused() {
         let tags = [Tag::parse("a=1").unwrap(), Tag::parse("a=2").unwrap()];
-        assert!(check_set(&tags).is_err());
+        assert_eq!(check_set(&tags).unwrap_err().code(), Code::InvalidParameterValue);
+        let many: Vec<Tag> = (0..=MOST_TAGS)
+            .map(|n| Tag::new(n.to_string(), "").unwrap())
+            .collect();
+        assert_eq!(check_set(&many).unwrap_err().code(), Code::TagLimitExceeded);
+        check_set(&many[1..]).unwrap();
     }
 }

@@ -33,7 +33,8 @@ fn a_guest_with_an_agent_is_stopped_cleanly_and_started_again_with_its_disk() {
     let seen = instance(&cloud, &id);
     assert_eq!(seen.state_reason.unwrap().code, "Client.UserInitiatedShutdown");
     assert!(
-        seen.state_transition_reason.starts_with("User initiated ("),
+        seen.state_transition_reason.starts_with("User initiated (2")
+            && seen.state_transition_reason.ends_with(" GMT)"),
         "{}",
         seen.state_transition_reason
     );
