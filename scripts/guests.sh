@@ -54,7 +54,7 @@ test)
     mkdir -p "$WORK/mortal"
     ln -f "target/${CARGO_BUILD_TARGET:-}/debug/kiln" "$BIN/kiln-vmm" "$BIN/kiln-agent" "$WORK/mortal"
     export MORTAL=$WORK/mortal/kiln
-    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$PWD/scripts/inside.sh
+    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=scripts/inside.sh
     # Guests of a few instructions have run already where this host has a /dev/kvm.
     micro=micro
     ! scripts/has-kvm.sh micro || micro=

@@ -110,6 +110,8 @@ impl Apt {
         set("Dir::State::Lists", folder("lists"));
         set("Dir::Cache", folder(""));
         set("APT::Sandbox::User", "root".into());
+        // A host may take packages of other architectures for itself.
+        set("APT::Architectures", ARCHITECTURE.into());
         set("Acquire::Languages", "none".into());
         set("Acquire::Retries", "3".into());
         // `--print-uris install` says MD5 without it.
@@ -295,6 +297,13 @@ fn package_of(line: &str) -> Option<Package> {
 fn write(path: &Path, text: &str) -> Result<(), BuildError> {
     fs::write(path, text).map_err(BuildError::io("write", path))
 }
+
+/// The host's architecture, which is that of every recipe here, as Debian calls it.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "amd64"
+};
 
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,12 @@ const DEBIAN: [&str; 2] = [
 /// How the suites are called that bring newer versions to a release.
 pub(super) const BACKPORTS: &str = "-backports";
 
+/// What is asked of `apt-get indextargets` about each list.
+const FORMAT: &str = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)";
+
 /// The mirrors of Debian and of its security updates in the host's configuration, whose lines are
-/// as `apt-get indextargets` prints them. `read` reads a list of mirrors (apt-transport-mirror(1)).
+/// as `apt-get indextargets` prints them in [`FORMAT`]. `read` reads a list of mirrors
+/// (apt-transport-mirror(1)).
 fn mirrors(targets: &str, read: impl Fn(&str) -> Option<String>) -> (Option<String>, Option<String>) {
     let (mut main, mut security) = (None, None);
     for line in targets.lines() {
@@ -22,6 +26,10 @@ fn mirrors(targets: &str, read: impl Fn(&str) -> Option<String>) -> (Option<Stri
         let (Some(uri), Some(release), Some("main")) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
+        // Said only of those whose lists are there.
+        if !matches!(fields.next(), Some("Debian" | "") | None) {
+            continue;
+        }
         let Some(uri) = one_of(uri.trim_end_matches('/'), &read) else {
             continue;
         };
@@ -59,10 +67,21 @@ fn one_of(uri: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
 /// [`BuildError::NoMirror`]: the host's apt knows none, and the host lacks Debian's keyring.
 /// [`BuildError::Failed`]: apt cannot be run.
 pub(super) fn of(suite: &str, scratch: &Path) -> Result<String, BuildError> {
-    // Without `--no-release-info` only those are named whose lists are there already.
-    let format = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)";
-    let targets = Command::new("apt-get")
-        .args(["indextargets", "--no-release-info", "--format", format])
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    // Of lists that are there, apt knows whose they are: others call their archives `debian`, too.
+    let known = mirrors(&targets(scratch, &[])?, read);
+    let named = mirrors(&targets(scratch, &["--no-release-info"])?, read);
+    let all = (known.0.or(named.0), known.1.or(named.1));
+    let (main, security) =
+        or_debians(all, Path::new(KEYRING)).ok_or_else(|| BuildError::NoMirror { suite: suite.into() })?;
+    Ok(stanzas(suite, &main, security.as_deref()))
+}
+
+/// What the host's apt gets from where; without `--no-release-info`, as far as it has its lists.
+fn targets(scratch: &Path, options: &[&str]) -> Result<String, BuildError> {
+    let output = Command::new("apt-get")
+        .args(["indextargets", "--format", FORMAT])
+        .args(options)
         .env("TMPDIR", scratch)
         .output()
         .map_err(|e| BuildError::Failed {
@@ -70,11 +89,7 @@ pub(super) fn of(suite: &str, scratch: &Path) -> Result<String, BuildError> {
             status: e.to_string(),
             last: String::new(),
         })?;
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let known = mirrors(&String::from_utf8_lossy(&targets.stdout), read);
-    let (main, security) =
-        or_debians(known, Path::new(KEYRING)).ok_or_else(|| BuildError::NoMirror { suite: suite.into() })?;
-    Ok(stanzas(suite, &main, security.as_deref()))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The host's mirrors; Debian's own where it has none and could check what comes from them.
@@ -135,6 +150,16 @@ mod tests {
             (Some(expected.0.into()), Some(expected.1.into()))
         );
         assert_eq!(mirrors("http://a/ubuntu/|noble|main\n", |_| None), (None, None));
+    }
+
+    #[test]
+    fn an_archive_of_somebody_else_that_is_called_debian_is_none_of_debians() {
+        let targets = "https://pkgs.example/stable/debian/|bookworm|main|Example\n\
+            http://mirror.example/debian/|bookworm|main|Debian\n";
+        assert_eq!(
+            mirrors(targets, |_| None),
+            (Some("http://mirror.example/debian".into()), None)
+        );
     }
 
     #[test]
