@@ -112,11 +112,16 @@ impl Machine {
                 return Err(UnlikeError::Cpu { vcpu, what }.into());
             }
         }
-        let vcpus = state.vcpus;
-        let written = self.crew.each(move |index, vcpu| {
+        let vcpus = Arc::new(state.vcpus);
+        let timed = Arc::clone(&vcpus);
+        let in_step = self.crew.each(move |index, vcpu| {
             let id = u8::try_from(index).unwrap_or(u8::MAX);
-            vcpus.get(index).map_or(Ok(()), |saved| saved.write(vcpu, id))
+            timed.get(index).map_or(Ok(()), |saved| saved.set_time(vcpu, id))
         })?;
+        in_step.into_iter().collect::<Result<(), _>>()?;
+        let written = self
+            .crew
+            .each(move |index, vcpu| vcpus.get(index).map_or(Ok(()), |saved| saved.write(vcpu)))?;
         written.into_iter().collect::<Result<(), _>>()?;
         self.vm.restore(&state.vm)?;
         // As the clocks' registers were written, KVM wrote the time into pages that may be empty in the file.

@@ -21,11 +21,19 @@ impl SavedVcpu {
         Ok(Self(VcpuState::read(hypervisor, vcpu)?))
     }
 
+    /// Nothing is to be set before the rest.
+    ///
+    /// # Errors
+    /// None.
+    pub fn set_time(&self, _: &Vcpu, _: u8) -> Result<(), KvmError> {
+        Ok(())
+    }
+
     /// Makes `vcpu` the one that was saved.
     ///
     /// # Errors
     /// KVM refuses the state.
-    pub fn write(&self, vcpu: &Vcpu, _: u8) -> Result<(), KvmError> {
+    pub fn write(&self, vcpu: &Vcpu) -> Result<(), KvmError> {
         self.0.write(vcpu)
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cpuid::Template;
 use super::registers::{CR0_PG, CR4_PAE, EFER_LMA};
-use super::vcpu_state::{TSC, VcpuState, read_msrs};
+use super::vcpu_state::{TSC, VcpuState, read_msrs, set_tsc};
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::{Hypervisor, KvmError, ioctl};
 
@@ -41,12 +41,12 @@ impl SavedVcpu {
         })
     }
 
-    /// Makes `vcpu`, number `id`, the one that was saved. All of a machine are written in their order
-    /// and without delay: then their time stamp counters are in step.
+    /// Sets the time stamp counter of `vcpu`, number `id`. Those of all vCPUs of a machine are set in their order
+    /// and right after each other, before anything else is written: then they are in step.
     ///
     /// # Errors
-    /// KVM refuses the state, or the rate of the time stamp counter.
-    pub fn write(&self, vcpu: &Vcpu, id: u8) -> Result<(), KvmError> {
+    /// KVM refuses, perhaps the rate of the time stamp counter.
+    pub fn set_time(&self, vcpu: &Vcpu, id: u8) -> Result<(), KvmError> {
         let fd = vcpu.fd();
         let rate = fd.get_tsc_khz().ok();
         if let Some(saved) = self.tsc_khz.filter(|saved| Some(*saved) != rate) {
@@ -54,10 +54,18 @@ impl SavedVcpu {
         }
         // A time within a second of the one that was set last means "as the other vCPUs" to KVM. For the
         // first that would be the time since it was made: so its counter is first set to one far away.
-        match id {
-            0 => self.state.write_at(vcpu, &[self.tsc.wrapping_add(FAR), self.tsc]),
-            _ => self.state.write_at(vcpu, &[self.tsc]),
+        if id == 0 {
+            set_tsc(fd, self.tsc.wrapping_add(FAR))?;
         }
+        set_tsc(fd, self.tsc)
+    }
+
+    /// Makes `vcpu`, whose time is set, the one that was saved.
+    ///
+    /// # Errors
+    /// KVM refuses the state.
+    pub fn write(&self, vcpu: &Vcpu) -> Result<(), KvmError> {
+        self.state.write_all_but_time(vcpu)
     }
 
     /// Finishes `vcpu`, which was written, once memory is what was saved: KVM reads some of it as it gets the

@@ -65,7 +65,8 @@ impl VcpuState {
     /// Puts the state back as at a power-on: all vCPUs' time stamp counters are in step.
     pub fn write(&self, vcpu: &Vcpu) -> Result<(), KvmError> {
         // Zero is not a time to KVM, but "as the other vCPUs".
-        self.write_at(vcpu, &[0])
+        set_tsc(vcpu.fd(), 0)?;
+        self.write_all_but_time(vcpu)
     }
 
     /// Has KVM forget the pages that the guest gave it to write times and events into: until another state is put back
@@ -75,9 +76,9 @@ impl VcpuState {
         write_msrs(vcpu.fd(), &none)
     }
 
-    /// Puts the state back, with the time stamp counter set to each of `times`. The order is KVM's: the
+    /// Puts the state back, but for the time stamp counter, which is set before. The order is KVM's: the
     /// APIC's base before its registers, its timer's mode before the deadline, mode before events.
-    pub(super) fn write_at(&self, vcpu: &Vcpu, times: &[u64]) -> Result<(), KvmError> {
+    pub(super) fn write_all_but_time(&self, vcpu: &Vcpu) -> Result<(), KvmError> {
         let fd = vcpu.fd();
         fd.set_mp_state(self.mp_state)
             .map_err(ioctl("KVM_SET_MP_STATE"))?;
@@ -88,9 +89,6 @@ impl VcpuState {
         unsafe { fd.set_xsave(&self.xsave) }.map_err(ioctl("KVM_SET_XSAVE"))?;
         if let Some(xcrs) = &self.xcrs {
             fd.set_xcrs(xcrs).map_err(ioctl("KVM_SET_XCRS"))?;
-        }
-        for &time in times {
-            write_msrs(fd, &[msr(TSC, time)])?;
         }
         let (deadline, others): (Vec<_>, Vec<_>) =
             self.msrs.iter().partition(|entry| entry.index == TSC_DEADLINE);
@@ -119,6 +117,11 @@ fn msr(index: u32, data: u64) -> kvm_msr_entry {
         data,
         ..Default::default()
     }
+}
+
+/// Sets the time stamp counter.
+pub(super) fn set_tsc(fd: &VcpuFd, time: u64) -> Result<(), KvmError> {
+    write_msrs(fd, &[msr(TSC, time)])
 }
 
 /// Reads those of `indices` that can be read; KVM stops at the first that cannot.
