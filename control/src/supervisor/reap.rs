@@ -3,7 +3,7 @@
 //! Nobody watches machines while no command runs. Whoever looks next sees an instance that should have a machine and
 //! has none, reads why it ended, and records it: stopped with the reason, or terminated where that was asked for.
 
-use crate::catalog::instances;
+use crate::catalog::instances::{self, InstanceRow};
 use crate::moment::Moment;
 use crate::state::{InstanceState, OnShutdown};
 use crate::work::ending;
@@ -24,34 +24,46 @@ impl Cloud {
             .catalog
             .read(|tx| instances::unattended(tx, &self.host, self.region.as_str()))?;
         for row in rows {
-            let dir = self.instance_directory(&row.id);
-            if self.machines.is_running(&dir)? {
-                continue;
-            }
-            let record = self.machines.wait_exit(&dir, Duration::ZERO)?;
-            let mut reason = String::new();
-            let mut record_as = |tx: &Transaction<'_>, state| {
-                reason = self.record_end(tx, &row.id, state, record.as_ref())?;
-                Ok(())
-            };
-            let recorded = match row.on_shutdown {
-                OnShutdown::Stop => self.catalog.write(|tx| record_as(tx, InstanceState::Stopped)),
-                OnShutdown::Terminate => {
-                    self.terminate_ended(&row.id, |tx| record_as(tx, InstanceState::ShuttingDown))
-                }
-            };
-            match recorded {
-                // Somebody else is at it already.
-                Err(error) if error.code() == Code::IncorrectInstanceState => continue,
-                recorded => recorded?,
-            }
-            tracing::debug!(instance = %row.id, reason = %reason, "the guest has ended");
-            if record.is_none_or(|record| record.reason != kiln_vmm::client::ExitReason::Shutdown) {
-                notices.push(format!("instance {} has ended: {reason}", row.id));
+            match self.see_to(&row) {
+                Ok(notice) => notices.extend(notice),
+                // Nothing can be recorded.
+                Err(error) if error.code() == Code::InsufficientVolumeCapacity => return Err(error),
+                // The others are none the worse for it.
+                Err(error) => notices.push(format!("instance {} cannot be looked at: {error}", row.id)),
             }
         }
         self.forget_old()?;
         Ok(notices)
+    }
+
+    /// Records the end of an instance whose guest has ended by itself; answers with a line about it if it was no ordinary
+    /// one.
+    fn see_to(&self, row: &InstanceRow) -> Result<Option<String>> {
+        let dir = self.instance_directory(&row.id);
+        if self.machines.is_running(&dir)? {
+            return Ok(None);
+        }
+        let record = self.machines.wait_exit(&dir, Duration::ZERO)?;
+        let mut reason = String::new();
+        let mut record_as = |tx: &Transaction<'_>, state| {
+            reason = self.record_end(tx, &row.id, state, record.as_ref())?;
+            Ok(())
+        };
+        let recorded = match row.on_shutdown {
+            OnShutdown::Stop => self.catalog.write(|tx| record_as(tx, InstanceState::Stopped)),
+            OnShutdown::Terminate => {
+                self.terminate_ended(&row.id, |tx| record_as(tx, InstanceState::ShuttingDown))
+            }
+        };
+        match recorded {
+            // Somebody else is at it already.
+            Err(error) if error.code() == Code::IncorrectInstanceState => return Ok(None),
+            recorded => recorded?,
+        }
+        tracing::debug!(instance = %row.id, reason = %reason, "the guest has ended");
+        let is_ordinary =
+            record.is_some_and(|record| record.reason == kiln_vmm::client::ExitReason::Shutdown);
+        Ok((!is_ordinary).then(|| format!("instance {} has ended: {reason}", row.id)))
     }
 
     /// Records that an instance has no machine any more, and in which state that leaves it; answers with the reason. An

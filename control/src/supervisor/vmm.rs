@@ -46,6 +46,12 @@ fn no_answer(error: ClientError) -> Error {
     Error::internal("ask the machine", error)
 }
 
+/// Whether an instance has a folder. That nobody can say is no No: its machine may run.
+fn is_there(dir: &Path) -> Result<bool> {
+    dir.try_exists()
+        .map_err(|error| Error::internal(format!("look at {}", dir.display()), error))
+}
+
 impl Machines for Vmms {
     fn spawn(&self, dir: &Path) -> Result<()> {
         match client::spawn(&self.program, dir) {
@@ -68,14 +74,14 @@ impl Machines for Vmms {
     }
 
     fn is_running(&self, dir: &Path) -> Result<bool> {
-        if !dir.is_dir() {
+        if !is_there(dir)? {
             return Ok(false);
         }
         client::is_running(dir).map_err(no_answer)
     }
 
     fn wait_exit(&self, dir: &Path, timeout: Duration) -> Result<Option<ExitRecord>> {
-        if !dir.is_dir() {
+        if !is_there(dir)? {
             return Ok(None);
         }
         client::wait_exit(dir, timeout).map_err(no_answer)
@@ -148,5 +154,23 @@ impl Machines for Vmms {
             ClientError::Refused { .. } => FreezeFailure::Unchanged(Error::internal(doing, error)),
             error => FreezeFailure::Unknown(Error::internal(doing, error)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_whose_folder_cannot_be_looked_at_is_not_taken_for_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("i-0123456789abcdef0");
+        let machines = Vmms {
+            program: PathBuf::from("/no/such/program"),
+        };
+        assert!(!machines.is_running(&dir).unwrap(), "there is no folder");
+        std::os::unix::fs::symlink(&dir, &dir).unwrap();
+        machines.is_running(&dir).unwrap_err();
+        machines.wait_exit(&dir, Duration::ZERO).unwrap_err();
     }
 }

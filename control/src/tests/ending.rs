@@ -355,3 +355,27 @@ fn an_instance_of_a_session_goes_with_its_command() {
     );
     assert_whole(&next);
 }
+
+/// Its folder is a loop of links: nobody can look into it, root no more than others.
+#[test]
+fn an_instance_that_cannot_be_looked_at_is_told_and_stands_in_no_others_way() {
+    let (home, cloud, id) = started();
+    let other = run(&cloud, "base");
+    let dir = cloud.instance_directory(&id);
+    let aside = dir.with_extension("aside");
+    std::fs::rename(&dir, &aside).unwrap();
+    std::os::unix::fs::symlink(&dir, &dir).unwrap();
+    home.kill_machine(&other, kiln_vmm::client::ExitReason::Shutdown);
+    let cloud = home.cloud();
+    let notices = cloud.notices();
+    assert!(
+        notices.len() == 1 && notices[0].contains(&format!("{id} cannot be looked at")),
+        "{notices:?}"
+    );
+    assert_eq!(state(&cloud, &other), "stopped");
+    cloud.start_instances(&[other.to_string()]).unwrap();
+    std::fs::remove_file(&dir).unwrap();
+    std::fs::rename(&aside, &dir).unwrap();
+    assert_eq!(state(&home.cloud(), &id), "running");
+    assert_whole(&home.cloud());
+}

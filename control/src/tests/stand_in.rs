@@ -156,7 +156,9 @@ impl Machines for StandIns {
 
     fn is_running(&self, dir: &Path) -> Result<bool> {
         self.meanwhile.happens();
-        Ok(file(dir).exists())
+        file(dir)
+            .try_exists()
+            .map_err(|error| Error::internal(format!("look at {}", dir.display()), error))
     }
 
     fn wait_exit(&self, dir: &Path, timeout: Duration) -> Result<Option<ExitRecord>> {

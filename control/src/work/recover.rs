@@ -15,8 +15,14 @@ pub(crate) fn run(cloud: &Cloud) -> Result<Vec<String>> {
     let mut notices = Vec::new();
     for operation in all {
         // A lock that can be had may also mean that the work was finished since it was listed.
-        let Some(hold) = Hold::take(cloud, &operation.id)? else {
-            continue;
+        let hold = match Hold::take(cloud, &operation.id) {
+            Ok(Some(hold)) => hold,
+            Ok(None) => continue,
+            Err(error) if error.code() == Code::InsufficientVolumeCapacity => return Err(error),
+            Err(error) => {
+                notices.push(not_yet(&operation, &error));
+                continue;
+            }
         };
         let Some(operation) = cloud.catalog.read(|tx| operations::find(tx, &operation.id))? else {
             hold.release();
@@ -24,15 +30,17 @@ pub(crate) fn run(cloud: &Cloud) -> Result<Vec<String>> {
         };
         match resume(cloud, &operation, hold) {
             Ok(notice) => notices.extend(notice),
-            Err(error) => notices.push(format!(
-                "work on '{}' that was cut short cannot be put right yet: {error}",
-                operation.kind
-            )),
+            Err(error) => notices.push(not_yet(&operation, &error)),
         }
     }
     hold::remove_leftovers(cloud)?;
     collect::sweep(cloud)?;
     Ok(notices)
+}
+
+fn not_yet(operation: &Operation, error: &Error) -> String {
+    let kind = &operation.kind;
+    format!("work on '{kind}' that was cut short cannot be put right yet: {error}")
 }
 
 fn resume(cloud: &Cloud, operation: &Operation, hold: Hold) -> Result<Option<String>> {
