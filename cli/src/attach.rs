@@ -2,7 +2,7 @@
 //! or in the software machine.
 
 use kiln_agent::client::{
-    Agent, AgentError, ExecRequest, ExecStatus, RawMode, Signals, Size, Streams, Terminal,
+    Agent, AgentError, ExecRequest, ExecStatus, RawMode, Signals, Size, Streams, Terminal, Unread,
 };
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -33,6 +33,7 @@ pub(crate) fn run(
     agent: Agent,
     request: ExecRequest,
     reads: Input,
+    unread: Unread,
     signals: &Signals,
 ) -> Result<ExecStatus, AgentError> {
     let input = std::io::stdin();
@@ -47,6 +48,7 @@ pub(crate) fn run(
     let own = Streams::own();
     let streams = Streams {
         stdin: own.stdin.filter(|_| on_terminal || reads == Input::Own),
+        unread,
         signals: Some(signals),
         terminal: on_terminal.then(|| input.as_fd()),
         ..own

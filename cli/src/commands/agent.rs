@@ -2,10 +2,10 @@
 
 use super::{Context, instance::at_present};
 use crate::args::instance::Exec;
-use crate::attach;
+use crate::attach::{self, Input};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use kiln_agent::client::{Agent, AgentError, ExecRequest, Signals};
+use kiln_agent::client::{Agent, AgentError, ExecRequest, Signals, Unread};
 use kiln_control::{Cloud, Code, InstanceId, InstanceState};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub(crate) fn command(
         tty: attach::terminal(),
         ..ExecRequest::default()
     };
-    let ended = match attach::run(agent, request, attach::Input::Own, &signals) {
+    let ended = match attach::run(agent, request, Input::Own, Unread::BreaksPipe, &signals) {
         Ok(ended) => ended,
         Err(error) => return Err(broken_off(cloud, instance, &error)),
     };

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
+use kiln_agent::client::Unread;
 use kiln_guest_images::{Options, Recipe};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -34,7 +35,8 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
     };
     // No command that runs guests: a host whose KVM is not ready keeps its images here all the same.
     if context.is_elsewhere(false)? {
-        return context.forward(arguments(context, &import), Input::None, import.file.map());
+        let arguments = arguments(context, &import);
+        return context.forward(arguments, Input::None, Unread::GoesOn, import.file.map());
     }
     import::run(context, import)
 }

@@ -8,6 +8,7 @@ use crate::home::free;
 use crate::output::{self, Format, Shown};
 use crate::progress::{Visible, Waiting};
 use crate::software_machine::{self, Lease, forward, inside};
+use kiln_agent::client::Unread;
 use kiln_control::{Cloud, Code, DataMap, Options, Region, Reply};
 use kiln_guest_images::built_in;
 use std::ffi::OsString;
@@ -210,12 +211,13 @@ impl Context {
         &self,
         arguments: Vec<OsString>,
         reads: Input,
+        unread: Unread,
         map: Option<DataMap>,
     ) -> Result<u8, Failure> {
         let lease = self.lease()?;
         let mut argv = vec![OsString::from("kiln")];
         argv.extend(arguments);
-        let ended = forward::run(&lease, argv, forward::Cwd::Same, reads, map)?;
+        let ended = forward::run(&lease, argv, forward::Cwd::Same, reads, unread, map)?;
         match ended.message() {
             Some(message) => Err(Failure::new(format!("the software machine: {message}"))),
             None => {

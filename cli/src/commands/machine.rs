@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::size::Size;
 use crate::software_machine::{self, Settings, Status, forward};
+use kiln_agent::client::Unread;
 use serde_json::json;
 use std::io::IsTerminal;
 
@@ -87,8 +88,15 @@ fn shell(context: &Context, shell: Shell) -> Result<u8, Failure> {
     } else {
         shell.command
     };
-    let ended = forward::run(&lease, command, forward::Cwd::Root, Input::Own, None)
-        .map_err(|e| Failure::from(e).while_handing_on())?;
+    let ended = forward::run(
+        &lease,
+        command,
+        forward::Cwd::Root,
+        Input::Own,
+        Unread::BreaksPipe,
+        None,
+    )
+    .map_err(|e| Failure::from(e).while_handing_on())?;
     if let Some(message) = ended.message() {
         return Err(Failure {
             status: ended.code(),

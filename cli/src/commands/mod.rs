@@ -23,6 +23,7 @@ use crate::args::image::Image;
 use crate::args::{Command, storage as args_of_storage};
 use crate::attach::Input;
 use crate::failure::Failure;
+use kiln_agent::client::Unread;
 
 /// Does what was asked for; the exit status.
 pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsString>) -> Result<u8, Failure> {
@@ -52,6 +53,18 @@ pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsStr
     }
 }
 
+/// What becomes of a command in the machine that nobody reads here any more: what it would do by itself with a pipe of
+/// its own.
+fn unread(command: &Command) -> Unread {
+    match command {
+        command if command.hands_on_a_status() => Unread::BreaksPipe,
+        Command::Console(_) => Unread::IsDone,
+        Command::Log(log) if log.follow => Unread::IsDone,
+        Command::Stats(stats) if stats.watch.is_some() => Unread::IsDone,
+        _ => Unread::GoesOn,
+    }
+}
+
 fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsString>) -> Result<u8, Failure> {
     // An image is built on the host, wherever it is registered.
     if let Command::Image(Image::Build(build)) = command {
@@ -68,7 +81,8 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
             Command::Image(Image::Import(import)) => import.file.map(),
             _ => None,
         };
-        return context.forward(argv.into_iter().skip(1).collect(), reads, map);
+        let arguments = argv.into_iter().skip(1).collect();
+        return context.forward(arguments, reads, unread(&command), map);
     }
     let launched = match &command {
         Command::Run(run) => Some(run.image.clone()),

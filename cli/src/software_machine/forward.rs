@@ -5,7 +5,7 @@ use super::Error;
 use super::inside::{self, USER_FOLDER, USER_MAP};
 use super::start::Lease;
 use crate::attach::{self, Input};
-use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus, Signals};
+use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus, Signals, Unread};
 use kiln_control::DataMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -30,6 +30,7 @@ pub(crate) fn run(
     argv: Vec<OsString>,
     cwd: Cwd,
     reads: Input,
+    unread: Unread,
     map: Option<DataMap>,
 ) -> Result<ExecStatus, Error> {
     let map = map.and_then(|map| serde_json::to_string(&map).ok());
@@ -48,7 +49,7 @@ pub(crate) fn run(
         )),
     };
     let signals = Signals::catch().map_err(|error| failed(error.into()))?;
-    attach::run(Agent::connect(lease.agent()?), request, reads, &signals).map_err(failed)
+    attach::run(Agent::connect(lease.agent()?), request, reads, unread, &signals).map_err(failed)
 }
 
 /// Where a command begins.

@@ -114,6 +114,16 @@ fn a_forwarded_command_has_its_store_there_and_its_files_here() {
         "a\nb\n",
         "input that a command does not read stays"
     );
+    let script = "{ $0 stats --watch=1; echo $? >status; } | head -n 1; { $0 stats; echo $? >>status; } | true; cat status";
+    let unread = home
+        .command("sh", &["-c", script, &kiln()])
+        .output()
+        .expect("sh runs");
+    let unread = Ended::of(unread);
+    assert!(
+        unread.out.starts_with("INSTANCE") && unread.out.ends_with("\n0\n0\n"),
+        "what nobody reads ends, or goes on to its end: {unread:?}"
+    );
     let mut full = home.command(&kiln(), &["list"]);
     full.stdout(std::fs::File::create("/dev/full").expect("a device"));
     let full = Ended::of(full.output().expect("kiln starts"));

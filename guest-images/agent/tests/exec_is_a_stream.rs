@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Guest, SOON, command, until};
-use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus, Signals, Size, Streams, Terminal};
+use kiln_agent::client::{
+    Agent, AgentError, ExecRequest, ExecStatus, Signals, Size, Streams, Terminal, Unread,
+};
 use kiln_agent::frame::{Kind, encode, encode_data, encode_message};
 use kiln_agent::message::Exit;
 use std::io::{Read, Write};
@@ -198,6 +200,33 @@ fn output_that_cannot_be_written_here_is_no_failure_of_the_connection() {
         ..Streams::own()
     });
     assert!(matches!(ended, Err(AgentError::Output(_))), "{ended:?}");
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_goes_on_or_ends_as_its_caller_wants() {
+    let guest = Guest::start();
+    let broken = ExecStatus::Signaled(libc::SIGPIPE);
+    for (unread, script, expected) in [
+        (Unread::BreaksPipe, "yes", broken),
+        (
+            Unread::GoesOn,
+            "yes | head -c 1000000; exit 3",
+            ExecStatus::Exited(3),
+        ),
+        (Unread::IsDone, "yes", ExecStatus::Exited(0)),
+        // It prints nothing at all.
+        (Unread::IsDone, "sleep 600", ExecStatus::Exited(0)),
+    ] {
+        let (_, out) = std::io::pipe().unwrap();
+        let session = guest.agent().exec(command(&["sh", "-c", script])).unwrap();
+        let ended = session.run(Streams {
+            stdin: None,
+            stdout: out.as_fd(),
+            unread,
+            ..Streams::own()
+        });
+        assert_eq!(ended.unwrap(), expected, "{unread:?}: {script}");
+    }
 }
 
 #[test]

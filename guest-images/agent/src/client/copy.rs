@@ -1,7 +1,7 @@
 //! [`ExecSession::run`]: the caller's descriptors on one side, the command's streams on the other.
 
 use super::session::{ExecSession, Output};
-use super::{AgentError, ExecStatus, Size, Streams};
+use super::{AgentError, ExecStatus, Size, Streams, Unread};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -18,6 +18,8 @@ struct Sink<'a> {
     written: usize,
     piece: usize,
     closed: bool,
+    /// Whether it is to be told also while nothing waits that its reader is gone.
+    watched: bool,
 }
 
 impl<'a> Sink<'a> {
@@ -31,6 +33,7 @@ impl<'a> Sink<'a> {
             written: 0,
             piece,
             closed: false,
+            watched: false,
         }
     }
 
@@ -101,14 +104,15 @@ struct Ready {
 
 impl ExecSession {
     /// Copies the streams, hands on signals and sizes, and returns how the command ended, after
-    /// all its output was written; so is what came before the guest went away, unless a signal comes. When
-    /// standard output is closed by its reader, the command is ended and its status is that of a broken pipe; it is ended,
-    /// too, by the third signal in a row that asks it to end.
+    /// all its output was written; so is what came before the guest went away, unless a signal comes. When nobody reads
+    /// standard output any more, it goes as [`Streams::unread`] says; it is ended, too, by the third signal in a row that
+    /// asks it to end.
     pub fn run(mut self, streams: Streams<'_>) -> Result<ExecStatus, AgentError> {
         self.prepare()?;
         let mut stdin = streams.stdin;
         let mut stdout = Sink::new(streams.stdout);
         let mut stderr = Sink::new(streams.stderr);
+        stdout.watched = streams.unread == Unread::IsDone;
         let mut ended = None;
         let mut insistence = Insistence::default();
         let mut piece = vec![0; crate::frame::MAX_PAYLOAD];
@@ -151,10 +155,17 @@ impl ExecSession {
                     return Ok(ExecStatus::Signaled(signal));
                 }
             }
+            if ready.stdout && stdout.waiting.is_empty() && stdout.watched {
+                return Ok(ExecStatus::Exited(0));
+            }
             if ready.stdout {
                 match stdout.write() {
                     Ok(done) => done.into_iter().for_each(|bytes| self.used(bytes)),
-                    Err(Errno::PIPE) => return Ok(ExecStatus::Signaled(libc::SIGPIPE)),
+                    Err(Errno::PIPE) => match streams.unread {
+                        Unread::BreaksPipe => return Ok(ExecStatus::Signaled(libc::SIGPIPE)),
+                        Unread::GoesOn => stdout.closed = true,
+                        Unread::IsDone => return Ok(ExecStatus::Exited(0)),
+                    },
                     Err(e) => return Err(AgentError::Output(e.into())),
                 }
             }
@@ -220,17 +231,17 @@ fn wait(
         PollFlags::IN | sending
     };
     let mut fds = Vec::with_capacity(5);
-    let mut add = |fd, flags: PollFlags| {
-        // What is not waited for is left out, since poll reports hang-ups unasked.
-        (!flags.is_empty()).then(|| {
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-            fds.len().saturating_sub(1)
-        })
+    let mut push = |fd, flags: PollFlags| {
+        fds.push(PollFd::from_borrowed_fd(fd, flags));
+        fds.len().saturating_sub(1)
     };
+    // Poll reports hang-ups unasked: of all but this, what is not waited for is left out.
+    let watched = stdout.watched.then(|| push(stdout.fd, stdout.interest()));
+    let mut add = |fd, flags: PollFlags| (!flags.is_empty()).then(|| push(fd, flags));
     let socket = add(session.socket(), socket);
     let reading = !over && session.input_room() > 0;
     let stdin = stdin.filter(|_| reading).and_then(|fd| add(fd, PollFlags::IN));
-    let stdout = add(stdout.fd, stdout.interest());
+    let stdout = watched.or_else(|| add(stdout.fd, stdout.interest()));
     let stderr = add(stderr.fd, stderr.interest());
     let signals = signals.and_then(|signals| add(signals.wake(), PollFlags::IN));
     match poll(&mut fds, None) {

@@ -12,7 +12,7 @@ mod terminal;
 pub use crate::message::{ExecRequest, Hello, ShutdownMode, Size, Terminal};
 pub use capture::Captured;
 pub use session::ExecSession;
-pub use signals::{Signals, Streams, heeded};
+pub use signals::{Signals, Streams, Unread, heeded};
 pub use terminal::RawMode;
 
 use crate::decoder::{Decoder, Event};

@@ -16,10 +16,23 @@ pub struct Streams<'a> {
     pub stdout: BorrowedFd<'a>,
     /// Its errors.
     pub stderr: BorrowedFd<'a>,
+    /// What becomes of the command when nobody reads its output any more.
+    pub unread: Unread,
     /// Signals to hand on.
     pub signals: Option<&'a Signals>,
     /// The terminal whose changes of size are handed on at SIGWINCH.
     pub terminal: Option<BorrowedFd<'a>>,
+}
+
+/// What becomes of a command whose standard output has lost its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// It is ended by what it prints next, and has the status of a broken pipe.
+    BreaksPipe,
+    /// It goes on, and what it prints is lost.
+    GoesOn,
+    /// It is ended at once, as if it were done: to be read is all that it is for.
+    IsDone,
 }
 
 impl Streams<'static> {
@@ -32,6 +45,7 @@ impl Streams<'static> {
             stdin: Some(fd(0)),
             stdout: fd(1),
             stderr: fd(2),
+            unread: Unread::BreaksPipe,
             signals: None,
             terminal: None,
         }
