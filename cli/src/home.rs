@@ -53,11 +53,11 @@ fn below_home(variable: &str, otherwise: &str) -> PathBuf {
     }
 }
 
-/// The user's home folder: what HOME says, else /etc/passwd. The C library is not asked: a static one that knows nobody
+/// The user's home folder: what HOME says if that is an absolute path, else /etc/passwd. The C library is not asked: a static one that knows nobody
 /// of this id loads the host's own modules, and does not survive it.
 fn home_folder() -> Option<PathBuf> {
-    let named = std::env::var_os("HOME").filter(|value| !value.is_empty());
-    named.map(PathBuf::from).or_else(|| {
+    let named = std::env::var_os("HOME").map(PathBuf::from);
+    named.filter(|home| home.is_absolute()).or_else(|| {
         let users = std::fs::read_to_string("/etc/passwd").ok()?;
         home_of(&users, rustix::process::getuid().as_raw())
     })

@@ -55,7 +55,7 @@ fn broken_off(cloud: &Cloud, instance: &InstanceId, error: &AgentError) -> Failu
     match error {
         AgentError::Gone | AgentError::Io(_) | AgentError::Connect(_) => {}
         // Nothing of the guest's: a full disk here, say.
-        AgentError::Output(_) => return Failure::new(error.to_string()),
+        AgentError::Output { .. } => return Failure::new(error.to_string()),
         _ => return Failure::coded(Code::InternalError.as_str(), format!("{id}: {error}")),
     }
     match must_run(cloud, instance) {
@@ -156,8 +156,11 @@ mod tests {
         let home = tempfile::tempdir().expect("a temporary folder");
         let cloud = Cloud::open(Options::new(home.path())).expect("a store");
         let instance = InstanceId::parse("i-0123456789abcdef0").expect("an id");
-        let full = std::io::ErrorKind::StorageFull.into();
-        let failure = broken_off(&cloud, &instance, &AgentError::Output(full));
+        let full = AgentError::Output {
+            source: std::io::ErrorKind::StorageFull.into(),
+            lost: Vec::new(),
+        };
+        let failure = broken_off(&cloud, &instance, &full);
         assert_eq!(failure.code, None);
         assert!(failure.message.contains("standard output"), "{failure:?}");
         assert_eq!(failure.while_handing_on().status, 125);

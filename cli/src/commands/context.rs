@@ -145,7 +145,8 @@ impl Context {
     /// What was not found under its name may be in another region, or an image that can be built; what a machine lacks
     /// may be the software machine's to have. `launched` is the image that was to be.
     pub(crate) fn explain(&self, failure: &Failure, launched: Option<&str>) {
-        if failure.is_not_found()
+        let lacks_image = failure.code.as_deref() == Some(Code::InvalidAmiIdNotFound.as_str());
+        if lacks_image
             && let Some(name) = launched
             && built_in().iter().any(|(known, _)| known == name)
         {

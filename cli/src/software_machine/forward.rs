@@ -7,6 +7,7 @@ use super::start::Lease;
 use crate::attach::{self, Input};
 use kiln_agent::client::{Agent, AgentError, ExecRequest, ExecStatus, Signals, Unread};
 use kiln_control::DataMap;
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -37,12 +38,20 @@ pub(crate) fn run(
     let request = ExecRequest {
         argv,
         env: environment(cwd, map),
-        cwd: Some(cwd.inside()),
+        cwd: Some(cwd.inside()?),
         user: None,
         tty: attach::terminal(),
     };
     let failed = |e: AgentError| match e {
-        AgentError::Output(_) => Error::new(e.to_string()),
+        AgentError::Output { ref lost, .. } => Error::new(match first_line(lost) {
+            // Ids of what has been made, perhaps.
+            line if unread == Unread::GoesOn && !line.is_empty() => {
+                format!("{e}; it would have said: {line}")
+            }
+            _ => e.to_string(),
+        }),
+        // This process', not the machine's.
+        AgentError::Io(ref io) if lacks_descriptors(io) => Error::new(e.to_string()),
         _ => Error::new(format!(
             "the software machine broke off ({e}); it is started again by the next command, and instances \
              that ran in it show as stopped"
@@ -50,6 +59,18 @@ pub(crate) fn run(
     };
     let signals = Signals::catch().map_err(|error| failed(error.into()))?;
     attach::run(Agent::connect(lease.agent()?), request, reads, unread, &signals).map_err(failed)
+}
+
+/// Whether an error is that this process, or this host, has as many files open as it may.
+fn lacks_descriptors(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// The beginning of what a command printed, as far as it fits an error.
+fn first_line(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(200).collect()
 }
 
 /// Where a command begins.
@@ -62,12 +83,16 @@ pub(crate) enum Cwd {
 }
 
 impl Cwd {
-    fn inside(self) -> PathBuf {
+    fn inside(self) -> Result<PathBuf, Error> {
         match self {
-            Cwd::Root => PathBuf::from("/"),
-            Cwd::Same => {
-                std::env::current_dir().map_or_else(|_| PathBuf::from("/"), |here| inside::place_of(&here))
-            }
+            Cwd::Root => Ok(PathBuf::from("/")),
+            // What lies somewhere else in the machine would be nowhere here.
+            Cwd::Same => match std::env::current_dir() {
+                Ok(here) => Ok(inside::place_of(&here)),
+                Err(error) => Err(Error::of_parameter(format!(
+                    "the folder that this command was started in cannot be found ({error}): change into another one"
+                ))),
+            },
         }
     }
 }

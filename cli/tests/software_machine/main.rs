@@ -133,6 +133,17 @@ fn a_forwarded_command_has_its_store_there_and_its_files_here() {
             && !full.err.contains("machine"),
         "a full disk here is no failure of the machine: {full:?}"
     );
+    assert!(full.err.contains("it would have said: INSTANCE"), "{full:?}");
+    let script = "mkdir gone; cd gone; rmdir ../gone; exec $0 list";
+    let nowhere = home
+        .command("sh", &["-c", script, &kiln()])
+        .output()
+        .expect("sh runs");
+    let nowhere = Ended::of(nowhere);
+    assert!(
+        nowhere.status == 1 && nowhere.err.contains("change into another"),
+        "{nowhere:?}"
+    );
     assert!(
         !home.folder.path().join("kiln.db").exists(),
         "the store is in the machine"

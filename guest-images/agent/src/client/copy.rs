@@ -166,7 +166,13 @@ impl ExecSession {
                         Unread::GoesOn => stdout.closed = true,
                         Unread::IsDone => return Ok(ExecStatus::Exited(0)),
                     },
-                    Err(e) => return Err(AgentError::Output(e.into())),
+                    Err(e) => {
+                        let lost = stdout.waiting.pop_front().unwrap_or_default();
+                        return Err(AgentError::Output {
+                            source: e.into(),
+                            lost,
+                        });
+                    }
                 }
             }
             if ready.stderr {

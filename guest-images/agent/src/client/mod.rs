@@ -35,8 +35,14 @@ pub enum AgentError {
     #[error("the connection to the guest's agent failed: {0}")]
     Io(#[from] io::Error),
     /// What the command printed could not be written here: the connection is whole.
-    #[error("cannot write to standard output: {0}")]
-    Output(#[source] io::Error),
+    #[error("cannot write to standard output: {source}")]
+    Output {
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+        /// The piece that is lost.
+        lost: Vec<u8>,
+    },
     /// The agent or the machine went away.
     #[error("the guest's agent went away")]
     Gone,
