@@ -68,6 +68,10 @@ impl Machines for Vmms {
                     ClientError::Start { .. } => (Code::InvalidKernel, "the machine did not start"),
                     _ => (Code::InternalError, "start the machine"),
                 };
+                if matches!(error, ClientError::Start { .. }) {
+                    // It says so before it is gone, and would be taken for one that runs.
+                    let _ = self.wait_exit(dir, KILL_PATIENCE);
+                }
                 Err(Error::caused(code, doing, error))
             }
         }
@@ -172,5 +176,28 @@ mod tests {
         std::os::unix::fs::symlink(&dir, &dir).unwrap();
         machines.is_running(&dir).unwrap_err();
         machines.wait_exit(&dir, Duration::ZERO).unwrap_err();
+    }
+
+    /// A program that says that it will not run and takes its time to be gone.
+    #[test]
+    fn a_machine_that_did_not_start_is_gone_before_that_is_said() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("i-0123456789abcdef0");
+        std::fs::create_dir(&dir).unwrap();
+        let program = home.path().join("kiln-vmm");
+        let script = r#"#!/bin/sh
+lock=${2%spec.json}lock
+exec 9>"$lock"
+/usr/bin/flock 9
+echo '{"error":{"kind":"boot","message":"there is no menu"}}'
+exec >/dev/null
+/usr/bin/sleep 1 &
+"#;
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let machines = Vmms { program };
+        let error = machines.spawn(&dir).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidKernel, "{error}");
+        assert!(!machines.is_running(&dir).unwrap());
     }
 }
