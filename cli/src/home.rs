@@ -53,8 +53,8 @@ fn below_home(variable: &str, otherwise: &str) -> PathBuf {
     }
 }
 
-/// The user's home folder: what HOME says if that is an absolute path, else /etc/passwd. The C library is not asked: a static one that knows nobody
-/// of this id loads the host's own modules, and does not survive it.
+/// The user's home folder: what HOME says if that is an absolute path, else /etc/passwd. The C library is not asked: a
+/// static one that knows nobody of this id loads the host's own modules, and does not survive it.
 fn home_folder() -> Option<PathBuf> {
     let named = std::env::var_os("HOME").map(PathBuf::from);
     named.filter(|home| home.is_absolute()).or_else(|| {

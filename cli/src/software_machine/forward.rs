@@ -43,7 +43,7 @@ pub(crate) fn run(
         tty: attach::terminal(),
     };
     let failed = |e: AgentError| match e {
-        AgentError::Output { ref lost, .. } => Error::new(match first_line(lost) {
+        AgentError::Output { ref lost, .. } => Error::new(match in_one_line(lost) {
             // Ids of what has been made, perhaps.
             line if unread == Unread::GoesOn && !line.is_empty() => {
                 format!("{e}; it would have said: {line}")
@@ -66,11 +66,11 @@ fn lacks_descriptors(error: &std::io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// The beginning of what a command printed, as far as it fits an error.
-fn first_line(text: &[u8]) -> String {
+/// What a command printed, as far as it fits an error.
+fn in_one_line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let line = text.lines().next().unwrap_or_default();
-    line.chars().take(200).collect()
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(300).collect()
 }
 
 /// Where a command begins.

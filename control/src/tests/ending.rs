@@ -374,6 +374,9 @@ fn an_instance_that_cannot_be_looked_at_is_told_and_stands_in_no_others_way() {
     );
     assert_eq!(state(&cloud, &other), "stopped");
     cloud.start_instances(&[other.to_string()]).unwrap();
+    let findings = cloud.check().unwrap().findings;
+    let codes: Vec<&str> = findings.iter().map(|finding| finding.code).collect();
+    assert!(codes.contains(&"FolderUnreadable"), "{findings:?}");
     std::fs::remove_file(&dir).unwrap();
     std::fs::rename(&aside, &dir).unwrap();
     assert_eq!(state(&home.cloud(), &id), "running");

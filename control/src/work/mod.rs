@@ -17,6 +17,7 @@
 //! | launch | after | finished |
 //! | freeze (image, snapshot) | before the machine may have moved to the overlays | undone |
 //! | freeze (image, snapshot) | after | finished: the overlay is the volume |
+//! | freeze (image, snapshot) | while the old files are sealed | given up: undone, or without a snapshot |
 //! | start, reboot | anywhere | as the machine is: running or stopped |
 //! | freeze, reboot | while the guest powers off | it is waited for and started again; left alone if it does not end |
 //! | reboot | after the guest has ended | it is started, once |
@@ -127,6 +128,9 @@ pub(crate) enum Step {
     Ending,
     /// The overlays are whole and on disk; a machine may be using them.
     Overlays,
+    /// No machine writes to the old files any more, and they are about to be sealed. Whether they were, the kernel tells
+    /// once only.
+    Sealing,
     /// The result is true; what is left is to start the guest again.
     Restart,
 }
@@ -137,13 +141,14 @@ impl Step {
             Step::Intent => "intent",
             Step::Ending => "ending",
             Step::Overlays => "overlays",
+            Step::Sealing => "sealing",
             Step::Restart => "restart",
         }
     }
 
     /// Reads a step back; one that is not known counts as the first, at which nothing is certain.
     pub(crate) fn of(operation: &Operation) -> Step {
-        [Step::Ending, Step::Overlays, Step::Restart]
+        [Step::Ending, Step::Overlays, Step::Sealing, Step::Restart]
             .into_iter()
             .find(|step| step.as_str() == operation.step)
             .unwrap_or(Step::Intent)

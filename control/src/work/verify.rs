@@ -124,7 +124,15 @@ impl Cloud {
             let row = self.catalog.read(|tx| instances::find(tx, &id))?;
             let is_over = row
                 .is_none_or(|row| row.state == crate::InstanceState::Terminated && row.operation.is_none());
-            if is_over && !self.machines.is_running(&entry.path())? {
+            let runs = self.machines.is_running(&entry.path());
+            if let Err(cause) = &runs {
+                findings.push(error(
+                    "FolderUnreadable",
+                    format!("the folder of {id} cannot be looked at: {cause}"),
+                    "make it readable, or restore it from a backup",
+                ));
+            }
+            if is_over && matches!(runs, Ok(false)) {
                 launch::remove_folder(self, &id)?;
                 findings.push(warning(
                     "StrayFolder",
@@ -149,11 +157,11 @@ impl Cloud {
             for volume in volumes::attached(tx, self.region.as_str())? {
                 let Some(place) = &volume.attachment else { continue };
                 let busy = instances::find(tx, &place.instance)?.is_some_and(|row| row.operation.is_some());
-                if busy
-                    || self
-                        .machines
-                        .is_running(&self.instance_directory(&place.instance))?
-                {
+                let runs = self
+                    .machines
+                    .is_running(&self.instance_directory(&place.instance));
+                // What cannot be looked at may run.
+                if busy || runs.unwrap_or(true) {
                     in_use.insert(volume.layer);
                 }
             }
@@ -178,6 +186,19 @@ impl Cloud {
         };
         let mut findings = Vec::new();
         let is_writable = data.permissions().mode() & 0o222 != 0;
+        if layer.state == LayerState::Writing && !is_writable {
+            let given_back = self.layers.unseal(&layer.id);
+            let fix = if given_back.is_ok() {
+                "given back"
+            } else {
+                "chmod 0644 it"
+            };
+            findings.push(warning(
+                "LayerNotWritable",
+                format!("{} is a volume's, but may not be written", layer.id),
+                fix,
+            ));
+        }
         if layer.state == LayerState::Sealed && is_writable {
             let closed = std::fs::set_permissions(&path, PermissionsExt::from_mode(0o444));
             let fix = if closed.is_ok() {

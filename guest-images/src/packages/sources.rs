@@ -16,6 +16,9 @@ pub(super) const BACKPORTS: &str = "-backports";
 /// What is asked of `apt-get indextargets` about each list.
 const FORMAT: &str = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)";
 
+/// What apt says of whose a list is that is not there.
+const UNTOLD: &str = "$(ORIGIN)";
+
 /// The mirrors of Debian and of its security updates in the host's configuration, whose lines are
 /// as `apt-get indextargets` prints them in [`FORMAT`]. `read` reads a list of mirrors
 /// (apt-transport-mirror(1)).
@@ -26,8 +29,7 @@ fn mirrors(targets: &str, read: impl Fn(&str) -> Option<String>) -> (Option<Stri
         let (Some(uri), Some(release), Some("main")) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
-        // Said only of those whose lists are there.
-        if !matches!(fields.next(), Some("Debian" | "") | None) {
+        if !matches!(fields.next(), Some("Debian" | UNTOLD)) {
             continue;
         }
         let Some(uri) = one_of(uri.trim_end_matches('/'), &read) else {
@@ -134,13 +136,45 @@ fn stanza(uri: &str, suites: &[String]) -> String {
 mod tests {
     use super::*;
 
+    /// As on a host with a source and none of its lists, as in a container.
+    #[test]
+    fn a_mirror_is_known_before_its_lists_are_there() {
+        let etc = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(etc.path().join(name), text).unwrap();
+        std::fs::create_dir(etc.path().join("lists")).unwrap();
+        write(
+            "list",
+            "deb [trusted=yes] http://mirror.example/debian bookworm main\n",
+        );
+        let lines = [
+            "Dir::Etc::SourceList",
+            "Dir::Etc::SourceParts",
+            "Dir::State::Lists",
+        ]
+        .into_iter()
+        .zip(["list", "none", "lists"])
+        .map(|(name, file)| format!("{name} \"{}\";\n", etc.path().join(file).display()));
+        write("apt.conf", &lines.collect::<String>());
+        let output = Command::new("apt-get")
+            .args(["indextargets", "--format", FORMAT, "--no-release-info"])
+            .env("APT_CONFIG", etc.path().join("apt.conf"))
+            .output()
+            .unwrap();
+        let targets = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            mirrors(&targets, |_| None),
+            (Some("http://mirror.example/debian".into()), None),
+            "{targets}"
+        );
+    }
+
     #[test]
     fn the_hosts_mirror_is_used_and_nobody_elses() {
-        let targets = "https://example.org/node_20.x/|nodistro|main|\n\
-            http://mirror.example/debian/|bookworm|main|\n\
-            http://mirror.example/debian-security/|bookworm-security|main|\n\
-            http://other.example/debian|bookworm-updates|main|\n\
-            http://mirror.example/debian/|bookworm|non-free|\n";
+        let targets = "https://example.org/node_20.x/|nodistro|main|$(ORIGIN)\n\
+            http://mirror.example/debian/|bookworm|main|$(ORIGIN)\n\
+            http://mirror.example/debian-security/|bookworm-security|main|$(ORIGIN)\n\
+            http://other.example/debian|bookworm-updates|main|$(ORIGIN)\n\
+            http://mirror.example/debian/|bookworm|non-free|$(ORIGIN)\n";
         let expected = (
             "http://mirror.example/debian",
             "http://mirror.example/debian-security",
@@ -149,7 +183,10 @@ mod tests {
             mirrors(targets, |_| None),
             (Some(expected.0.into()), Some(expected.1.into()))
         );
-        assert_eq!(mirrors("http://a/ubuntu/|noble|main\n", |_| None), (None, None));
+        assert_eq!(
+            mirrors("http://a/ubuntu/|noble|main|Ubuntu\n", |_| None),
+            (None, None)
+        );
     }
 
     #[test]
@@ -164,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_host_of_another_distribution_uses_debians_mirrors_if_it_has_the_keyring() {
-        let ubuntu = || mirrors("http://a/ubuntu/|noble|main\n", |_| None);
+        let ubuntu = || mirrors("http://a/ubuntu/|noble|main|Ubuntu\n", |_| None);
         let keyring = tempfile::NamedTempFile::new().unwrap();
         let (main, security) = or_debians(ubuntu(), keyring.path()).unwrap();
         assert_eq!(main, "http://deb.debian.org/debian");
@@ -197,8 +234,8 @@ mod tests {
 
     #[test]
     fn of_a_list_of_mirrors_the_first_is_used() {
-        let targets = "mirror+file:/etc/apt/mirrors/debian.list/|bookworm|main\n\
-            mirror+file:///etc/apt/mirrors/debian-security.list|bookworm-security|main\n";
+        let targets = "mirror+file:/etc/apt/mirrors/debian.list/|bookworm|main|Debian\n\
+            mirror+file:///etc/apt/mirrors/debian-security.list|bookworm-security|main|Debian\n";
         let read = |path: &str| match path {
             "/etc/apt/mirrors/debian.list" => Some(
                 "# nearest first\n\nhttps://mirror.example/debian/\tpriority:1\nhttps://b.example/debian\n"

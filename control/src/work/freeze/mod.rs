@@ -7,7 +7,7 @@
 //!   overlays    files: each overlay whole and on disk
 //!     │         running guest: `disks.freeze`: all disks at one point in time, or none
 //!     │         otherwise: nothing has to happen
-//!     │         the old files are brought to disk and lose the right to be written
+//!   sealing     the old files are brought to disk and lose the right to be written
 //!   commit      one transaction: snapshots completed, volumes on their overlays, image available
 //!     │         reboot: the guest is started again
 //!   done
@@ -25,8 +25,8 @@
 //! reads the same as the layer below it. A layer whose writer was killed may have leaked clusters; they are given back
 //! before it is sealed.
 //!
-//! **An old file that cannot be sealed** (damaged tables, a disk that fails) makes no snapshot, and is not tried again:
-//! the kernel tells once what it could not write. Disks that were at rest stay on their old files; of a guest that went
+//! **An old file that cannot be sealed** (damaged tables, a disk that fails) makes no snapshot, and is not tried again,
+//! nor is one whose sealing was cut short: the kernel tells once what it could not write. Disks that were at rest stay on their old files; of a guest that went
 //! on, the volumes do with their overlays.
 //!
 //! A copy acknowledged is a copy on disk: the call answers after the old files were synced and the commit is durable.
@@ -222,6 +222,7 @@ fn freeze(work: &Work<'_>, about: &About, ending: Ending, warnings: &mut Vec<Str
         _ => Writer::Gone,
     };
     crash_point!("create_image.after_freeze");
+    work.advance(Step::Sealing)?;
     seal(work, about, writer).map_err(Failure::NotSynced)?;
     crash_point!("create_image.after_seal");
     commit(work, about)?;

@@ -45,39 +45,42 @@ enum Writes {
 }
 
 /// Finishes or undoes work that did not come to its end, whether by an error or by a crash. Answers with what to tell
-/// people of a guest that was waited for in vain.
+/// people: of a guest that was waited for in vain, of a file that cannot be sealed.
 pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<Option<String>> {
     let operation = work
         .cloud
         .catalog
         .read(|tx| operations::find(tx, &work.id))?
         .ok_or_else(|| Error::new(Code::InternalError, format!("work {} is gone", work.id)))?;
-    let mut still_there = None;
+    let mut told = None;
     match Step::of(&operation) {
         Step::Intent => undo(work, about)?,
         Step::Ending => {
             if let Some(instance) = &about.instance {
-                still_there = ending::wait(work.cloud, instance)?;
+                told = ending::wait(work.cloud, instance)?;
             }
             undo(work, about)?;
         }
         Step::Restart => restart(work, about, &mut Vec::new()),
-        Step::Overlays => match (writes(work.cloud, about)?, outcome) {
+        Step::Overlays | Step::Sealing => match (writes(work.cloud, about)?, outcome) {
             (Writes::ToOldFiles, _) => undo(work, about)?,
             (Writes::Unsynced, _) | (Writes::ToOverlays(_), Outcome::NotSynced) => give_up(work, about)?,
-            (Writes::ToOverlays(writer), Outcome::Unknown) => match seal(&work, about, writer) {
-                Ok(()) => {
-                    commit(&work, about)?;
-                    restart(work, about, &mut Vec::new());
+            (Writes::ToOverlays(writer), Outcome::Unknown) => {
+                work.advance(Step::Sealing)?;
+                match seal(&work, about, writer) {
+                    Ok(()) => {
+                        commit(&work, about)?;
+                        restart(work, about, &mut Vec::new());
+                    }
+                    Err(error) => {
+                        give_up(work, about)?;
+                        told = Some(error.to_string());
+                    }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "there is no snapshot of what is not known to be on disk");
-                    give_up(work, about)?;
-                }
-            },
+            }
         },
     }
-    Ok(still_there)
+    Ok(told)
 }
 
 /// Where the writes go: to the overlays if there is no machine; otherwise as the machine says, once it is through with
@@ -208,12 +211,16 @@ pub(in crate::work) fn resume(work: Work<'_>, operation: &Operation) -> Result<O
         (None, Some(disk)) => format!("snapshot {}", disk.snapshot),
         (None, None) => "a freeze of nothing".to_owned(),
     };
-    let still_there = settle(work, &about, Outcome::Unknown)?;
+    let outcome = match Step::of(operation) {
+        Step::Sealing => Outcome::NotSynced,
+        _ => Outcome::Unknown,
+    };
+    let told = settle(work, &about, outcome)?;
     let how = if is_complete(cloud, &about)? {
         "finished"
     } else {
         "undone"
     };
-    let more = still_there.map_or_else(String::new, |text| format!("; {text}"));
+    let more = told.map_or_else(String::new, |text| format!("; {text}"));
     Ok(Some(format!("{what} was cut short and has been {how}{more}")))
 }
