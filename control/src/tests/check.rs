@@ -88,20 +88,6 @@ fn a_truncated_layer_is_an_error_for_check_and_for_whoever_reads_it() {
     cloud.export_image(request).unwrap_err();
 }
 
-#[test]
-fn a_volumes_layer_that_may_not_be_written_is_given_back() {
-    let (home, cloud, id) = started();
-    home.kill_machine(&id, kiln_vmm::client::ExitReason::Killed);
-    std::fs::set_permissions(writable(&cloud), PermissionsExt::from_mode(0o444)).unwrap();
-    let finding = the_one_finding(&cloud);
-    assert_eq!(
-        (finding.code, finding.severity),
-        ("LayerNotWritable", Severity::Warning)
-    );
-    writable(&cloud);
-    assert_whole(&cloud);
-}
-
 /// The disk would be in order, and read as zeroes or end too early.
 #[test]
 fn a_header_that_says_something_else_than_the_catalogue_is_an_error() {

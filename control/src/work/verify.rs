@@ -186,19 +186,6 @@ impl Cloud {
         };
         let mut findings = Vec::new();
         let is_writable = data.permissions().mode() & 0o222 != 0;
-        if layer.state == LayerState::Writing && !is_writable {
-            let given_back = self.layers.unseal(&layer.id);
-            let fix = if given_back.is_ok() {
-                "given back"
-            } else {
-                "chmod 0644 it"
-            };
-            findings.push(warning(
-                "LayerNotWritable",
-                format!("{} is a volume's, but may not be written", layer.id),
-                fix,
-            ));
-        }
         if layer.state == LayerState::Sealed && is_writable {
             let closed = std::fs::set_permissions(&path, PermissionsExt::from_mode(0o444));
             let fix = if closed.is_ok() {

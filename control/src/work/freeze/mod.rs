@@ -26,8 +26,8 @@
 //! before it is sealed.
 //!
 //! **An old file that cannot be sealed** (damaged tables, a disk that fails) makes no snapshot, and is not tried again,
-//! nor is one whose sealing was cut short: the kernel tells once what it could not write. Disks that were at rest stay on their old files; of a guest that went
-//! on, the volumes do with their overlays.
+//! nor is one whose sealing was cut short: the kernel tells once what it could not write. Disks that were at rest stay on
+//! their old files; of a guest that went on, the volumes do with their overlays.
 //!
 //! A copy acknowledged is a copy on disk: the call answers after the old files were synced and the commit is durable.
 
