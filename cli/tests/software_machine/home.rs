@@ -42,6 +42,12 @@ impl Home {
         Ended::of(self.command(&kiln(), arguments).output().expect("kiln starts"))
     }
 
+    /// A script of sh on this host, with the program as `$0`.
+    pub(crate) fn script(&self, script: &str) -> Ended {
+        let mut command = self.command("sh", &["-c", script, &kiln()]);
+        Ended::of(command.output().expect("sh runs"))
+    }
+
     pub(crate) fn inside(&self, script: &str) -> Ended {
         self.kiln(&["machine", "shell", "--", "sh", "-c", script])
     }

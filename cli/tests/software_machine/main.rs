@@ -101,25 +101,10 @@ fn a_forwarded_command_has_its_store_there_and_its_files_here() {
         "found, by its own name: {import:?}"
     );
     assert_eq!(home.kiln(&["exec", "nothing", "--", "true"]).status, 125);
-    let rest = home
-        .command(
-            "sh",
-            &["-c", "printf 'a\\nb\\n' | { $0 list >list; cat; }", &kiln()],
-        )
-        .stdin(Stdio::null())
-        .output()
-        .expect("sh runs");
-    assert_eq!(
-        Ended::of(rest).out,
-        "a\nb\n",
-        "input that a command does not read stays"
-    );
+    let rest = home.script("printf 'a\\nb\\n' | { $0 list >list; cat; }");
+    assert_eq!(rest.out, "a\nb\n", "input that a command does not read stays");
     let script = "{ $0 stats --watch=1; echo $? >status; } | head -n 1; { $0 stats; echo $? >>status; } | true; cat status";
-    let unread = home
-        .command("sh", &["-c", script, &kiln()])
-        .output()
-        .expect("sh runs");
-    let unread = Ended::of(unread);
+    let unread = home.script(script);
     assert!(
         unread.out.starts_with("INSTANCE") && unread.out.ends_with("\n0\n0\n"),
         "what nobody reads ends, or goes on to its end: {unread:?}"
@@ -134,12 +119,7 @@ fn a_forwarded_command_has_its_store_there_and_its_files_here() {
         "a full disk here is no failure of the machine: {full:?}"
     );
     assert!(full.err.contains("it would have said: INSTANCE"), "{full:?}");
-    let script = "mkdir gone; cd gone; rmdir ../gone; exec $0 list";
-    let nowhere = home
-        .command("sh", &["-c", script, &kiln()])
-        .output()
-        .expect("sh runs");
-    let nowhere = Ended::of(nowhere);
+    let nowhere = home.script("mkdir gone; cd gone; rmdir ../gone; exec $0 list");
     assert!(
         nowhere.status == 1 && nowhere.err.contains("change into another"),
         "{nowhere:?}"

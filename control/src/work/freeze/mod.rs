@@ -222,11 +222,7 @@ fn freeze(work: &Work<'_>, about: &About, ending: Ending, warnings: &mut Vec<Str
         _ => Writer::Gone,
     };
     crash_point!("create_image.after_freeze");
-    work.advance(Step::Sealing)?;
-    seal(work, about, writer).map_err(Failure::NotSynced)?;
-    crash_point!("create_image.after_seal");
-    commit(work, about)?;
-    Ok(())
+    seal_and_commit(work, about, writer)
 }
 
 fn layers_of(cloud: &Cloud, about: &About) -> Result<Vec<Layer>> {
@@ -283,14 +279,13 @@ fn swap(
     Ok(())
 }
 
-fn seal(work: &Work<'_>, about: &About, writer: Writer) -> Result<()> {
-    about
-        .disks
-        .iter()
-        .try_for_each(|disk| work.cloud.layers.seal(&disk.old, writer))
-}
-
-fn commit(work: &Work<'_>, about: &About) -> Result<()> {
+fn seal_and_commit(work: &Work<'_>, about: &About, writer: Writer) -> Result<(), Failure> {
+    work.advance(Step::Sealing)?;
+    for disk in &about.disks {
+        let sealed = work.cloud.layers.seal(&disk.old, writer);
+        sealed.map_err(Failure::NotSynced)?;
+    }
+    crash_point!("create_image.after_seal");
     work.cloud.catalog.write(|tx| {
         move_volumes(tx, about)?;
         for disk in &about.disks {

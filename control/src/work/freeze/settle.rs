@@ -3,7 +3,7 @@
 //! Everything turns on one question: where do the disks' writes go?
 
 use super::{
-    About, Failure, LOOK_AGAIN, Manner, SETTLE_PATIENCE, commit, is_complete, move_volumes, restart, seal,
+    About, Failure, LOOK_AGAIN, Manner, SETTLE_PATIENCE, is_complete, move_volumes, restart, seal_and_commit,
 };
 use crate::catalog::operations::{self, Operation};
 use crate::catalog::{images, layers, snapshots};
@@ -65,19 +65,14 @@ pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<
         Step::Overlays | Step::Sealing => match (writes(work.cloud, about)?, outcome) {
             (Writes::ToOldFiles, _) => undo(work, about)?,
             (Writes::Unsynced, _) | (Writes::ToOverlays(_), Outcome::NotSynced) => give_up(work, about)?,
-            (Writes::ToOverlays(writer), Outcome::Unknown) => {
-                work.advance(Step::Sealing)?;
-                match seal(&work, about, writer) {
-                    Ok(()) => {
-                        commit(&work, about)?;
-                        restart(work, about, &mut Vec::new());
-                    }
-                    Err(error) => {
-                        give_up(work, about)?;
-                        told = Some(error.to_string());
-                    }
+            (Writes::ToOverlays(writer), Outcome::Unknown) => match seal_and_commit(&work, about, writer) {
+                Ok(()) => restart(work, about, &mut Vec::new()),
+                Err(Failure::NotSynced(error)) => {
+                    give_up(work, about)?;
+                    told = Some(error.to_string());
                 }
-            }
+                Err(Failure::Ask(error)) => return Err(error),
+            },
         },
     }
     Ok(told)
