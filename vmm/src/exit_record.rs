@@ -168,6 +168,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = InstanceDir::open(folder.path()).unwrap();
         drop(dir.lock().unwrap());
+        crate::instance_dir::tests::until_free(&dir);
         let record = ExitRecord::read(folder.path()).unwrap().unwrap();
         assert_eq!(record.reason, ExitReason::Killed);
 

@@ -284,4 +284,4 @@ impl AsFd for InstanceDir {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
