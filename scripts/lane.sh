@@ -21,11 +21,16 @@ limit=$((900 + 90 * ${KILN_TEST_ROUNDS:-0}))
 running=
 trap 'if [ -n "$running" ]; then kill -TERM "$running" 2>/dev/null; end_guests; fi; exit 130' INT TERM
 
-need() { # image, what builds it
-    local name=$1
+# Has an image made, and made anew where what it is built from has changed since: its tag names the disk in the cache.
+need() { # image, recipe and options
+    local name=$1 disk kiln="$BIN/kiln" there
     shift
-    KILN_HOME=$home "$BIN/kiln" -q image list --filter "name=$name" | grep -q . ||
-        KILN_HOME=$home "$BIN/kiln" image build "$@"
+    disk=$(basename "$(KILN_HOME=$home "$kiln" image build "$@" --cache-only)")
+    there=$(KILN_HOME=$home "$kiln" -q image list --filter "name=$name" --filter "tag:disk=$disk")
+    [ -z "$there" ] || return 0
+    there=$(KILN_HOME=$home "$kiln" -q image list --filter "name=$name")
+    [ -z "$there" ] || KILN_HOME=$home "$kiln" image deregister "$there"
+    KILN_HOME=$home "$kiln" image build "$@" --name "$name" --tag "disk=$disk"
 }
 
 # Ends what tests have left running: the software machine with all that is in it, or here their guests.
@@ -102,7 +107,7 @@ take() { # waiting
 
 suite=${SUITE:-bookworm}
 need tiny tiny --suite "$suite"
-need debian debian-12-pv --suite "$suite" --name debian
+need debian debian-12-pv --suite "$suite"
 case $2 in
 seed) exit ;;
 run) KILN_HOME=$home exec "${@:3}" ;;

@@ -48,6 +48,21 @@ fn a_shell_at_the_console_answers_and_the_guests_end_ends_it() {
 }
 
 #[test]
+fn a_debian_has_a_shell_of_root_at_its_console() {
+    let home = Home::new();
+    let guest = home.launch("debian", &[]);
+    let mut child = sit_down(&home, &guest, "");
+    shows(&mut child, "Ctrl-] leaves it");
+    let mut keys = child.stdin.take().expect("a pipe");
+    // A key that was pressed before the login began is lost with it: the prompt is waited for.
+    guest.says("for i in $(seq 600); do pgrep -t ttyS0 bash >/dev/null && break; sleep 0.1; done");
+    keys.write_all(b"\recho $USER''@$(tty)\r").expect("it reads");
+    shows(&mut child, "root@/dev/ttyS0");
+    keys.write_all(b"\x1d").expect("it reads");
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
 fn the_virtio_console_has_the_size_of_the_terminal() {
     let home = Home::new();
     let guest = home.launch("tiny", &[]);

@@ -1,16 +1,23 @@
 //! Guest memory: the RAM regions of the memory map, mapped into this process.
 //!
 //! The regions are private anonymous mappings without reserve, so that memory which the guest never
-//! touches costs nothing, and they ask for huge pages, since under nested paging each page fault of
-//! the second level costs an exit. Pages from the host's pool of huge pages ([`HugePages`]) are
+//! touches costs nothing, and they ask for huge pages and begin where one may, since under nested paging
+//! each page fault of the second level costs an exit, and each of its tables a walk. Pages from the host's pool of huge pages ([`HugePages`]) are
 //! reserved as a whole when the machine is made.
 
+use std::io::ErrorKind;
+
+use rustix::mm::{MapFlags, ProtFlags};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{
     Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _,
     GuestRegionCollection, GuestRegionMmap, MmapRegion,
 };
+
+/// Bytes of a transparent huge page of x86-64, and of an entry of KVM's tables that stands for one.
+const ALIGNMENT: usize = 2 << 20;
 
 /// The memory of the guest as every part of the machine sees it. Cloning it is cheap and shares the
 /// same bytes.
@@ -82,8 +89,8 @@ pub enum MemoryError {
     Map {
         /// The sum of all regions.
         bytes: u64,
-        /// What the mapping said.
-        source: vm_memory::mmap::FromRangesError,
+        /// What the host said.
+        source: std::io::Error,
     },
     /// The host's pool has not enough huge pages.
     #[error(
@@ -113,53 +120,84 @@ pub fn map(ranges: &[(u64, u64)]) -> Result<GuestMemory, MemoryError> {
 
 /// The same in `pages`, of which each length must be a multiple.
 pub fn map_in(pages: HugePages, ranges: &[(u64, u64)]) -> Result<GuestMemory, MemoryError> {
-    let bytes = ranges.iter().map(|range| range.1).sum();
-    if let Some((size, flag)) = pages.pool() {
-        return map_from_pool(ranges, flag).map_err(|source| MemoryError::Pool {
-            bytes,
-            count: bytes.div_ceil(size),
-            kib: size >> 10,
-            source,
-        });
-    }
-    let ranges: Vec<_> = ranges
-        .iter()
-        .map(|&(start, len)| (GuestAddress(start), len as usize))
-        .collect();
-    let memory =
-        GuestRegionCollection::from_ranges(&ranges).map_err(|source| MemoryError::Map { bytes, source })?;
+    let region = |&(start, len): &(u64, u64)| {
+        let mapping = match pages.pool() {
+            None => map_aligned(len),
+            Some((_, flag)) => map_from_pool(len, flag),
+        };
+        GuestRegionMmap::new(mapping?, GuestAddress(start)).ok_or_else(|| ErrorKind::InvalidInput.into())
+    };
+    let regions: std::io::Result<Vec<_>> = ranges.iter().map(region).collect();
+    let memory = regions
+        .and_then(|regions| GuestRegionCollection::from_regions(regions).map_err(std::io::Error::other))
+        .map_err(|source| refused(pages, ranges, source))?;
     for region in memory.iter() {
         let advice = match pages {
-            HugePages::Off => libc::MADV_NOHUGEPAGE,
-            _ => libc::MADV_HUGEPAGE,
+            HugePages::Off => Some(libc::MADV_NOHUGEPAGE),
+            HugePages::Transparent => Some(libc::MADV_HUGEPAGE),
+            HugePages::Of2MiB | HugePages::Of1GiB => None,
         };
-        // A refusal (a kernel without transparent huge pages) costs speed, nothing else.
-        let _ = advise(region.as_ptr(), region.len() as usize, advice);
-        let _ = advise(region.as_ptr(), region.len() as usize, libc::MADV_DONTDUMP);
+        // Memory of a guest is in no core dump. A refusal (a kernel without transparent huge pages) costs speed,
+        // nothing else.
+        for advice in advice.into_iter().chain([libc::MADV_DONTDUMP]) {
+            let _ = advise(region.as_ptr(), region.len() as usize, advice);
+        }
     }
     Ok(memory)
 }
 
-/// The same in pages of the host's pool, all of which are reserved now: what is mapped here is there.
-fn map_from_pool(ranges: &[(u64, u64)], flag: libc::c_int) -> std::io::Result<GuestMemory> {
-    let mut regions = Vec::new();
-    for &(start, len) in ranges {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | flag;
-        let mapping = MmapRegion::build(None, len as usize, libc::PROT_READ | libc::PROT_WRITE, flags);
-        let mapping = mapping.map_err(|error| match error {
-            vm_memory::mmap::MmapRegionError::Mmap(source) if source.raw_os_error() == Some(libc::EINVAL) => {
-                std::io::Error::other("the host has no pages of this size")
-            }
-            vm_memory::mmap::MmapRegionError::Mmap(source) => source,
-            other => std::io::Error::other(other),
-        })?;
-        // Memory of a guest is in no core dump, as elsewhere.
-        let _ = advise(mapping.as_ptr(), mapping.size(), libc::MADV_DONTDUMP);
-        let region = GuestRegionMmap::new(mapping, GuestAddress(start))
-            .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
-        regions.push(region);
+fn refused(pages: HugePages, ranges: &[(u64, u64)], source: std::io::Error) -> MemoryError {
+    let bytes = ranges.iter().map(|range| range.1).sum();
+    match pages.pool() {
+        None => MemoryError::Map { bytes, source },
+        Some((size, _)) => MemoryError::Pool {
+            bytes,
+            count: bytes.div_ceil(size),
+            kib: size >> 10,
+            source,
+        },
     }
-    GuestRegionCollection::from_regions(regions).map_err(std::io::Error::other)
+}
+
+/// Maps `len` bytes, whole pages, from an address on at which a huge page may begin. A guest's memory begins at such an
+/// address, too ([`MemoryMap::ram`](crate::arch::x86_64::memory_map::MemoryMap::ram)): KVM has a huge page of the host stand for
+/// one of the guest only where both begin at once, and left alone the kernel maps wherever there is room. The mapping
+/// is never undone: it is the memory of the one guest of this process.
+fn map_aligned(len: u64) -> std::io::Result<MmapRegion> {
+    let (len, access) = (len as usize, ProtFlags::READ | ProtFlags::WRITE);
+    let room = len.checked_add(ALIGNMENT).ok_or(ErrorKind::OutOfMemory)?;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
+    let start = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), room, access, flags) }?;
+    let before = start.cast::<u8>().align_offset(ALIGNMENT);
+    let aligned = start.cast::<u8>().wrapping_add(before);
+    // SAFETY: both are parts of the mapping just made, and nobody has been told of it yet. `before` is less than
+    // `ALIGNMENT`, so `len` bytes stay between them.
+    unsafe {
+        if before > 0 {
+            rustix::mm::munmap(start, before)?;
+        }
+        rustix::mm::munmap(aligned.wrapping_add(len).cast(), ALIGNMENT - before)?;
+    }
+    let builder = MmapRegionBuilder::new(len)
+        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+        .with_mmap_flags(libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | libc::MAP_NORESERVE);
+    // SAFETY: these `len` bytes are mapped, and stay so.
+    let builder = unsafe { builder.with_raw_mmap_pointer(aligned) };
+    builder.build().map_err(std::io::Error::other)
+}
+
+/// Maps `len` bytes in pages of the host's pool, all of which are reserved now: what is mapped here is there.
+fn map_from_pool(len: u64, flag: libc::c_int) -> std::io::Result<MmapRegion> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | flag;
+    let mapping = MmapRegion::build(None, len as usize, libc::PROT_READ | libc::PROT_WRITE, flags);
+    mapping.map_err(|error| match error {
+        vm_memory::mmap::MmapRegionError::Mmap(source) if source.raw_os_error() == Some(libc::EINVAL) => {
+            std::io::Error::other("the host has no pages of this size")
+        }
+        vm_memory::mmap::MmapRegionError::Mmap(source) => source,
+        other => std::io::Error::other(other),
+    })
 }
 
 /// Gives every page back to the host: the guest reads zeroes afterwards, as after a power-on. No
@@ -218,6 +256,22 @@ mod tests {
     }
 
     #[test]
+    fn memory_begins_where_a_huge_page_may_and_all_of_it_is_there() {
+        for pages in [HugePages::Off, HugePages::Transparent] {
+            for len in [0x1000, 0x20_1000, 0x300_0000] {
+                let memory =
+                    map_in(pages, &[(0, len), (1 << 32, 0x1000)]).expect("small mappings are granted");
+                for region in memory.iter() {
+                    let start = region.as_ptr() as usize;
+                    assert_eq!(start % ALIGNMENT, 0, "{pages}, {len:#x}: {start:#x}");
+                    let last = GuestAddress(region.start_addr().0 + region.len() - 1);
+                    memory.write_obj(1_u8, last).expect("inside the region");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn memory_that_no_host_has_is_refused_with_its_size() {
         let refusal = map(&[(0, 1 << 62)]).expect_err("no address space is that large");
         assert!(refusal.to_string().contains("4611686018427387904"), "{refusal}");
@@ -260,7 +314,7 @@ mod tests {
     #[test]
     fn a_size_of_pages_that_the_host_does_not_know_is_told_as_such() {
         let pages_of_32_kib = 15 << libc::MAP_HUGE_SHIFT;
-        let refusal = map_from_pool(&[(0, 1 << 20)], pages_of_32_kib).expect_err("no CPU has them");
+        let refusal = map_from_pool(1 << 20, pages_of_32_kib).expect_err("no CPU has them");
         assert_eq!(refusal.to_string(), "the host has no pages of this size");
     }
 

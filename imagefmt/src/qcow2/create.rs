@@ -31,7 +31,7 @@ const REFCOUNT_ORDER: u32 = 4;
 /// Bytes of file that one entry of the refcount table covers.
 const BLOCK_COVERS: u64 = 1 << 31;
 /// The largest disk: its refcount table has QEMU's limit of 8 MiB.
-const SIZE_LIMIT: u64 = 1 << 50;
+pub(crate) const SIZE_LIMIT: u64 = 1 << 50;
 
 /// Makes an empty disk of `size` bytes (a multiple of 512) that stands alone. Fails if the file exists.
 pub fn create_base(path: &Path, size: u64) -> Result<(), DiskError> {

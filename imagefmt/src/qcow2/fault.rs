@@ -160,7 +160,7 @@ pub enum Fault {
     /// More data than compression can have made so small.
     #[error("its {len} bytes stand for {data} bytes of data: more than {limit} times as many")]
     Expands {
-        /// Length of the file.
+        /// Length of the file, or what it holds.
         len: u64,
         /// Bytes of data on the disk.
         data: u64,

@@ -28,8 +28,8 @@ mod tables;
 mod write;
 mod writer;
 
+pub(crate) use create::{SIZE_LIMIT, format, sync_folder};
 pub use create::{create_base, create_overlay};
-pub(crate) use create::{format, sync_folder};
 pub use fault::Fault;
 pub(crate) use geometry::ENTRY;
 pub(crate) use header::Header;

@@ -52,11 +52,16 @@ fn fill(source: &Source, layer: &Path, progress: &mut dyn FnMut(Progress)) -> Re
         })
     })?;
     let to: Arc<dyn Disk> = Arc::new(Chain::open(vec![file], Access::ReadWrite).map_err(failed)?);
+    let mut data = 0_u64;
     let written = copy(
         &**source.disk(),
         source.extents(),
         GRANULE,
-        &mut |at, bytes| write_all_at(&*to, at, bytes).map_err(failed),
+        &mut |at, bytes| {
+            data = data.saturating_add(bytes.len() as u64);
+            source.check_expansion(data)?;
+            write_all_at(&*to, at, bytes).map_err(failed)
+        },
         progress,
         &|error| source.failed(error),
     )?;

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::detect::{HEAD_LEN, TAIL_LEN};
-use super::survey::survey;
+use super::survey::{EXPANSION_LIMIT, survey};
 use super::{DataMap, Detected, Extents, Format, SparseFile, TransferError, detect};
 use crate::chain::Chain;
 use crate::disk::{Access, Disk, DiskError};
 use crate::io::{FileStorage, Host};
-use crate::qcow2::Header;
+use crate::qcow2::{Fault, Header};
 use crate::raw::RawDisk;
 
 /// A disk that can be imported.
@@ -37,7 +37,8 @@ fn stamp(metadata: &Metadata) -> Stamp {
 enum Holes {
     File(SparseFile),
     Map(DataMap),
-    Chain(Arc<Chain>),
+    /// And the file itself, whose holes are no data either.
+    Chain(Arc<Chain>, SparseFile),
 }
 
 impl std::fmt::Debug for Source {
@@ -87,7 +88,7 @@ impl Source {
         let kept = file.try_clone().map_err(failed)?;
         let (disk, extents) = match format {
             Format::Raw => Source::raw(file, name, len)?,
-            Format::Qcow2 => Source::qcow2(file, name)?,
+            Format::Qcow2 => Source::qcow2(file, name, len)?,
         };
         Ok(Source {
             name: name.into(),
@@ -119,7 +120,7 @@ impl Source {
         Ok((disk, extents))
     }
 
-    fn qcow2(file: File, name: &str) -> Result<(Arc<dyn Disk>, Holes), TransferError> {
+    fn qcow2(file: File, name: &str, len: u64) -> Result<(Arc<dyn Disk>, Holes), TransferError> {
         let source = |source| TransferError::Source {
             name: name.into(),
             source,
@@ -130,6 +131,7 @@ impl Source {
         };
         // What the file names is looked at before anything is opened: nothing but this file ever is.
         let storage = FileStorage::new(file.try_clone().map_err(failed)?);
+        let sparse = SparseFile::new(file.try_clone().map_err(failed)?, name, len);
         let host = Host::new(Arc::new(storage), name);
         let header = Header::read(&host).map_err(source)?;
         if let Some(backing) = &header.backing_name {
@@ -141,7 +143,7 @@ impl Source {
         }
         let chain = Arc::new(Chain::open(vec![file], Access::ReadOnly).map_err(source)?);
         survey(&host, &header, &chain).map_err(source)?;
-        let extents = Holes::Chain(Arc::clone(&chain));
+        let extents = Holes::Chain(Arc::clone(&chain), sparse);
         Ok((chain, extents))
     }
 
@@ -174,8 +176,33 @@ impl Source {
         match &self.extents {
             Holes::File(file) => file,
             Holes::Map(map) => map,
-            Holes::Chain(chain) => &**chain,
+            Holes::Chain(chain, _) => &**chain,
         }
+    }
+
+    /// Refuses a file of which more was read than what it holds, its holes left out, can stand for: its tables name
+    /// some of it over and over. Its length says little, for a hole of any length costs its maker nothing.
+    pub(super) fn check_expansion(&self, data: u64) -> Result<(), TransferError> {
+        let Holes::Chain(_, file) = &self.extents else {
+            return Ok(());
+        };
+        let (mut held, mut at) = (0_u64, 0);
+        while let Some(range) = file.next(at).map_err(|error| self.failed(error))? {
+            held = held.saturating_add(range.end.saturating_sub(range.start));
+            if data <= held.saturating_mul(EXPANSION_LIMIT) {
+                return Ok(());
+            }
+            at = range.end;
+        }
+        let fault = Fault::Expands {
+            len: held,
+            data,
+            limit: EXPANSION_LIMIT,
+        };
+        Err(self.failed(DiskError::Format {
+            path: self.name.clone(),
+            fault,
+        }))
     }
 
     /// Refuses a file that was written to, or cut, since it was opened: what was read of it meanwhile is of no one

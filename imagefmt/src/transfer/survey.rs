@@ -3,23 +3,29 @@
 use crate::chain::Chain;
 use crate::disk::DiskError;
 use crate::io::Host;
-use crate::qcow2::{Fault, Header};
+use crate::qcow2::{Fault, Header, SIZE_LIMIT};
 
 /// Where the offset is in an entry of the refcount table (qcow2.rst, "Host cluster management").
 const REFCOUNT_OFFSET: u64 = !0x1ff;
 
 /// How many bytes of data each byte of the file may stand for. Deflate gets to 1032; beyond are files that name
 /// one cluster for many places, to fill the disk of whoever imports them.
-const EXPANSION_LIMIT: u64 = 4096;
+pub(super) const EXPANSION_LIMIT: u64 = 4096;
 
 /// How much of the refcount table is read at once, in bytes.
 const PIECE: u64 = 64 << 10;
 
 /// Checks that all tables and clusters begin within the file: each L2 table and each cluster of
 /// the disk, and, though reading needs none of them, each refcount block. A file that was cut off
-/// is so refused at once, not after half of it was copied. So is one that stands for more data than any
-/// compression can have made of it.
+/// is so refused at once, not after half of it was copied. So are one that stands for more data than any
+/// compression can have made of it, and one whose disk no layer could hold.
 pub(super) fn survey(host: &Host, header: &Header, chain: &Chain) -> Result<(), DiskError> {
+    if header.size > SIZE_LIMIT {
+        return Err(DiskError::Format {
+            path: host.name().into(),
+            fault: Fault::VirtualSize(header.size),
+        });
+    }
     refcount_blocks(host, header)?;
     let (len, mut data) = (host.length()?, 0_u64);
     let mut at = 0;

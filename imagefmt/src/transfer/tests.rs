@@ -422,6 +422,31 @@ fn hazard_a_small_file_that_names_its_clusters_over_and_over_is_refused() {
         "{}",
         said(&image)
     );
+    // The same of a file that is as long as its disk, but holds next to nothing.
+    let (file, l1, end) = make("2M", "20G");
+    let (data, hole) = (end + (2 << 20), end + (4 << 20));
+    for at in (0..2 << 20).step_by(64 << 10) {
+        file.write_all_at(&[1], data + at).unwrap();
+    }
+    file.write_all_at(&entry(end), l1).unwrap();
+    file.set_len(20 << 30).unwrap();
+    let imported = |clusters, named| {
+        file.write_all_at(&entry(named).repeat(clusters), end).unwrap();
+        let (sparse, layer) = (folder.path().join("sparse"), folder.path().join("layer"));
+        let copied = Command::new("cp")
+            .arg("--sparse=always")
+            .args([&image, &sparse])
+            .status();
+        assert!(copied.unwrap().success());
+        let imported = import(&open(&sparse).unwrap(), &layer, &mut |_| ());
+        assert_eq!(layer.exists(), imported.is_ok());
+        let _ = std::fs::remove_file(&layer);
+        imported.map(|imported| imported.data)
+    };
+    assert_eq!(imported(400, hole).unwrap(), 0);
+    assert_eq!(imported(50, data).unwrap(), 100 << 20);
+    let error = imported(400, data).unwrap_err().to_string();
+    assert!(error.contains("bytes of data: more than"), "{error}");
     // An L1 table whose entries name one L2 table.
     let (file, l1, end) = make("64k", "1T");
     file.write_all_at(&entry(end).repeat(2048), l1).unwrap();
