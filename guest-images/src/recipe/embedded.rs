@@ -23,6 +23,7 @@ pub(super) const RECIPES: &[&[(&str, &str)]] = &[
         "files/etc/systemd/journald.conf.d/kiln.conf",
         "files/etc/systemd/system.conf.d/kiln.conf",
         "files/etc/systemd/system/kiln-agent.service",
+        "files/etc/systemd/system/serial-getty@.service.d/kiln.conf",
         "files/usr/share/initramfs-tools/modules.d/kiln",
     ),
     recipe!("tiny":
@@ -39,3 +40,41 @@ pub(super) const RECIPES: &[&[(&str, &str)]] = &[
         "files/initramfs/init",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// Adds the paths of all files below `folder`, as they are from `root`.
+    fn collect(root: &Path, folder: &Path, into: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(root, &path, into);
+            } else {
+                into.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_file_of_a_recipes_folder_comes_with_kiln() {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let folders = std::fs::read_dir(&recipes)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let there: BTreeSet<BTreeSet<String>> = folders
+            .map(|folder| {
+                let mut files = BTreeSet::new();
+                collect(&folder, &folder, &mut files);
+                files
+            })
+            .collect();
+        let embedded = RECIPES
+            .iter()
+            .map(|files| files.iter().map(|(path, _)| (*path).to_owned()).collect());
+        assert_eq!(embedded.collect::<BTreeSet<BTreeSet<String>>>(), there);
+    }
+}

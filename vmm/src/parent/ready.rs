@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 /// The line on `--ready-fd`.
@@ -88,7 +89,18 @@ impl ReadySender {
         self.descriptor
     }
 
-    /// Says that the first vCPU is about to enter the guest. A starter that is gone is no reason
+    /// Whether the starter that was to read the line is gone.
+    pub(super) fn is_unheard(&self) -> bool {
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        // A pipe that nobody has open for reading is in error (poll(2)); no other kind of file ever is.
+        place.as_ref().is_some_and(|place| {
+            let mut polled = [PollFd::new(place, PollFlags::empty())];
+            let polling = poll(&mut polled, Some(&Timespec::default()));
+            polling.is_ok() && polled[0].revents().contains(PollFlags::ERR)
+        })
+    }
+
+    /// Says that the first vCPU is about to enter the guest. A starter that is gone by now is no reason
     /// not to run.
     pub fn ready(&self, boot: BootInfo) {
         self.send(&ReadyLine::Ready(Ready { boot }));

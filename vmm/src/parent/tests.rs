@@ -104,6 +104,37 @@ fn a_machine_runs_in_the_background_and_ends_by_the_button() {
 }
 
 #[test]
+fn hazard_a_machine_whose_starter_was_killed_before_it_had_the_lock_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    // SAFETY: the child leaves by _exit and uses nothing of the harness.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // Made here: no process that another test forks has a copy of the end that is read.
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        drop(reader);
+        let code = run(folder.path(), Some(writer), obedient);
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(i32::from(code != ExitCode::SUCCESS)) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the launcher, which goes at once; status is a valid place.
+    unsafe { libc::waitpid(pid, &mut status, 0) };
+    let deadline = Instant::now() + LONG;
+    // A lock that was taken, and is free again, reads as of a machine that was killed.
+    while client::wait_exit(folder.path(), Duration::ZERO)
+        .unwrap()
+        .is_none()
+    {
+        if folder.path().join("vmm").exists() {
+            client::kill_by_force(folder.path()).unwrap();
+            panic!("it runs");
+        }
+        assert!(Instant::now() < deadline, "it neither runs nor ends");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn hazard_a_killed_vmm_leaves_a_record() {
     let machine = Started::new(obedient);
     machine.signal("vmm", libc::SIGKILL);
