@@ -25,11 +25,12 @@ trap 'if [ -n "$running" ]; then kill -TERM "$running" 2>/dev/null; end_guests; 
 need() { # image, recipe and options
     local name=$1 disk kiln="$BIN/kiln" there
     shift
-    disk=$(basename "$(KILN_HOME=$home "$kiln" image build "$@" --cache-only)")
+    disk=$(KILN_HOME=$home "$kiln" image build "$@" --cache-only)
+    disk=${disk##*/}
     there=$(KILN_HOME=$home "$kiln" -q image list --filter "name=$name" --filter "tag:disk=$disk")
     [ -z "$there" ] || return 0
     there=$(KILN_HOME=$home "$kiln" -q image list --filter "name=$name")
-    [ -z "$there" ] || KILN_HOME=$home "$kiln" image deregister "$there"
+    [ -z "$there" ] || KILN_HOME=$home "$kiln" image deregister --delete-snapshots "$there"
     KILN_HOME=$home "$kiln" image build "$@" --name "$name" --tag "disk=$disk"
 }
 

@@ -34,11 +34,18 @@ names=(arch::x86_64::probe:: arch::x86_64::vcpu_state::tests::a_vcpu
     tests::real_machines:: tests::machine_crashes:: tests::disk_header::)
 commands=(--test={at_the_console,ending,full_disk,show,stats})
 
+# These fork the program of the tests. What other tests have open or locked at that moment a child would keep for good,
+# so they have that program to themselves.
+forking=(parent::tests:: sandbox::tests::)
+
 # Some run programs of other crates, which cargo builds for those crates' own tests alone.
 cargo test --quiet --locked --workspace --no-run || exit 1
 
 case $1 in
-rest) run --lib --bins $(files_of cli/tests guest-images/agent/tests) -- "${names[@]/#/--skip=}" ;;
+rest)
+    run --lib --bins $(files_of cli/tests guest-images/agent/tests) -- "${names[@]/#/--skip=}" "${forking[@]/#/--skip=}"
+    run --lib -- --test-threads 1 "${forking[@]}"
+    ;;
 micro)
     # With crash points, for the tests that kill it at each step.
     export KILN_VMM=$PWD/target/${CARGO_BUILD_TARGET:-}/debug/kiln-vmm

@@ -3,9 +3,9 @@
 
 use crate::failure::Failure;
 use kiln_agent::client::heeded;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Signals that ask a program to end.
 const SIGNALS: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
@@ -60,6 +60,14 @@ pub(crate) fn at_a_signal(last: impl FnOnce() + Send + 'static) -> Result<(), Fa
         }
     });
     Ok(())
+}
+
+/// Has a write beyond the largest file that this process may make (`ulimit -f`) fail, as one to a full disk does, and not
+/// end it without a word.
+pub(crate) fn survive_file_limit() -> Result<(), Failure> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
+        .map(drop)
+        .map_err(|error| uncaught(&error))
 }
 
 fn uncaught(error: &std::io::Error) -> Failure {

@@ -53,7 +53,8 @@ fn main() -> ExitCode {
     };
     trace(cli.global.verbose);
     let context = commands::Context::new(&cli.global, &cli.command);
-    match commands::run(&context, cli.command, argv) {
+    let done = interrupt::survive_file_limit().and_then(|()| commands::run(&context, cli.command, argv));
+    match done {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             output::aside(&failure.render(context.format));

@@ -78,9 +78,12 @@ impl ExitRecord {
             let record = serde_json::from_slice(&text).map_err(|error| dir.malformed(FILE_NAME, &error))?;
             return Ok(Some(record));
         }
-        Ok(dir
-            .last_occupant()?
-            .map(|occupant| Self::of_the_vanished(&occupant)))
+        let occupant = dir.last_occupant()?;
+        // One that has moved in since the first look has not vanished.
+        if dir.is_locked()? {
+            return Ok(None);
+        }
+        Ok(occupant.map(|occupant| Self::of_the_vanished(&occupant)))
     }
 
     /// Takes room for a record in `dir`, and removes the one of a machine before.

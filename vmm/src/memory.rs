@@ -2,15 +2,14 @@
 //!
 //! The regions are private anonymous mappings without reserve, so that memory which the guest never
 //! touches costs nothing, and they ask for huge pages and begin where one may, since under nested paging
-//! each page fault of the second level costs an exit, and each of its tables a walk. Pages from the host's pool of huge pages ([`HugePages`]) are
-//! reserved as a whole when the machine is made.
+//! each page fault of the second level costs an exit, and each level of its tables a read. Pages from the
+//! host's pool of huge pages ([`HugePages`]) are reserved as a whole when the machine is made.
 
 use std::io::ErrorKind;
 
-use rustix::mm::{MapFlags, ProtFlags};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::mmap::MmapRegionError;
 use vm_memory::{
     Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _,
     GuestRegionCollection, GuestRegionMmap, MmapRegion,
@@ -18,6 +17,9 @@ use vm_memory::{
 
 /// Bytes of a transparent huge page of x86-64, and of an entry of KVM's tables that stands for one.
 const ALIGNMENT: usize = 2 << 20;
+
+/// How often a place for memory is looked for that begins so. Two are enough for a process that has little else.
+const ATTEMPTS: usize = 32;
 
 /// The memory of the guest as every part of the machine sees it. Cloning it is cheap and shares the
 /// same bytes.
@@ -125,7 +127,11 @@ pub fn map_in(pages: HugePages, ranges: &[(u64, u64)]) -> Result<GuestMemory, Me
             None => map_aligned(len),
             Some((_, flag)) => map_from_pool(len, flag),
         };
-        GuestRegionMmap::new(mapping?, GuestAddress(start)).ok_or_else(|| ErrorKind::InvalidInput.into())
+        let mapping = mapping.map_err(|error| match error {
+            MmapRegionError::Mmap(source) => source,
+            other => std::io::Error::other(other),
+        })?;
+        GuestRegionMmap::new(mapping, GuestAddress(start)).ok_or_else(|| ErrorKind::InvalidInput.into())
     };
     let regions: std::io::Result<Vec<_>> = ranges.iter().map(region).collect();
     let memory = regions
@@ -159,44 +165,45 @@ fn refused(pages: HugePages, ranges: &[(u64, u64)], source: std::io::Error) -> M
     }
 }
 
-/// Maps `len` bytes, whole pages, from an address on at which a huge page may begin. A guest's memory begins at such an
-/// address, too ([`MemoryMap::ram`](crate::arch::x86_64::memory_map::MemoryMap::ram)): KVM has a huge page of the host stand for
-/// one of the guest only where both begin at once, and left alone the kernel maps wherever there is room. The mapping
-/// is never undone: it is the memory of the one guest of this process.
-fn map_aligned(len: u64) -> std::io::Result<MmapRegion> {
-    let (len, access) = (len as usize, ProtFlags::READ | ProtFlags::WRITE);
-    let room = len.checked_add(ALIGNMENT).ok_or(ErrorKind::OutOfMemory)?;
-    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
-    let start = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), room, access, flags) }?;
-    let before = start.cast::<u8>().align_offset(ALIGNMENT);
-    let aligned = start.cast::<u8>().wrapping_add(before);
-    // SAFETY: both are parts of the mapping just made, and nobody has been told of it yet. `before` is less than
-    // `ALIGNMENT`, so `len` bytes stay between them.
-    unsafe {
-        if before > 0 {
-            rustix::mm::munmap(start, before)?;
+/// Maps `len` bytes, if it can be from an address on at which a huge page may begin. A guest's memory begins at such an
+/// address, too ([`MemoryMap::ram`](crate::arch::x86_64::memory_map::MemoryMap::ram)): KVM has a huge page of the host
+/// stand for one of the guest only where both begin at once. Older kernels map wherever there is room, and from where on
+/// can only be asked for at the risk of mapping over something else; so it is brought about.
+fn map_aligned(len: u64) -> Result<MmapRegion, MmapRegionError> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let build = |len, access| MmapRegion::build(None, len, access, flags);
+    let len = len as usize;
+    let (mut fillers, mut before) = (Vec::new(), 0);
+    loop {
+        let mapping = build(len, libc::PROT_READ | libc::PROT_WRITE)?;
+        let start = mapping.as_ptr() as usize;
+        let excess = start % ALIGNMENT;
+        if excess == 0 || len < ALIGNMENT || fillers.len() == ATTEMPTS {
+            return Ok(mapping);
         }
-        rustix::mm::munmap(aligned.wrapping_add(len).cast(), ALIGNMENT - before)?;
+        if start == before {
+            // This gap is too small for a filler: it has to be filled by what fits.
+            fillers.push(mapping);
+            continue;
+        }
+        before = start;
+        drop(mapping);
+        // The kernel maps at the end of the highest gap that is large enough. A filler of so much more takes its place,
+        // and what is mapped next begins below.
+        let filler = len.next_multiple_of(ALIGNMENT).saturating_add(excess);
+        fillers.extend(build(filler, libc::PROT_NONE));
     }
-    let builder = MmapRegionBuilder::new(len)
-        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-        .with_mmap_flags(libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | libc::MAP_NORESERVE);
-    // SAFETY: these `len` bytes are mapped, and stay so.
-    let builder = unsafe { builder.with_raw_mmap_pointer(aligned) };
-    builder.build().map_err(std::io::Error::other)
 }
 
 /// Maps `len` bytes in pages of the host's pool, all of which are reserved now: what is mapped here is there.
-fn map_from_pool(len: u64, flag: libc::c_int) -> std::io::Result<MmapRegion> {
+fn map_from_pool(len: u64, flag: libc::c_int) -> Result<MmapRegion, MmapRegionError> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | flag;
     let mapping = MmapRegion::build(None, len as usize, libc::PROT_READ | libc::PROT_WRITE, flags);
     mapping.map_err(|error| match error {
-        vm_memory::mmap::MmapRegionError::Mmap(source) if source.raw_os_error() == Some(libc::EINVAL) => {
-            std::io::Error::other("the host has no pages of this size")
+        MmapRegionError::Mmap(source) if source.raw_os_error() == Some(libc::EINVAL) => {
+            MmapRegionError::Mmap(std::io::Error::other("the host has no pages of this size"))
         }
-        vm_memory::mmap::MmapRegionError::Mmap(source) => source,
-        other => std::io::Error::other(other),
+        other => other,
     })
 }
 
@@ -228,7 +235,7 @@ fn zero(memory: &GuestMemory, region: &GuestRegionMmap) -> Result<(), MemoryErro
 }
 
 fn advise(start: *mut u8, len: usize, advice: i32) -> std::io::Result<()> {
-    // SAFETY: `start..start + len` is a whole mapping that a live region owns, and the three advices
+    // SAFETY: `start..start + len` is a whole mapping that a live region owns, and the advices
     // used here keep it mapped; MADV_DONTNEED changes its content, which guest memory, accessed only
     // through volatile accesses, allows at any time.
     if unsafe { libc::madvise(start.cast(), len, advice) } == 0 {
@@ -258,9 +265,8 @@ mod tests {
     #[test]
     fn memory_begins_where_a_huge_page_may_and_all_of_it_is_there() {
         for pages in [HugePages::Off, HugePages::Transparent] {
-            for len in [0x1000, 0x20_1000, 0x300_0000] {
-                let memory =
-                    map_in(pages, &[(0, len), (1 << 32, 0x1000)]).expect("small mappings are granted");
+            for len in [0x20_0000, 0x20_1000, 0x300_0000] {
+                let memory = map_in(pages, &[(0, len), (1 << 32, len)]).expect("small mappings are granted");
                 for region in memory.iter() {
                     let start = region.as_ptr() as usize;
                     assert_eq!(start % ALIGNMENT, 0, "{pages}, {len:#x}: {start:#x}");

@@ -44,7 +44,9 @@ struct Findings {
 pub(crate) fn run(context: &Context) -> Result<u8, Failure> {
     let wish = Wish::read()?;
     let mut findings = acceleration(&context.home, wish, accel::look(wish), accel::in_ci());
+    let software = findings.iter().any(|finding| finding.code == "SoftwareMachine");
     findings.extend(builder());
+    findings.extend(cache(&crate::home::cache(), software));
     findings.extend(room(&context.home));
     let worst = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
     match context.format {
@@ -158,20 +160,15 @@ fn builder() -> Vec<Finding> {
 const LITTLE: u64 = 4 << 30;
 
 fn room(home: &Path) -> Option<Finding> {
-    let there = existing(home)?;
-    if let Err(error) = can_be_filled(there) {
+    if let Some(why) = what_keeps_from(home) {
         return Some(finding(
             "StoreNotWritable",
             Severity::Error,
-            format!(
-                "no store can be made in {}: {}: {error}",
-                home.display(),
-                there.display()
-            ),
+            format!("no store can be made in {}: {why}", home.display()),
             "choose another place: --home or KILN_HOME",
         ));
     }
-    let free = free(there)?;
+    let free = free(existing(home)?)?;
     let message = format!(
         "{} free for the store in {}",
         Size::from_bytes(free),
@@ -187,6 +184,28 @@ fn room(home: &Path) -> Option<Finding> {
     } else {
         finding("Room", Severity::Ok, message, "")
     })
+}
+
+/// The cache, in which images are built, and where the software machine, if guests run in it, is kept.
+fn cache(cache: &Path, software: bool) -> Option<Finding> {
+    let why = what_keeps_from(cache)?;
+    let (severity, what) = match software {
+        true => (Severity::Error, "the software machine cannot be made ready"),
+        false => (Severity::Warning, "images cannot be built here"),
+    };
+    Some(finding(
+        "CacheNotWritable",
+        severity,
+        format!("{what}: no cache can be made in {}: {why}", cache.display()),
+        "choose another place: XDG_CACHE_HOME",
+    ))
+}
+
+/// Why this user can make no files in a folder that is there or is yet to be made, if so.
+fn what_keeps_from(place: &Path) -> Option<String> {
+    let there = existing(place)?;
+    let error = can_be_filled(there).err()?;
+    Some(format!("{}: {error}", there.display()))
 }
 
 /// Whether it is a folder in which this user can make files.
@@ -217,6 +236,19 @@ mod tests {
                 "{place:?}"
             );
             assert!(found.message.contains(&place.display().to_string()), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_made_keeps_from_building_and_from_the_software_machine() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(cache(&folder.path().join("kiln"), true), None);
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("room");
+        for (software, severity) in [(true, Severity::Error), (false, Severity::Warning)] {
+            let found = cache(&file.join("kiln"), software).expect("a finding");
+            assert_eq!((found.code, found.severity), ("CacheNotWritable", severity));
+            assert!(found.message.contains(&file.display().to_string()), "{found:?}");
         }
     }
 

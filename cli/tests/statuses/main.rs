@@ -172,6 +172,26 @@ fn a_result_that_cannot_be_written_is_an_error_that_names_what_was_made() {
 }
 
 #[test]
+fn a_file_that_may_not_grow_is_an_error_and_ends_no_command() {
+    let kiln = Kiln::with_images(&["disk"]);
+    let limited = "ulimit -f 1; exec \"$0\" \"$@\"";
+    for arguments in [
+        &["completions", "bash"] as &[&str],
+        &["image", "export", "disk", "copy.raw", "--format", "raw"],
+        &["image", "import", "disk.raw", "--name", "second"],
+    ] {
+        let argv = [&["sh", "-c", limited, env!("CARGO_BIN_EXE_kiln")], arguments].concat();
+        let mut command = kiln.program(&argv);
+        command.stdout(std::fs::File::create(kiln.home.path().join("out")).expect("a file"));
+        let ended = Ended::from(command.output().expect("it starts"));
+        assert_eq!(ended.status, 1, "{arguments:?}: {ended:?}");
+        assert!(ended.err.starts_with("error: "), "{arguments:?}: {ended:?}");
+    }
+    assert_eq!(kiln.run(&["-q", "image", "list"]).out.lines().count(), 1);
+    assert_eq!(kiln.run(&["check"]).status, 0);
+}
+
+#[test]
 fn errors_that_cannot_be_written_change_no_status() {
     let kiln = Kiln::new();
     // A warning comes before the result.

@@ -52,14 +52,14 @@ fn fill(source: &Source, layer: &Path, progress: &mut dyn FnMut(Progress)) -> Re
         })
     })?;
     let to: Arc<dyn Disk> = Arc::new(Chain::open(vec![file], Access::ReadWrite).map_err(failed)?);
-    let mut data = 0_u64;
+    let mut expansion = source.expansion();
     let written = copy(
         &**source.disk(),
         source.extents(),
         GRANULE,
         &mut |at, bytes| {
-            data = data.saturating_add(bytes.len() as u64);
-            source.check_expansion(data)?;
+            let counted = expansion.count(bytes.len() as u64);
+            counted.map_err(|error| source.failed(error))?;
             write_all_at(&*to, at, bytes).map_err(failed)
         },
         progress,

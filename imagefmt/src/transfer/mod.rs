@@ -18,6 +18,7 @@ mod copy;
 mod data_map;
 mod detect;
 mod error;
+mod expansion;
 mod export;
 mod extents;
 mod foreign;

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::detect::{HEAD_LEN, TAIL_LEN};
-use super::survey::{EXPANSION_LIMIT, survey};
+use super::expansion::Expansion;
+use super::survey::survey;
 use super::{DataMap, Detected, Extents, Format, SparseFile, TransferError, detect};
 use crate::chain::Chain;
 use crate::disk::{Access, Disk, DiskError};
 use crate::io::{FileStorage, Host};
-use crate::qcow2::{Fault, Header};
+use crate::qcow2::Header;
 use crate::raw::RawDisk;
 
 /// A disk that can be imported.
@@ -180,29 +181,13 @@ impl Source {
         }
     }
 
-    /// Refuses a file of which more was read than what it holds, its holes left out, can stand for: its tables name
-    /// some of it over and over. Its length says little, for a hole of any length costs its maker nothing.
-    pub(super) fn check_expansion(&self, data: u64) -> Result<(), TransferError> {
-        let Holes::Chain(_, file) = &self.extents else {
-            return Ok(());
+    /// Begins to count what is read of it against what it holds.
+    pub(super) fn expansion(&self) -> Expansion<'_> {
+        let file = match &self.extents {
+            Holes::Chain(_, file) => Some(file),
+            Holes::File(_) | Holes::Map(_) => None,
         };
-        let (mut held, mut at) = (0_u64, 0);
-        while let Some(range) = file.next(at).map_err(|error| self.failed(error))? {
-            held = held.saturating_add(range.end.saturating_sub(range.start));
-            if data <= held.saturating_mul(EXPANSION_LIMIT) {
-                return Ok(());
-            }
-            at = range.end;
-        }
-        let fault = Fault::Expands {
-            len: held,
-            data,
-            limit: EXPANSION_LIMIT,
-        };
-        Err(self.failed(DiskError::Format {
-            path: self.name.clone(),
-            fault,
-        }))
+        Expansion::new(&self.name, file)
     }
 
     /// Refuses a file that was written to, or cut, since it was opened: what was read of it meanwhile is of no one

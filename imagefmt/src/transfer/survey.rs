@@ -1,5 +1,6 @@
 //! A foreign qcow2 file is looked through before anything of it is copied.
 
+use super::expansion::LIMIT;
 use crate::chain::Chain;
 use crate::disk::DiskError;
 use crate::io::Host;
@@ -7,10 +8,6 @@ use crate::qcow2::{Fault, Header, SIZE_LIMIT};
 
 /// Where the offset is in an entry of the refcount table (qcow2.rst, "Host cluster management").
 const REFCOUNT_OFFSET: u64 = !0x1ff;
-
-/// How many bytes of data each byte of the file may stand for. Deflate gets to 1032; beyond are files that name
-/// one cluster for many places, to fill the disk of whoever imports them.
-pub(super) const EXPANSION_LIMIT: u64 = 4096;
 
 /// How much of the refcount table is read at once, in bytes.
 const PIECE: u64 = 64 << 10;
@@ -31,8 +28,8 @@ pub(super) fn survey(host: &Host, header: &Header, chain: &Chain) -> Result<(), 
     let mut at = 0;
     while let Some(range) = chain.next_data(at)? {
         data = data.saturating_add(range.end.saturating_sub(range.start));
-        if data > len.saturating_mul(EXPANSION_LIMIT) {
-            let limit = EXPANSION_LIMIT;
+        if data > len.saturating_mul(LIMIT) {
+            let limit = LIMIT;
             return Err(DiskError::Format {
                 path: host.name().into(),
                 fault: Fault::Expands { len, data, limit },

@@ -96,12 +96,14 @@ fn start(dir: &Path, in_background: bool, ready: &ReadySender) -> Result<Option<
     // What is made in the folder from here on is this user's alone, the sockets first of all.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let lock = dir.lock().map_err(start_error)?;
-    // From here on whoever looks sees a machine that starts. Before, they saw none, and if the starter was killed they
-    // have written that down.
-    if ready.is_unheard() {
-        return Err(StartError::new("host", "who started this machine is gone"));
-    }
     let record = ExitRecord::reserve(&dir).map_err(start_error)?;
+    // Since it has the lock whoever looks sees a machine that starts. Before, they saw none, and if the starter was
+    // killed they have written that down.
+    if ready.is_unheard() {
+        let gone = "the machine did not start: who started it is gone";
+        watch::write_record(&ExitRecord::now(ExitReason::VmmError, gone, 0), &dir, record);
+        return Err(StartError::new("host", gone));
+    }
     let log = dir.open_log(crate::instance_dir::VMM_LOG).map_err(start_error)?;
     crate::vmm_log::make_room(&log).map_err(host)?;
     if in_background {

@@ -92,7 +92,8 @@ impl ReadySender {
     /// Whether the starter that was to read the line is gone.
     pub(super) fn is_unheard(&self) -> bool {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        // A pipe that nobody has open for reading is in error (poll(2)); no other kind of file ever is.
+        // A pipe that nobody has open for reading is in error (poll(2)). Who hands over another kind of file is taken
+        // to be there.
         place.as_ref().is_some_and(|place| {
             let mut polled = [PollFd::new(place, PollFlags::empty())];
             let polling = poll(&mut polled, Some(&Timespec::default()));

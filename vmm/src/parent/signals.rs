@@ -3,8 +3,15 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// The signals that ask a machine to stop, and that a child ended.
-const BLOCKED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
+/// The signals that ask a machine to stop, that a child ended, and that a file would become larger than this process
+/// may make one (`ulimit -f`): such a write fails, as one to a full disk does.
+const BLOCKED: [libc::c_int; 5] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGHUP,
+    libc::SIGCHLD,
+    libc::SIGXFSZ,
+];
 
 /// The signals that ask to stop, as they come.
 #[derive(Debug)]

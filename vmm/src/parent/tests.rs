@@ -120,18 +120,18 @@ fn hazard_a_machine_whose_starter_was_killed_before_it_had_the_lock_does_not_sta
     // SAFETY: waits for the launcher, which goes at once; status is a valid place.
     unsafe { libc::waitpid(pid, &mut status, 0) };
     let deadline = Instant::now() + LONG;
-    // A lock that was taken, and is free again, reads as of a machine that was killed.
-    while client::wait_exit(folder.path(), Duration::ZERO)
-        .unwrap()
-        .is_none()
-    {
+    let record = loop {
+        if let Some(record) = client::wait_exit(folder.path(), Duration::ZERO).unwrap() {
+            break record;
+        }
         if folder.path().join("vmm").exists() {
             client::kill_by_force(folder.path()).unwrap();
             panic!("it runs");
         }
         assert!(Instant::now() < deadline, "it neither runs nor ends");
         std::thread::sleep(Duration::from_millis(5));
-    }
+    };
+    assert!(record.detail.contains("who started it is gone"), "{record:?}");
 }
 
 #[test]
@@ -157,6 +157,23 @@ fn hazard_a_killed_parent_takes_the_vmm_along_and_the_lock_is_free() {
         assert!(Instant::now() < deadline, "the VMM lives on");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn hazard_a_file_that_may_not_grow_is_an_error_and_ends_no_vmm() {
+    let machine = Started::new(|child| {
+        let file = std::fs::File::create(child.dir.path().join("disk")).unwrap();
+        let limit = rustix::process::Rlimit {
+            current: Some(4096),
+            maximum: Some(4096),
+        };
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        let error = rustix::io::pwrite(&file, b"x", 4096).unwrap_err();
+        Ok(ExitRecord::now(ExitReason::Shutdown, format!("{error:?}"), 0))
+    });
+    let record = machine.record();
+    assert_eq!(record.reason, ExitReason::Shutdown);
+    assert!(record.detail.contains("FileTooLarge"), "{record:?}");
 }
 
 #[test]

@@ -115,6 +115,11 @@ mod tests {
         let ram = map.ram();
         assert_eq!(ram.iter().map(|region| region.1).sum::<u64>(), bytes);
         assert!(map.low_end() <= LOW_RAM_LIMIT);
+        // Where huge pages begin.
+        assert!(
+            ram.iter().all(|region| region.0.is_multiple_of(1 << 30)),
+            "{ram:x?}"
+        );
         let entries = map.entries();
         for pair in entries.windows(2) {
             assert!(
