@@ -117,8 +117,9 @@ fn a_debian_under_load_is_saved_and_restored_again_and_again() {
     );
 }
 
-/// Prints numbered lines on the serial port without end.
-const LINES: &str = "setsid sh -c 'n=0; while :; do echo \"line $n of many\"; n=$((n + 1)); done' \
+/// Prints numbered lines on the serial port without end. The login there would hang up on who has it open before.
+const LINES: &str = "systemctl mask --runtime --now serial-getty@ttyS0.service; \
+    setsid sh -c 'n=0; while :; do echo \"line $n of many\"; n=$((n + 1)); done' \
     </dev/null >/dev/ttyS0 2>&1 &";
 
 #[test]

@@ -74,16 +74,24 @@ impl ExitRecord {
         if dir.is_locked()? {
             return Ok(None);
         }
-        if let Some(text) = dir.read_file(FILE_NAME, MAX_BYTES)? {
-            let record = serde_json::from_slice(&text).map_err(|error| dir.malformed(FILE_NAME, &error))?;
+        if let Some(record) = Self::left_in(&dir)? {
             return Ok(Some(record));
         }
         let occupant = dir.last_occupant()?;
-        // One that has moved in since the first look has not vanished.
+        // One that has moved in since the first look has not vanished; one that has gone again has left its record.
         if dir.is_locked()? {
             return Ok(None);
         }
-        Ok(occupant.map(|occupant| Self::of_the_vanished(&occupant)))
+        let vanished = || occupant.map(|occupant| Self::of_the_vanished(&occupant));
+        Ok(Self::left_in(&dir)?.or_else(vanished))
+    }
+
+    fn left_in(dir: &InstanceDir) -> Result<Option<Self>, DirError> {
+        let Some(text) = dir.read_file(FILE_NAME, MAX_BYTES)? else {
+            return Ok(None);
+        };
+        let record = serde_json::from_slice(&text).map_err(|error| dir.malformed(FILE_NAME, &error))?;
+        Ok(Some(record))
     }
 
     /// Takes room for a record in `dir`, and removes the one of a machine before.

@@ -167,32 +167,42 @@ fn refused(pages: HugePages, ranges: &[(u64, u64)], source: std::io::Error) -> M
 
 /// Maps `len` bytes, if it can be from an address on at which a huge page may begin. A guest's memory begins at such an
 /// address, too ([`MemoryMap::ram`](crate::arch::x86_64::memory_map::MemoryMap::ram)): KVM has a huge page of the host
-/// stand for one of the guest only where both begin at once. Older kernels map wherever there is room, and from where on
-/// can only be asked for at the risk of mapping over something else; so it is brought about.
+/// stand for one of the guest only where both begin at once.
 fn map_aligned(len: u64) -> Result<MmapRegion, MmapRegionError> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let build = |len, access| MmapRegion::build(None, len, access, flags);
     let len = len as usize;
+    // It is a wish: whatever it fails by, there is memory without it.
+    let aligned = if len < ALIGNMENT { None } else { aligned(len) };
+    aligned.map_or_else(|| map_anywhere(len, libc::PROT_READ | libc::PROT_WRITE), Ok)
+}
+
+fn map_anywhere(len: usize, access: libc::c_int) -> Result<MmapRegion, MmapRegionError> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    MmapRegion::build(None, len, access, flags)
+}
+
+/// Kernels before 6.7 map wherever there is room, and an address can be asked for only at the risk of mapping over something
+/// else. So it is brought about: the kernel maps at the end of the highest gap that is large enough; once a filler of
+/// `excess` more than whole huge pages is there, what is mapped next begins so much lower. (Where it maps from the bottom
+/// up the excess doubles each time, up to a whole huge page.)
+fn aligned(len: usize) -> Option<MmapRegion> {
     let (mut fillers, mut before) = (Vec::new(), 0);
-    loop {
-        let mapping = build(len, libc::PROT_READ | libc::PROT_WRITE)?;
+    for _ in 0..ATTEMPTS {
+        let mapping = map_anywhere(len, libc::PROT_READ | libc::PROT_WRITE).ok()?;
         let start = mapping.as_ptr() as usize;
         let excess = start % ALIGNMENT;
-        if excess == 0 || len < ALIGNMENT || fillers.len() == ATTEMPTS {
-            return Ok(mapping);
+        if excess == 0 {
+            return Some(mapping);
         }
-        if start == before {
-            // This gap is too small for a filler: it has to be filled by what fits.
-            fillers.push(mapping);
-            continue;
-        }
-        before = start;
         drop(mapping);
-        // The kernel maps at the end of the highest gap that is large enough. A filler of so much more takes its place,
-        // and what is mapped next begins below.
-        let filler = len.next_multiple_of(ALIGNMENT).saturating_add(excess);
-        fillers.extend(build(filler, libc::PROT_NONE));
+        // A gap that is too small for that filler is filled by what fits.
+        let filler = match start == before {
+            true => len,
+            false => len.next_multiple_of(ALIGNMENT).checked_add(excess)?,
+        };
+        before = start;
+        fillers.push(map_anywhere(filler, libc::PROT_NONE).ok()?);
     }
+    None
 }
 
 /// Maps `len` bytes in pages of the host's pool, all of which are reserved now: what is mapped here is there.

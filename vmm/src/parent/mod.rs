@@ -95,6 +95,7 @@ fn start(dir: &Path, in_background: bool, ready: &ReadySender) -> Result<Option<
     }
     // What is made in the folder from here on is this user's alone, the sockets first of all.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let signals = signals::Signals::block().map_err(host)?;
     let lock = dir.lock().map_err(start_error)?;
     let record = ExitRecord::reserve(&dir).map_err(start_error)?;
     // Since it has the lock whoever looks sees a machine that starts. Before, they saw none, and if the starter was
@@ -110,7 +111,6 @@ fn start(dir: &Path, in_background: bool, ready: &ReadySender) -> Result<Option<
         inherited::redirect_stdio(&log).map_err(host)?;
     }
     rustix::process::chdir("/").map_err(|errno| host(errno.into()))?;
-    let signals = signals::Signals::block().map_err(host)?;
     Ok(Some(Place {
         dir,
         lock,
