@@ -22,17 +22,18 @@ running=
 trap 'if [ -n "$running" ]; then kill -TERM "$running" 2>/dev/null; end_guests; fi; exit 130' INT TERM
 
 # Has an image made, and made anew where what it is built from has changed since: its tag names the disk in the cache.
-need() { # image, recipe and options
-    local name=$1 disk kiln="$BIN/kiln" there
+need() ( # image, recipe and options
+    export KILN_HOME=$home
+    name=$1
     shift
-    disk=$(KILN_HOME=$home "$kiln" image build "$@" --cache-only)
+    disk=$("$BIN/kiln" image build "$@" --cache-only)
     disk=${disk##*/}
-    there=$(KILN_HOME=$home "$kiln" -q image list --filter "name=$name" --filter "tag:disk=$disk")
-    [ -z "$there" ] || return 0
-    there=$(KILN_HOME=$home "$kiln" -q image list --filter "name=$name")
-    [ -z "$there" ] || KILN_HOME=$home "$kiln" image deregister --delete-snapshots "$there"
-    KILN_HOME=$home "$kiln" image build "$@" --name "$name" --tag "disk=$disk"
-}
+    there=$("$BIN/kiln" -q image list --filter "name=$name" --filter "tag:disk=$disk")
+    [ -z "$there" ] || exit 0
+    there=$("$BIN/kiln" -q image list --filter "name=$name")
+    [ -z "$there" ] || "$BIN/kiln" image deregister --delete-snapshots "$there"
+    "$BIN/kiln" image build "$@" --name "$name" --tag "disk=$disk"
+)
 
 # Ends what tests have left running: the software machine with all that is in it, or here their guests.
 end_guests() {

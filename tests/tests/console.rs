@@ -1,7 +1,7 @@
 //! `kiln console` at a real guest.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use kiln_tests::{Guest, Home};
 
@@ -23,6 +23,14 @@ fn sit_down(home: &Home, guest: &Guest<'_>, options: &str) -> Child {
         .expect("script(1) starts")
 }
 
+/// Sits down at the serial console and reads how to leave it: the process, and its keys.
+fn at_the_serial_console(home: &Home, guest: &Guest<'_>) -> (Child, ChildStdin) {
+    let mut child = sit_down(home, guest, "");
+    shows(&mut child, "Ctrl-] leaves it");
+    let keys = child.stdin.take().expect("a pipe");
+    (child, keys)
+}
+
 /// Reads until a line holds `text`.
 #[track_caller]
 fn shows(child: &mut Child, text: &str) {
@@ -36,9 +44,7 @@ fn shows(child: &mut Child, text: &str) {
 fn a_shell_at_the_console_answers_and_the_guests_end_ends_it() {
     let home = Home::new();
     let guest = home.launch("tiny", &[]);
-    let mut child = sit_down(&home, &guest, "");
-    shows(&mut child, "Ctrl-] leaves it");
-    let mut keys = child.stdin.take().expect("a pipe");
+    let (mut child, mut keys) = at_the_serial_console(&home, &guest);
     // The shell's echo has the words apart.
     keys.write_all(b"\recho one''two\r").expect("it reads");
     shows(&mut child, "onetwo");
@@ -51,9 +57,7 @@ fn a_shell_at_the_console_answers_and_the_guests_end_ends_it() {
 fn a_debian_has_a_shell_of_root_at_its_console() {
     let home = Home::new();
     let guest = home.launch("debian", &[]);
-    let mut child = sit_down(&home, &guest, "");
-    shows(&mut child, "Ctrl-] leaves it");
-    let mut keys = child.stdin.take().expect("a pipe");
+    let (mut child, mut keys) = at_the_serial_console(&home, &guest);
     // A key that was pressed before the login began is lost with it.
     guest
         .exec("for i in $(seq 600); do pgrep -t ttyS0 bash && exit; sleep 0.1; done; exit 1")

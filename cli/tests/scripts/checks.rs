@@ -99,15 +99,18 @@ fn an_image_for_tests_is_made_anew_when_what_it_is_made_of_has_changed() {
         "cd \"${0%/*}\"; echo \"$*\" >>called; case $* in *--cache-only) echo /cache/disk-2.raw ;; \
          *tag:disk=disk-2.raw) cat tagged ;; *'image list'*) cat there ;; esac",
     );
-    let (none, old) = ("", "ami-1");
-    for (there, tagged, made, removed) in [(none, none, 2, 0), (old, none, 2, 2), (old, old, 0, 0)] {
-        fs::write(clone.path("bin/there"), there).expect("a file");
-        fs::write(clone.path("bin/tagged"), tagged).expect("a file");
+    let seed = || {
         let mut lane = Command::new(clone.path("scripts/lane.sh"));
         lane.arg(clone.path("work"))
             .arg("seed")
             .env("BIN", clone.path("bin"));
-        let done = ended(&mut lane, "");
+        ended(&mut lane, "")
+    };
+    let (none, old) = ("", "ami-1");
+    for (there, tagged, made, removed) in [(none, none, 2, 0), (old, none, 2, 2), (old, old, 0, 0)] {
+        fs::write(clone.path("bin/there"), there).expect("a file");
+        fs::write(clone.path("bin/tagged"), tagged).expect("a file");
+        let done = seed();
         assert_eq!(done.status, Some(0), "{}", done.said);
         let called = fs::read_to_string(clone.path("bin/called")).expect("it was called");
         fs::remove_file(clone.path("bin/called")).expect("it was called");
@@ -121,11 +124,7 @@ fn an_image_for_tests_is_made_anew_when_what_it_is_made_of_has_changed() {
     }
     // An image that cannot be built is no reason to remove the one that is there.
     clone.program("bin/kiln", "echo \"$*\" >>\"${0%/*}/called\"; exit 1");
-    let mut lane = Command::new(clone.path("scripts/lane.sh"));
-    lane.arg(clone.path("work"))
-        .arg("seed")
-        .env("BIN", clone.path("bin"));
-    assert_eq!(ended(&mut lane, "").status, Some(1));
+    assert_eq!(seed().status, Some(1));
     let called = fs::read_to_string(clone.path("bin/called")).expect("it was called");
     assert_eq!(called.lines().count(), 1, "{called}");
 }
