@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The checks that need no guest: format, clippy, the types of the other architecture, docs, licences and sources of
-# dependencies, advisories, shell scripts, the README's workflow.
+# dependencies, advisories, shell scripts, the list of hazards, the README's workflow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,6 +10,7 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 scripts/aarch64.sh
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+scripts/hazards.sh
 scripts/workflow.sh
 if ! command -v cargo-deny >/dev/null; then
     echo "missing: cargo-deny" >&2

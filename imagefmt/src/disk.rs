@@ -39,9 +39,21 @@ pub trait Disk: Send + Sync {
     /// Fills the segments with the bytes from `offset` on. After an error their content is undefined.
     fn read(&self, offset: u64, to: &[Segment<'_>]) -> Result<(), DiskError>;
 
+    /// As [`read`](Disk::read), of bytes that the host has in its cache: true if it has all of them. Else the content of the
+    /// segments is undefined, and nothing was waited for but perhaps a table of the disk.
+    fn read_cached(&self, _offset: u64, _to: &[Segment<'_>]) -> Result<bool, DiskError> {
+        Ok(false)
+    }
+
     /// Writes the segments' bytes from `offset` on. After an error the range holds old bytes, new bytes, or
     /// some of each; nothing outside the range is touched.
     fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError>;
+
+    /// Whether a write there only changes bytes that are in a file already: it reads none from elsewhere and makes the disk's
+    /// tables no longer.
+    fn is_in_place(&self, _offset: u64, _len: u64) -> bool {
+        false
+    }
 
     /// Makes durable whatever was written before. Once the host has failed to, every later call fails until the disk is
     /// opened again: what is lost cannot be told from what is not.

@@ -71,11 +71,21 @@ impl Disk for RawDisk {
         self.host.read_or_zero(offset, span)
     }
 
+    fn read_cached(&self, offset: u64, to: &[Segment<'_>]) -> Result<bool, DiskError> {
+        let span = Span::new(to);
+        self.check(offset, span.len() as u64)?;
+        self.host.read_cached(offset, span)
+    }
+
     fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError> {
         self.check_writable()?;
         let span = Span::new(from);
         self.check(offset, span.len() as u64)?;
         self.host.write(offset, span)
+    }
+
+    fn is_in_place(&self, _offset: u64, _len: u64) -> bool {
+        true
     }
 
     fn flush(&self) -> Result<(), DiskError> {

@@ -183,10 +183,23 @@ impl Disk for Chain {
         })
     }
 
+    fn read_cached(&self, offset: u64, to: &[Segment<'_>]) -> Result<bool, DiskError> {
+        let span = Span::new(to);
+        self.request(offset, span.len() as u64, |stack| {
+            let _held = stack.hold();
+            stack.read_cached(offset, span)
+        })
+    }
+
     fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError> {
         self.check_writable()?;
         let span = Span::new(from);
         self.request(offset, span.len() as u64, |stack| stack.write(offset, span))
+    }
+
+    fn is_in_place(&self, offset: u64, len: u64) -> bool {
+        self.request(offset, len, |stack| stack.is_in_place(offset, len))
+            .unwrap_or(false)
     }
 
     fn flush(&self) -> Result<(), DiskError> {

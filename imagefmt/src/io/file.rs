@@ -7,9 +7,10 @@ use std::os::unix::fs::FileExt;
 
 use super::{Span, Storage};
 
-/// How many pieces go into one system call. Linux takes 1024 (`UIO_MAXIOV`); 64 fit on the stack, and a
-/// longer list costs only another call.
-const PIECES: usize = 64;
+/// How many pieces go into one system call: of a small request, and of a large one. Linux takes 1024 (`UIO_MAXIOV`); a
+/// request of a guest has 254 at most, and a longer list costs only another call.
+const FEW: usize = 16;
+const MANY: usize = 256;
 
 /// Zeroes are written in pieces of this many bytes where holes cannot be punched.
 static ZEROES: [u8; 65536] = [0; 65536];
@@ -28,6 +29,20 @@ impl FileStorage {
 
     /// Calls `transfer` with the remaining pieces until the span is done or it returns 0.
     fn each(
+        &self,
+        offset: u64,
+        span: Span<'_, '_>,
+        transfer: impl Fn(&[libc::iovec], libc::off_t) -> isize,
+    ) -> io::Result<usize> {
+        if span.pieces().nth(FEW).is_none() {
+            self.each_list::<FEW>(offset, span, transfer)
+        } else {
+            self.each_list::<MANY>(offset, span, transfer)
+        }
+    }
+
+    /// As [`each`](Self::each), with `PIECES` at once: their list is on the stack.
+    fn each_list<const PIECES: usize>(
         &self,
         mut offset: u64,
         span: Span<'_, '_>,
@@ -88,6 +103,27 @@ impl Storage for FileStorage {
                 )
             }
         })
+    }
+
+    fn read_cached_at(&self, offset: u64, to: Span<'_, '_>) -> io::Result<usize> {
+        to.check_target();
+        let got = self.each(offset, to, |list, at| {
+            // SAFETY: each entry is a piece of a span: memory valid for writing for the time of this call.
+            unsafe {
+                libc::preadv2(
+                    self.file.as_raw_fd(),
+                    list.as_ptr(),
+                    list.len() as libc::c_int,
+                    at,
+                    libc::RWF_NOWAIT,
+                )
+            }
+        });
+        match got {
+            // A file system that cannot tell is one that would have to be waited for.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EOPNOTSUPP)) => Ok(0),
+            got => got,
+        }
     }
 
     fn write_at(&self, offset: u64, from: Span<'_, '_>) -> io::Result<()> {

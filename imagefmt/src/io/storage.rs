@@ -20,6 +20,12 @@ pub trait Storage: Send + Sync + Debug {
     /// Reads until the span is full or the end is reached; the number of bytes read.
     fn read_at(&self, offset: u64, to: Span<'_, '_>) -> io::Result<usize>;
 
+    /// As [`read_at`](Storage::read_at), without waiting: the number of bytes read, which is less than the span's where the
+    /// rest would have to be waited for.
+    fn read_cached_at(&self, _offset: u64, _to: Span<'_, '_>) -> io::Result<usize> {
+        Ok(0)
+    }
+
     /// Writes all of the span; grows the file as needed.
     fn write_at(&self, offset: u64, from: Span<'_, '_>) -> io::Result<()>;
 
@@ -87,6 +93,13 @@ impl Host {
             to.part(got, to.len() - got).fill_zero();
         }
         Ok(())
+    }
+
+    /// Fills the span if the host has its bytes in its cache; else false. What lies beyond the end of the file never is there.
+    pub fn read_cached(&self, offset: u64, to: Span<'_, '_>) -> Result<bool, DiskError> {
+        let got = self.storage.read_cached_at(offset, to);
+        got.map(|got| got == to.len())
+            .map_err(|source| self.error("read", offset, source))
     }
 
     /// Fills the bytes; what lies beyond the end of the file reads as zeroes.

@@ -82,6 +82,45 @@ impl<'a> Stack<'a> {
         Ok(())
     }
 
+    /// As [`read`](Stack::read), if the host has all of the bytes in its cache; else false. Compressed clusters are none of
+    /// its cache.
+    pub(crate) fn read_cached(self, offset: u64, to: Span<'_, '_>) -> Result<bool, DiskError> {
+        let mut done = 0;
+        while done < to.len() {
+            let at = offset.saturating_add(done as u64);
+            let (source, run) = self.resolve(at, to.len().saturating_sub(done) as u64)?;
+            let part = to.part(done, run as usize);
+            let found = match source {
+                Source::Layer(layer, Mapping::Data { host, .. }) => layer.host().read_cached(host.0, part)?,
+                Source::Layer(_, Mapping::Compressed { .. }) => false,
+                Source::Layer(_, Mapping::Zero | Mapping::Unallocated) | Source::Zero => {
+                    part.fill_zero();
+                    true
+                }
+            };
+            if !found {
+                return Ok(false);
+            }
+            done = done.saturating_add(part.len());
+        }
+        Ok(true)
+    }
+
+    /// Whether the top layer has data of its own for all of the range.
+    pub(crate) fn is_in_place(self, offset: u64, len: u64) -> Result<bool, DiskError> {
+        let Some((top, _)) = self.split_top() else {
+            return Ok(false);
+        };
+        let mut done = 0;
+        while done < len {
+            match top.map(offset.saturating_add(done), len.saturating_sub(done))? {
+                (Mapping::Data { .. }, run) => done = done.saturating_add(run),
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether the tables say that the whole range reads as zeroes. Data is not looked at.
     pub(crate) fn is_zero(self, offset: u64, len: u64) -> Result<bool, DiskError> {
         let mut done = 0;

@@ -37,6 +37,23 @@ fn an_overlay_shows_what_is_below_and_keeps_what_is_written() {
 }
 
 #[test]
+fn a_write_is_in_place_where_the_top_layer_has_data_and_nowhere_else() {
+    let folder = Folder::new();
+    folder.base("base", SIZE);
+    write_all_at(&folder.open("base"), 0, &[1; 3 * CLUSTER as usize]).unwrap();
+    folder.overlay("top", "base", SIZE);
+    let top = folder.open("top");
+    assert!(!top.is_in_place(0, 512), "it is the base's");
+    write_all_at(&top, CLUSTER, &[2; 2 * CLUSTER as usize]).unwrap();
+    assert!(top.is_in_place(CLUSTER, 2 * CLUSTER));
+    assert!(!top.is_in_place(CLUSTER - 512, 1024));
+    assert!(!top.is_in_place(3 * CLUSTER - 512, 1024));
+    top.discard(CLUSTER, CLUSTER).unwrap();
+    assert!(!top.is_in_place(CLUSTER, 512) && top.is_in_place(2 * CLUSTER, 512));
+    assert!(!top.is_in_place(SIZE - 512, 1024), "beyond the end");
+}
+
+#[test]
 fn discard_and_write_zeroes_hide_the_layer_below_and_free_clusters() {
     let folder = Folder::new();
     folder.base("base", SIZE);

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::harness::{Folder, assert_clean, assert_qemu_reads, content, run};
-use crate::disk::{Access, DiskErrorKind, write_all_at};
+use super::harness::{Folder, assert_clean, assert_qemu_reads, content, read_cached, run};
+use crate::disk::{Access, Disk, DiskErrorKind, Segment, write_all_at};
 use crate::{Chain, check_layer};
 
 const SIZE: usize = 3 << 20;
@@ -107,6 +107,21 @@ fn an_image_of_qemu_with_our_shape_is_written_also_where_it_was_compressed() {
         assert_qemu_reads(&path, &want);
         fs::remove_file(path).unwrap();
     }
+}
+
+#[test]
+fn compressed_clusters_cannot_be_had_without_waiting_and_zeroes_can() {
+    let folder = Folder::new();
+    convert(&folder, "image", &["-c"]);
+    folder.overlay("top", "image", SIZE as u64);
+    let top = folder.open("top");
+    let data = pattern().iter().position(|byte| *byte != 0).unwrap();
+    assert!(read_cached(&top, data, 1).is_none());
+    top.discard(0, SIZE as u64).unwrap();
+    assert!(read_cached(&top, 5, SIZE - 5) == Some(vec![0; SIZE - 5]));
+    let mut byte = [0];
+    let error = top.read_cached(SIZE as u64, &[Segment::from_mut(&mut byte)]);
+    assert_eq!(error.unwrap_err().kind(), DiskErrorKind::OutOfRange);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::disk::{Access, Disk, read_exact_at};
+use crate::disk::{Access, Disk, Segment, read_exact_at};
 use crate::{Chain, create_base, create_overlay};
 
 /// A cluster of the files that this crate makes.
@@ -106,9 +106,22 @@ pub(crate) fn assert_qemu_reads(path: &Path, want: &[u8]) {
     std::fs::remove_file(raw).unwrap();
 }
 
-/// The whole disk.
+/// The whole disk. What of a part can be had without waiting is the same.
 pub(crate) fn content(disk: &dyn Disk) -> Vec<u8> {
     let mut all = vec![0xa5; disk.size() as usize];
     read_exact_at(disk, 0, &mut all).unwrap();
+    let (from, len) = (all.len() / 3, all.len() / 4);
+    if let Some(cached) = read_cached(disk, from, len) {
+        assert!(cached == all[from..from + len]);
+    }
     all
+}
+
+/// The bytes from `from` on, if they can be had without waiting.
+pub(crate) fn read_cached(disk: &dyn Disk, from: usize, len: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0xa5; len];
+    let cached = disk
+        .read_cached(from as u64, &[Segment::from_mut(&mut bytes)])
+        .unwrap();
+    cached.then_some(bytes)
 }

@@ -291,6 +291,10 @@ impl Storage for SimulatedFile {
         Ok(rest.len().min(to.len()))
     }
 
+    fn read_cached_at(&self, offset: u64, to: Span<'_, '_>) -> io::Result<usize> {
+        self.read_at(offset, to)
+    }
+
     fn write_at(&self, offset: u64, from: Span<'_, '_>) -> io::Result<()> {
         let mut bytes = vec![0; from.len()];
         from.copy_to(&mut bytes);

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use kiln_vmm::arch::native::MemoryMap;
 use kiln_vmm::arch::native::kernel::load;
-use kiln_vmm::boot::kernel::{KernelSet, Platform};
+use kiln_vmm::boot::kernel::{Kernel, KernelSet, Platform};
 use kiln_vmm::boot::payload;
 use kiln_vmm::memory::{self, GuestMemory};
 
@@ -22,7 +22,7 @@ pub fn kernel(input: &[u8]) -> bool {
     let _ = payload::KernelKind::of(input);
     let (memory, map) = &*MEMORY;
     let set = KernelSet {
-        kernel: input,
+        kernel: Kernel::Bytes(input),
         initrd: &[0x30; 5000],
         cmdline: "root=/dev/vda console=ttyS0",
     };

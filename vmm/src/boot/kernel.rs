@@ -1,6 +1,8 @@
 //! A Linux kernel: what it is loaded from, and into what. Loading and entering it is the architecture's
 //! (`kernel` in [`crate::arch`]).
 
+use std::fs::File;
+
 use thiserror::Error;
 use vm_memory::GuestMemoryError;
 
@@ -11,12 +13,21 @@ use crate::memory::GuestMemory;
 /// What is to be booted.
 #[derive(Debug, Clone, Copy)]
 pub struct KernelSet<'a> {
-    /// A bzImage or an ELF file.
-    pub kernel: &'a [u8],
+    /// The kernel.
+    pub kernel: Kernel<'a>,
     /// The initramfs; empty if there is none.
     pub initrd: &'a [u8],
     /// The command line.
     pub cmdline: &'a str,
+}
+
+/// A kernel's file.
+#[derive(Debug, Clone, Copy)]
+pub enum Kernel<'a> {
+    /// The bytes of a bzImage, or of another kind of kernel.
+    Bytes(&'a [u8]),
+    /// An ELF file of the host, of which only what is loaded is read.
+    Elf(&'a File),
 }
 
 /// Into what it is loaded.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use kiln_imagefmt::Disk;
 use thiserror::Error;
 
+use super::kernel::Kernel;
+use super::payload::KernelKind;
 use super::pvgrub::{self, Found};
 use crate::spec::Boot;
 
@@ -36,11 +38,30 @@ pub enum BootSource {
     },
 }
 
+/// A kernel's file, as a [`Kernel`].
+#[derive(Debug)]
+pub enum KernelFile {
+    /// Its bytes.
+    Bytes(Vec<u8>),
+    /// An ELF file of the host.
+    Elf(File),
+}
+
+impl KernelFile {
+    /// A view of it.
+    pub fn get(&self) -> Kernel<'_> {
+        match self {
+            Self::Bytes(bytes) => Kernel::Bytes(bytes),
+            Self::Elf(file) => Kernel::Elf(file),
+        }
+    }
+}
+
 /// What a source gives.
 #[derive(Debug)]
 pub struct BootFiles {
     /// The kernel's file.
-    pub kernel: Vec<u8>,
+    pub kernel: KernelFile,
     /// The initramfs; empty if there is none.
     pub initrd: Vec<u8>,
     /// The command line.
@@ -101,11 +122,28 @@ impl NamedFile {
     }
 
     fn read(&self) -> Result<Vec<u8>, SourceError> {
-        self.read_all().map_err(|source| SourceError::File {
+        self.read_all().map_err(|source| self.refusal(source))
+    }
+
+    /// An ELF file is not read yet: it may be ten times as large as what is loaded of it.
+    fn read_kernel(&self) -> Result<KernelFile, SourceError> {
+        let mut head = [0; 20];
+        let is_elf = self.file.read_exact_at(&mut head, 0).is_ok()
+            && matches!(KernelKind::of(&head), KernelKind::Elf64 | KernelKind::Elf32);
+        let kernel = if is_elf {
+            self.file.try_clone().map(KernelFile::Elf)
+        } else {
+            self.read_all().map(KernelFile::Bytes)
+        };
+        kernel.map_err(|source| self.refusal(source))
+    }
+
+    fn refusal(&self, source: io::Error) -> SourceError {
+        SourceError::File {
             what: self.what,
             path: self.path.clone(),
             source,
-        })
+        }
     }
 
     fn read_all(&self) -> io::Result<Vec<u8>> {
@@ -156,7 +194,7 @@ impl BootSource {
                 initrd,
                 cmdline,
             } => Ok(BootFiles {
-                kernel: kernel.read()?,
+                kernel: kernel.read_kernel()?,
                 initrd: match initrd {
                     Some(initrd) => initrd.read()?,
                     None => Vec::new(),
@@ -167,7 +205,7 @@ impl BootSource {
             Self::PvGrub { disk, append } => {
                 let chosen = pvgrub::boot(disk, append.as_deref())?;
                 Ok(BootFiles {
-                    kernel: chosen.kernel,
+                    kernel: KernelFile::Bytes(chosen.kernel),
                     initrd: chosen.initrd,
                     cmdline: chosen.cmdline,
                     found: Some(chosen.found),
@@ -180,6 +218,7 @@ impl BootSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::payload::Vmlinux;
 
     fn boot(kernel: &str, initrd: Option<&str>) -> Boot {
         Boot::Kernel {
@@ -196,13 +235,25 @@ mod tests {
         write("vmlinuz", "old kernel");
         write("initrd", "initramfs");
         let source = BootSource::open(&boot("vmlinuz", Some("initrd")), folder.path(), None).unwrap();
+        let elf = format!("\x7fELF\x02{}\x3e\0", "\0".repeat(13));
+        let bytes = |files: &BootFiles| match files.kernel.get() {
+            Kernel::Bytes(bytes) => bytes.to_vec(),
+            Kernel::Elf(file) => Vmlinux::of_file(file).unwrap().whole().unwrap(),
+        };
         let files = source.read().unwrap();
         assert_eq!(
-            (files.kernel.as_slice(), files.initrd.as_slice()),
+            (bytes(&files).as_slice(), files.initrd.as_slice()),
             (&b"old kernel"[..], &b"initramfs"[..])
         );
         write("vmlinuz", "a new kernel");
-        assert_eq!(source.read().unwrap().kernel, b"a new kernel");
+        assert_eq!(bytes(&source.read().unwrap()), b"a new kernel");
+        // An ELF file is read as it is loaded.
+        write("vmlinuz", &elf);
+        let files = source.read().unwrap();
+        let KernelFile::Elf(_) = &files.kernel else {
+            panic!("it is an ELF file");
+        };
+        assert_eq!(bytes(&files), elf.as_bytes());
     }
 
     #[test]

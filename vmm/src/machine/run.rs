@@ -79,7 +79,7 @@ impl Machine {
         let tables = self.tables.write(&self.memory)?;
         self.generation_at = tables.generation;
         let set = KernelSet {
-            kernel: &files.kernel,
+            kernel: files.kernel.get(),
             initrd: &files.initrd,
             cmdline: &files.cmdline,
         };

@@ -49,6 +49,11 @@ group! {
 }
 
 group! {
+    /// What the host's cache has of the layers.
+    CACHED: SYS_preadv2
+}
+
+group! {
     /// What a guest gave back of its disk: by whoever commits that.
     HOLES: SYS_fallocate SYS_pwrite64
 }
@@ -144,7 +149,7 @@ group! {
         SYS_splice SYS_sync SYS_syncfs SYS_sync_file_range SYS_flock SYS_statfs SYS_fstatfs
         SYS_getcwd SYS_chdir SYS_fchdir SYS_membarrier SYS_mlock SYS_mlock2 SYS_msync SYS_mincore
         SYS_sched_setaffinity SYS_sched_setscheduler SYS_setpriority SYS_getrusage
-        SYS_readv SYS_preadv2 SYS_pwritev2 SYS_nanosleep SYS_gettimeofday SYS_getpeername SYS_shutdown
+        SYS_readv SYS_pwritev2 SYS_nanosleep SYS_gettimeofday SYS_getpeername SYS_shutdown
         SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_timerfd_create SYS_timerfd_settime
 }
 
@@ -159,14 +164,14 @@ pub(super) fn of(kind: ThreadKind) -> BTreeSet<libc::c_long> {
 fn groups(kind: ThreadKind) -> &'static [Group] {
     match kind {
         ThreadKind::Process => &[
-            COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, HOLES, MACHINES, SYNC, EVENTS, STREAMS, SOCKETS,
-            THREADS, RANDOM, SLEEP, KICKS, BUILDING,
+            COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, CACHED, HOLES, MACHINES, SYNC, EVENTS, STREAMS,
+            SOCKETS, THREADS, RANDOM, SLEEP, KICKS, BUILDING,
         ],
         ThreadKind::Main => &[
             COMMON, THREAD, CLOSE, PATIENCE, LAYERS, HOLES, MACHINES, EVENTS, THREADS, RANDOM, SLEEP,
         ],
         ThreadKind::Vcpu => &[COMMON, THREAD, CLOSE, LOG, EVENTS, KICKS],
-        ThreadKind::Block => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, HOLES],
+        ThreadKind::Block => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, CACHED, HOLES],
         ThreadKind::Console => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LOG, STREAMS],
         ThreadKind::Rng => &[COMMON, THREAD, WAITS, RANDOM],
         ThreadKind::Control => &[

@@ -32,7 +32,7 @@ impl Tiny {
         let read = |path| files.read(path, KERNEL_LIMIT).expect("tiny has it");
         let kernel = read("/boot/vmlinuz");
         let elf = match unpack(&kernel) {
-            Ok(Unpacked::Vmlinux { elf, .. }) => Some(elf),
+            Ok(Unpacked::Vmlinux(elf)) => elf.whole().ok(),
             _ => None,
         };
         let elf = elf.expect("Debian's kernel can be unpacked");

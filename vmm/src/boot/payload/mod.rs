@@ -14,10 +14,12 @@ mod bzimage;
 mod kind;
 mod lzo;
 mod unpack;
+mod vmlinux;
 mod xz;
 
 pub use bzimage::BzImage;
 pub use kind::{Compression, KernelKind};
+pub use vmlinux::Vmlinux;
 
 /// The largest kernel that is unpacked, in bytes. Debian's with everything in it is 60 MiB; the
 /// limit stops a payload that inflates without end from taking the host's memory.
@@ -30,6 +32,9 @@ pub(crate) const NO_64_BIT_ENTRY: &str = "it has no 64-bit entry (a kernel of 32
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {
+    /// Its file cannot be read.
+    #[error("it cannot be read: {0}")]
+    Read(#[source] std::io::Error),
     /// It is no kernel.
     #[error("it is no kernel: {0}")]
     NoKernel(String),
@@ -71,14 +76,9 @@ pub enum PayloadError {
 
 /// A kernel file, ready to be loaded.
 #[derive(Debug)]
-pub enum Unpacked {
-    /// An ELF file: it was one, or was unpacked to one.
-    Vmlinux {
-        /// The bytes of the ELF file. The kernel's own relocations may follow it.
-        elf: Vec<u8>,
-        /// How it was packed.
-        compression: Option<Compression>,
-    },
+pub enum Unpacked<'a> {
+    /// An ELF file: it was one, or is unpacked to one.
+    Vmlinux(Vmlinux<'a>),
     /// A bzImage that is to be entered as it is.
     AsIs {
         /// Why it is not unpacked here.
@@ -86,26 +86,19 @@ pub enum Unpacked {
     },
 }
 
-/// Unpacks the kernel file `kernel` to its `vmlinux`.
-pub fn unpack(kernel: &[u8]) -> Result<Unpacked, PayloadError> {
+/// Begins to unpack the kernel file `kernel` to its `vmlinux`. Damage behind its first bytes is found as these are read.
+pub fn unpack(kernel: &[u8]) -> Result<Unpacked<'_>, PayloadError> {
     match KernelKind::of(kernel) {
-        KernelKind::Elf64 | KernelKind::Elf32 => Ok(Unpacked::Vmlinux {
-            elf: kernel.to_vec(),
-            compression: None,
-        }),
+        KernelKind::Elf64 | KernelKind::Elf32 => Vmlinux::bytes(kernel).map(Unpacked::Vmlinux),
         KernelKind::Compressed(compression) => {
-            let elf = unpack::compressed_file(kernel, compression)?;
-            Ok(Unpacked::Vmlinux {
-                elf,
-                compression: Some(compression),
-            })
+            unpack::compressed_file(kernel, compression).map(Unpacked::Vmlinux)
         }
         KernelKind::BzImage => bzimage(&BzImage::parse(kernel)?),
         KernelKind::Other(found) => Err(PayloadError::NoKernel(found)),
     }
 }
 
-fn bzimage(image: &BzImage<'_>) -> Result<Unpacked, PayloadError> {
+fn bzimage<'a>(image: &BzImage<'a>) -> Result<Unpacked<'a>, PayloadError> {
     let as_is = |reason: &str| {
         Ok(Unpacked::AsIs {
             reason: reason.into(),
@@ -117,11 +110,7 @@ fn bzimage(image: &BzImage<'_>) -> Result<Unpacked, PayloadError> {
     let Some(compression) = Compression::of(payload) else {
         return as_is("its payload is packed in a way that is not known here");
     };
-    let elf = unpack::payload(payload, compression)?;
-    Ok(Unpacked::Vmlinux {
-        elf,
-        compression: Some(compression),
-    })
+    unpack::payload(payload, compression).map(Unpacked::Vmlinux)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ pub(crate) mod fixtures;
 
 use proptest::prelude::*;
 
-use super::{Compression, PayloadError, UNPACKED_LIMIT, Unpacked, unpack};
+use super::{Compression, PayloadError, UNPACKED_LIMIT, Unpacked, Vmlinux};
 use fixtures::{bzimage, packed, payload, vmlinux};
 
 /// The commands of the kernel's `scripts/Makefile.lib`.
@@ -26,51 +26,44 @@ const PACKERS: &[(&[&str], Compression)] = &[
     ),
 ];
 
+/// A kernel file's vmlinux, and how it was packed; none if it is to be entered as it is.
+fn unpack(kernel: &[u8]) -> Result<Option<(Vec<u8>, Option<Compression>)>, PayloadError> {
+    match super::unpack(kernel)? {
+        Unpacked::Vmlinux(vmlinux) => {
+            let compression = vmlinux.compression();
+            Ok(Some((vmlinux.whole()?, compression)))
+        }
+        Unpacked::AsIs { .. } => Ok(None),
+    }
+}
+
 #[test]
 fn every_packing_of_a_kernel_is_unpacked() {
     let elf = vmlinux(4 << 20);
     for (command, expected) in PACKERS {
         let image = bzimage(&payload(command, &elf));
-        match unpack(&image) {
-            Ok(Unpacked::Vmlinux {
-                elf: found,
-                compression,
-            }) => {
-                assert_eq!(compression, Some(*expected));
-                assert!(found == elf, "{command:?}");
-            }
-            other => panic!("{command:?}: {other:?}"),
-        }
+        let (found, compression) = unpack(&image).unwrap().unwrap();
+        assert_eq!(compression, Some(*expected));
+        assert!(found == elf, "{command:?}");
     }
 }
 
 #[test]
 fn an_elf_file_packed_or_not_is_taken() {
     let elf = vmlinux(1000);
-    assert!(matches!(
-        unpack(&elf),
-        Ok(Unpacked::Vmlinux {
-            compression: None,
-            ..
-        })
-    ));
     let file = packed(&["gzip"], &elf);
-    assert!(matches!(
-        unpack(&file),
-        Ok(Unpacked::Vmlinux {
-            compression: Some(Compression::Gzip),
-            ..
-        })
-    ));
+    for (kernel, compression) in [(&elf, None), (&file, Some(Compression::Gzip))] {
+        assert_eq!(unpack(kernel).unwrap(), Some((elf.clone(), compression)));
+    }
 }
 
 #[test]
 fn a_payload_that_is_not_known_is_entered_as_it_is() {
     let image = bzimage(b"something else");
-    assert!(matches!(unpack(&image), Ok(Unpacked::AsIs { .. })));
+    assert_eq!(unpack(&image).unwrap(), None);
     let mut old = bzimage(b"\x1f\x8b");
     old[0x206] = 7;
-    assert!(matches!(unpack(&old), Ok(Unpacked::AsIs { .. })));
+    assert_eq!(unpack(&old).unwrap(), None);
 }
 
 #[test]
@@ -175,10 +168,25 @@ fn lzo_of_every_make_is_unpacked() {
         &["-9", "--no-name"],
     ] {
         let command = [&["lzop"], options].concat();
-        assert!(matches!(
-            unpack(&bzimage(&payload(&command, &elf))),
-            Ok(Unpacked::Vmlinux { elf: found, .. }) if found == elf
-        ));
+        let (found, _) = unpack(&bzimage(&payload(&command, &elf))).unwrap().unwrap();
+        assert!(found == elf, "{command:?}");
+    }
+}
+
+#[test]
+fn of_a_file_that_is_not_packed_no_more_is_read_than_is_needed() {
+    let mut file = tempfile::tempfile().unwrap();
+    let elf = vmlinux(1_000_000);
+    std::io::Write::write_all(&mut file, &elf).unwrap();
+    for (needed, most) in [(0, 64 << 10), (100_000, 128 << 10), (u64::MAX, elf.len())] {
+        let mut read = Vec::new();
+        let count = Vmlinux::of_file(&file).unwrap().pieces(needed, |at, piece| {
+            assert_eq!(at, read.len() as u64);
+            read.extend_from_slice(piece);
+            Ok::<_, PayloadError>(())
+        });
+        assert_eq!((count.unwrap(), read.len()), (most as u64, most), "{needed}");
+        assert!(elf.starts_with(&read), "{needed}");
     }
 }
 

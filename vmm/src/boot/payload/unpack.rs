@@ -1,15 +1,16 @@
 //! Decompression with a bound on what comes out.
 
-use std::io::{Error, Read};
+use std::io::{Cursor, Error, Read};
 
-use super::{Compression, KernelKind, PayloadError, UNPACKED_LIMIT, lzo, xz};
+use super::vmlinux::{Size, Vmlinux};
+use super::{Compression, PayloadError, UNPACKED_LIMIT, lzo, xz};
 
 /// The most memory that an LZMA file may ask for, in KiB. The kernel's build uses a dictionary of 64 MiB;
 /// the format allows 4 GiB, which the decoder would allocate at once.
 const LZMA_MEMORY_KIB: u32 = (256 << 10) + 64;
 
 /// Unpacks a bzImage's payload, whose last four bytes say how large it is unpacked.
-pub(super) fn payload(payload: &[u8], compression: Compression) -> Result<Vec<u8>, PayloadError> {
+pub(super) fn payload(payload: &[u8], compression: Compression) -> Result<Vmlinux<'_>, PayloadError> {
     let (packed, size) = payload
         .split_last_chunk()
         .ok_or(PayloadError::Damaged("its payload is too short"))?;
@@ -26,64 +27,38 @@ pub(super) fn payload(payload: &[u8], compression: Compression) -> Result<Vec<u8
     } else {
         packed
     };
-    let elf = bounded(packed, compression, size)?;
-    if (elf.len() as u64) < size {
-        let source = Error::other(format!("{} of {size} bytes came out", elf.len()));
-        return Err(PayloadError::Unpack { compression, source });
-    }
-    checked(elf, compression)
+    bounded(packed, compression, Size::Exactly(size))
 }
 
 /// Unpacks a whole file, whose unpacked size is not stated.
-pub(super) fn compressed_file(file: &[u8], compression: Compression) -> Result<Vec<u8>, PayloadError> {
-    checked(bounded(file, compression, UNPACKED_LIMIT)?, compression)
+pub(super) fn compressed_file(file: &[u8], compression: Compression) -> Result<Vmlinux<'_>, PayloadError> {
+    bounded(file, compression, Size::AtMost(UNPACKED_LIMIT))
 }
 
-/// `elf`, if it is one.
-fn checked(elf: Vec<u8>, compression: Compression) -> Result<Vec<u8>, PayloadError> {
-    match KernelKind::of(&elf) {
-        KernelKind::Elf64 | KernelKind::Elf32 => Ok(elf),
-        found => Err(PayloadError::NotElf {
-            compression,
-            found: found.to_string(),
-        }),
-    }
-}
-
-/// Unpacks at most `size` bytes; more is an error. The memory it takes grows with what comes out.
-fn bounded(packed: &[u8], compression: Compression, size: u64) -> Result<Vec<u8>, PayloadError> {
+/// Unpacks no more than `size` allows. The memory it takes does not grow with what comes out, but for LZO.
+fn bounded(packed: &[u8], compression: Compression, size: Size) -> Result<Vmlinux<'_>, PayloadError> {
     let failed = |source| PayloadError::Unpack { compression, source };
-    let out = match compression {
-        Compression::Gzip => take(flate2::read::GzDecoder::new(packed), size),
-        Compression::Lz4 => take(lz4_flex::frame::FrameDecoder::new(packed), size),
+    match compression {
+        Compression::Gzip => Vmlinux::unpacked(flate2::read::GzDecoder::new(packed), compression, size),
+        Compression::Lz4 => Vmlinux::unpacked(lz4_flex::frame::FrameDecoder::new(packed), compression, size),
         Compression::Xz => {
             xz::check_dictionaries(packed).map_err(failed)?;
-            take(lzma_rust2::XzReader::new(packed, false), size)
+            Vmlinux::unpacked(lzma_rust2::XzReader::new(packed, false), compression, size)
         }
-        Compression::Zstd => zstd(packed, size),
-        Compression::Bzip2 => take(bzip2::read::BzDecoder::new(packed), size),
+        Compression::Zstd => {
+            let decoder = zstd(packed, size.most()).map_err(failed)?;
+            Vmlinux::unpacked(decoder, compression, size)
+        }
+        Compression::Bzip2 => Vmlinux::unpacked(bzip2::read::BzDecoder::new(packed), compression, size),
         Compression::Lzma => {
             let reader = lzma_rust2::LzmaReader::new_mem_limit(packed, LZMA_MEMORY_KIB, None);
-            reader.and_then(|reader| take(reader, size))
+            Vmlinux::unpacked(reader.map_err(failed)?, compression, size)
         }
-        Compression::Lzo => match lzo::unpack(packed, size) {
-            Ok(None) => return Err(PayloadError::Bomb { size }),
-            Ok(Some(out)) => Ok(out),
-            Err(error) => Err(error),
+        Compression::Lzo => match lzo::unpack(packed, size.most()).map_err(failed)? {
+            Some(out) => Vmlinux::unpacked(Cursor::new(out), compression, size),
+            None => Err(PayloadError::Bomb { size: size.most() }),
         },
     }
-    .map_err(failed)?;
-    if out.len() as u64 > size {
-        return Err(PayloadError::Bomb { size });
-    }
-    Ok(out)
-}
-
-/// All that `from` gives, but no more than one byte above `size`.
-fn take(from: impl Read, size: u64) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
-    from.take(size.saturating_add(1)).read_to_end(&mut out)?;
-    Ok(out)
 }
 
 /// Unpacks a Zstandard frame (RFC 8878).
@@ -91,7 +66,7 @@ fn take(from: impl Read, size: u64) -> Result<Vec<u8>, Error> {
 /// The kernel's build packs with a window of 128 MiB, more than the decoder accepts. A window
 /// larger than all of the output is never needed: where the output is smaller, the window
 /// descriptor (section 3.1.1.1.2) is replaced by one that just covers it.
-fn zstd(packed: &[u8], size: u64) -> Result<Vec<u8>, Error> {
+fn zstd(packed: &[u8], size: u64) -> Result<impl Read, Error> {
     const HEAD: usize = 6;
     const SINGLE_SEGMENT: u8 = 0x20;
     let (head, rest) = packed
@@ -105,9 +80,8 @@ fn zstd(packed: &[u8], size: u64) -> Result<Vec<u8>, Error> {
     };
     let mut head = Vec::from(magic);
     head.extend([descriptor, covering]);
-    let from = head.as_slice().chain(rest);
-    let decoder = ruzstd::decoding::StreamingDecoder::new(from).map_err(Error::other)?;
-    take(decoder, size)
+    let from = Cursor::new(head).chain(rest);
+    ruzstd::decoding::StreamingDecoder::new(from).map_err(Error::other)
 }
 
 /// The smallest window descriptor, without a mantissa, whose window is `size` bytes or more: the

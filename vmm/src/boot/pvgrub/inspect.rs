@@ -9,7 +9,7 @@ use super::choose::choose_on;
 use super::volumes::Volumes;
 use super::{BootError, Found};
 use crate::boot::kernel::LoadError;
-use crate::boot::payload::{self, BzImage, KernelKind, NO_64_BIT_ENTRY, Unpacked};
+use crate::boot::payload::{self, BzImage, KernelKind, NO_64_BIT_ENTRY, PayloadError, Unpacked};
 
 /// What was seen on a disk.
 #[derive(Debug)]
@@ -132,12 +132,22 @@ pub fn inspect(disk: &Arc<dyn Disk>) -> Result<Report, BootError> {
 
 /// The processor that a kernel is for. Unpacking it shows damage, too, before it is launched.
 fn architecture_of(kernel: &[u8], warnings: &mut Vec<String>) -> Option<Architecture> {
+    let mut no = |error: PayloadError| {
+        warnings.push(format!("its kernel will not boot: {error}"));
+        None
+    };
     match payload::unpack(kernel) {
-        Ok(Unpacked::Vmlinux { elf, .. }) => match KernelKind::of(&elf) {
-            KernelKind::Elf64 => Some(Architecture::X86_64),
-            KernelKind::Elf32 => Some(Architecture::I386),
-            _ => None,
-        },
+        Ok(Unpacked::Vmlinux(file)) => {
+            let architecture = match KernelKind::of(file.head()) {
+                KernelKind::Elf64 => Some(Architecture::X86_64),
+                KernelKind::Elf32 => Some(Architecture::I386),
+                _ => None,
+            };
+            match file.pieces(0, |_, _| Ok::<_, PayloadError>(())) {
+                Ok(_) => architecture,
+                Err(error) => no(error),
+            }
+        }
         Ok(Unpacked::AsIs { .. }) => {
             let image = payload::BzImage::parse(kernel).ok()?;
             Some(if image.has_64_bit_entry() {
@@ -146,10 +156,7 @@ fn architecture_of(kernel: &[u8], warnings: &mut Vec<String>) -> Option<Architec
                 Architecture::I386
             })
         }
-        Err(error) => {
-            warnings.push(format!("its kernel will not boot: {error}"));
-            None
-        }
+        Err(error) => no(error),
     }
 }
 

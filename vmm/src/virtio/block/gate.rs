@@ -47,7 +47,7 @@ impl BlockGate {
         self.state.lock().closed += 1;
     }
 
-    /// Waits until nothing that passed the gate is in flight any more.
+    /// Waits until nothing that passed the gate, which is closed, is in flight any more.
     pub fn drained(&self) {
         let mut state = self.state.lock();
         while state.in_flight > 0 {
@@ -105,9 +105,10 @@ impl Drop for Passage<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
-        let idle = state.in_flight == 0;
+        // Telling costs a system call: only who has closed the gate waits for it.
+        let awaited = state.in_flight == 0 && state.closed > 0;
         drop(state);
-        if idle {
+        if awaited {
             self.0.changed.notify_all();
         }
     }

@@ -6,12 +6,13 @@
 //! ```
 //!
 //! A few threads a device serve all its queues: whichever is free waits for the next request, takes it
-//! and lets the next thread wait, so requests overlap on the disk and are completed out of order,
-//! whichever queue they came by. Several queues are for the guest's sake: its vCPUs put requests in
+//! and, unless it is one that hardly ever waits for the host, lets the next thread wait, so requests overlap on the disk
+//! and are completed out of order, whichever queue they came by. Several queues are for the guest's sake: its vCPUs put requests in
 //! without waiting for each other, and each is interrupted for its own.
 
 mod config;
 mod gate;
+mod intake;
 mod request;
 mod spec;
 mod task;
@@ -35,7 +36,8 @@ pub use spec::{Backing, BlockSpec, DiskFormat, OpenError};
 pub use traffic::DiskTraffic;
 
 use self::config::{Config, FLUSH, READ_ONLY};
-use self::task::{BlockTask, Intake};
+use self::intake::Intake;
+use self::task::BlockTask;
 use super::device::read_bytes;
 use super::{
     Activation, DeviceError, DeviceState, DeviceType, QueueState, ThreadKind, ThreadSetup, VirtioDevice,

@@ -14,6 +14,11 @@ use crate::virtio::{Chain, GuestMemory, QueueError, Slice};
 const HEADER: usize = 16;
 /// Bytes of `struct virtio_blk_discard_write_zeroes`.
 const RANGE: usize = 16;
+/// The types of reads and writes.
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+/// The longest data, in bytes, that are moved by the thread that takes requests: it takes no longer than to wake another.
+const AT_ONCE: u64 = 32 << 10;
 /// Bytes of the answer to `GET_ID`.
 const ID: usize = 20;
 
@@ -129,22 +134,63 @@ impl Target<'_> {
         })
     }
 
-    /// Returns how many bytes were written to the guest; `room` are before the status.
-    fn execute(&self, chain: &Chain, room: u64, passage: &mut Option<Passage<'_>>) -> Result<u64, Failure> {
+    /// Does a small read whose bytes the host has in its cache, and writes its status; none if the request is another, or
+    /// makes no sense: then nothing was told.
+    pub(super) fn serve_cached(&self, chain: &Chain) -> Option<Outcome> {
+        let room = chain
+            .writable_len()
+            .checked_sub(1)
+            .filter(|room| *room <= AT_ONCE)?;
+        let (kind, sector) = self.header(chain).ok()?;
+        let offset = self.place(sector, room).ok().filter(|_| kind == READ)?;
+        let slices = chain.writable(self.memory, 0, room).ok()?;
+        // An error is told by the read that follows.
+        self.disk
+            .read_cached(offset, &segments(&slices))
+            .ok()
+            .filter(|cached| *cached)?;
+        chain.write_at(self.memory, room, &[Status::Ok as u8]).ok()?;
+        self.traffic.read(room);
+        Some(Outcome {
+            written: u32::try_from(room.saturating_add(1)).ok()?,
+            failure: None,
+        })
+    }
+
+    /// Whether it is a write that hardly ever waits for the host: small, into its cache, and in place.
+    pub(super) fn is_small_overwrite(&self, chain: &Chain) -> bool {
+        let len = chain.readable_len().saturating_sub(HEADER as u64);
+        if len > AT_ONCE || self.write_through {
+            return false;
+        }
+        let Ok((WRITE, sector)) = self.header(chain) else {
+            return false;
+        };
+        self.place(sector, len)
+            .is_ok_and(|offset| self.disk.is_in_place(offset, len))
+    }
+
+    /// A request's type, and the sector that it is of.
+    fn header(&self, chain: &Chain) -> Result<(u32, u64), QueueError> {
         let mut header = [0; HEADER];
         chain.read_at(self.memory, 0, &mut header)?;
         let [a, b, c, d, _, _, _, _, sector @ ..] = header;
-        let sector = u64::from_le_bytes(sector);
+        Ok((u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(sector)))
+    }
+
+    /// Returns how many bytes were written to the guest; `room` are before the status.
+    fn execute(&self, chain: &Chain, room: u64, passage: &mut Option<Passage<'_>>) -> Result<u64, Failure> {
+        let (kind, sector) = self.header(chain)?;
         let payload = chain.readable_len().saturating_sub(HEADER as u64);
-        match u32::from_le_bytes([a, b, c, d]) {
-            0 => {
+        match kind {
+            READ => {
                 let offset = self.place(sector, room)?;
                 let slices = chain.writable(self.memory, 0, room)?;
                 self.disk.read(offset, &segments(&slices))?;
                 self.traffic.read(room);
                 Ok(room)
             }
-            1 => {
+            WRITE => {
                 self.refuse_read_only()?;
                 let offset = self.place(sector, payload)?;
                 let slices = chain.readable(self.memory, HEADER as u64, payload)?;

@@ -1,3 +1,5 @@
+mod away;
+mod cached;
 mod gate;
 mod queues;
 mod ranges;
@@ -23,6 +25,7 @@ const BODY: u64 = DATA + 0x1000;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
     Reads,
+    Writes,
     Flushes,
 }
 
@@ -34,6 +37,8 @@ struct MemoryDisk {
     log: Mutex<Vec<String>>,
     read_only: bool,
     fails: AtomicBool,
+    /// Its bytes can be had without waiting.
+    cached: AtomicBool,
     /// It cannot write out what has gathered in memory.
     unsettled: AtomicBool,
     /// Requests that wait.
@@ -55,6 +60,7 @@ impl MemoryDisk {
             log: Mutex::default(),
             read_only,
             fails: AtomicBool::new(false),
+            cached: AtomicBool::new(false),
             unsettled: AtomicBool::new(false),
             held: Mutex::default(),
             let_go: Condvar::new(),
@@ -120,12 +126,28 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn read_cached(&self, offset: u64, to: &[Segment<'_>]) -> Result<bool, DiskError> {
+        if !self.cached.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
+        self.note(format!("cached {offset}"))?;
+        let span = kiln_imagefmt::disk::Span::new(to);
+        let bytes = self.bytes.lock().expect("lock");
+        span.copy_from(&bytes[offset as usize..][..span.len()]);
+        Ok(true)
+    }
+
     fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError> {
+        self.wait_if_held(Held::Writes);
         let span = kiln_imagefmt::disk::Span::new(from);
         self.note(format!("write {offset}+{}", span.len()))?;
         let mut bytes = self.bytes.lock().expect("lock");
         span.copy_to(&mut bytes[offset as usize..][..span.len()]);
         Ok(())
+    }
+
+    fn is_in_place(&self, _: u64, _: u64) -> bool {
+        true
     }
 
     fn flush(&self) -> Result<(), DiskError> {
@@ -245,7 +267,14 @@ fn a_write_that_was_done_is_no_error_though_what_waits_cannot_be_written_out() {
 
 #[test]
 fn hazard_requests_beyond_disk_or_memory_are_an_error_status_and_the_device_lives() {
+    for cached in [false, true] {
+        refuses_what_lies_beyond(cached);
+    }
+}
+
+fn refuses_what_lies_beyond(cached: bool) {
     let disk = MemoryDisk::new();
+    disk.cached.store(cached, Ordering::SeqCst);
     let mut guest = guest(&disk);
     let cases = [
         (0, SECTORS, (BODY, 512, true)),

@@ -210,11 +210,11 @@ impl VirtioPci {
 
     /// Brings what lies outside of configuration space in line with it.
     pub(super) fn follow_config(&self) {
+        // Held to the end: of two vCPUs that write at once, what was written last is followed last.
         let config = self.config.lock();
         self.signals.allow_messages(config.bus_master());
         let mut control = [0; 2];
         config.read(self.msix + 2, &mut control);
-        drop(config);
         self.signals.msix().set_control(u16::from_le_bytes(control));
     }
 }

@@ -11,6 +11,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::{LoadError, Platform, check_room};
+use crate::boot::payload::Vmlinux;
 
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -65,18 +66,36 @@ const PHYS32_ENTRY: u32 = 18;
 /// The machine's number.
 const X86_64: u16 = 62;
 
-/// An ELF file: a view of its bytes.
+/// The most segments that a file may have. A kernel has half a dozen.
+const SEGMENTS_LIMIT: usize = 128;
+/// The most bytes that a segment of notes may have. A kernel's have half a KiB.
+const NOTES_LIMIT: u64 = 64 << 10;
+
+/// An ELF file whose headers have been read.
 pub(super) struct Image<'a> {
-    file: &'a [u8],
+    file: Vmlinux<'a>,
     entry: u64,
     segments: Vec<ProgramHeader>,
 }
 
+/// A part of the file.
+struct Part {
+    start: u64,
+    end: u64,
+}
+
+/// A part of the file with notes in it, and what of it has been read.
+struct Notes {
+    part: Part,
+    align: usize,
+    bytes: Vec<u8>,
+}
+
 impl<'a> Image<'a> {
     /// Reads the headers.
-    pub(super) fn parse(file: &'a [u8]) -> Result<Self, LoadError> {
-        let (header, _) =
-            FileHeader::ref_from_prefix(file).map_err(|_| LoadError::Elf("it ends within its header"))?;
+    pub(super) fn parse(file: Vmlinux<'a>) -> Result<Self, LoadError> {
+        let (header, _) = FileHeader::ref_from_prefix(file.head())
+            .map_err(|_| LoadError::Elf("it ends within its header"))?;
         if &header.magic != b"\x7fELF" || header.class != 2 || header.data != 1 {
             return Err(LoadError::Elf("it is not a little-endian ELF file of 64 bits"));
         }
@@ -86,15 +105,22 @@ impl<'a> Image<'a> {
         if usize::from(header.program_header_size.get()) != size_of::<ProgramHeader>() {
             return Err(LoadError::Elf("its program headers have an unknown size"));
         }
-        let table = part(file, header.program_headers.get(), u64::MAX)
-            .ok_or(LoadError::Elf("its program headers lie beyond its end"))?;
         let count = usize::from(header.program_header_count.get());
-        let (segments, _) = <[ProgramHeader]>::ref_from_prefix_with_elems(table, count)
-            .map_err(|_| LoadError::Elf("its program headers lie beyond its end"))?;
+        if count > SEGMENTS_LIMIT {
+            return Err(LoadError::Elf("it has more segments than a kernel has"));
+        }
+        let segments = usize::try_from(header.program_headers.get())
+            .ok()
+            .and_then(|start| file.head().get(start..))
+            .and_then(|table| <[ProgramHeader]>::ref_from_prefix_with_elems(table, count).ok())
+            .ok_or(LoadError::Elf("its program headers are not at its beginning"))?
+            .0
+            .to_vec();
+        let entry = header.entry.get();
         Ok(Self {
             file,
-            entry: header.entry.get(),
-            segments: segments.to_vec(),
+            entry,
+            segments,
         })
     }
 
@@ -103,50 +129,81 @@ impl<'a> Image<'a> {
         self.entry
     }
 
-    /// The physical address of the PVH entry, if there is a note of it.
-    pub(super) fn pvh_entry(&self) -> Result<Option<u64>, LoadError> {
-        for segment in self.segments.iter().filter(|segment| segment.kind.get() == NOTE) {
-            let notes = part(self.file, segment.offset.get(), segment.file_size.get())
-                .ok_or(LoadError::Elf("its notes lie beyond its end"))?;
-            // Notes are padded to 4 bytes, unless the segment says 8.
-            let align = if segment.align.get() == 8 { 8 } else { 4 };
-            if let Some(entry) = find_entry(notes, align) {
-                return Ok(Some(entry));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Copies the segments to where they want to be; returns the address after the last.
-    pub(super) fn load(&self, platform: &Platform<'_>) -> Result<u64, LoadError> {
-        let mut last = 0;
-        for segment in self.segments.iter().filter(|segment| segment.kind.get() == LOAD) {
+    /// Copies the segments to where they want to be. Returns the address after the last, and the physical address of the
+    /// PVH entry, if there is a note of it.
+    pub(super) fn load(self, platform: &Platform<'_>) -> Result<(u64, Option<u64>), LoadError> {
+        let (mut places, mut notes) = (Vec::new(), Vec::new());
+        let (mut last, mut needed) = (0, 0);
+        for segment in &self.segments {
+            let kind = segment.kind.get();
             let (size, start) = (segment.memory_size.get(), segment.physical_address.get());
-            if size == 0 {
+            if !(kind == NOTE || kind == LOAD && size > 0) {
                 continue;
             }
-            let bytes = part(self.file, segment.offset.get(), segment.file_size.get())
-                .filter(|bytes| bytes.len() as u64 == segment.file_size.get())
-                .ok_or(LoadError::Elf("a segment lies beyond its end"))?;
-            if (bytes.len() as u64) > size {
-                return Err(LoadError::Elf("a segment is larger in the file than in memory"));
+            let part = Part::of(segment)?;
+            needed = part.end.max(needed);
+            if kind == NOTE {
+                if segment.file_size.get() > NOTES_LIMIT {
+                    return Err(LoadError::Elf("its notes are longer than a kernel's"));
+                }
+                // Notes are padded to 4 bytes, unless the segment says 8.
+                let align = if segment.align.get() == 8 { 8 } else { 4 };
+                let bytes = Vec::new();
+                notes.push(Notes { part, align, bytes });
+            } else {
+                if segment.file_size.get() > size {
+                    return Err(LoadError::Elf("a segment is larger in the file than in memory"));
+                }
+                last = check_room(start, size, platform)?.max(last);
+                places.push((part, start));
             }
-            // What follows the file's part is zero: memory is, before a kernel is loaded.
-            last = last.max(check_room(start, size, platform)?);
-            platform.memory.write_slice(bytes, GuestAddress(start))?;
         }
         if last == 0 {
             return Err(LoadError::Elf("it has nothing to load"));
         }
-        Ok(last)
+        // What follows the file's part of a segment is zero: memory is, before a kernel is loaded.
+        let len = self.file.pieces(needed, |at, piece| {
+            for (part, address) in &places {
+                if let Some((from, bytes)) = part.within(at, piece) {
+                    let place = GuestAddress(address.saturating_add(from));
+                    platform.memory.write_slice(bytes, place)?;
+                }
+            }
+            for notes in &mut notes {
+                if let Some((_, bytes)) = notes.part.within(at, piece) {
+                    notes.bytes.extend_from_slice(bytes);
+                }
+            }
+            Ok::<_, LoadError>(())
+        })?;
+        if len < needed {
+            return Err(LoadError::Elf("a segment lies beyond its end"));
+        }
+        let pvh_entry = notes
+            .iter()
+            .find_map(|notes| find_entry(&notes.bytes, notes.align));
+        Ok((last, pvh_entry))
     }
 }
 
-/// At most `len` bytes of `file` from `start`; none if it ends before that.
-fn part(file: &[u8], start: u64, len: u64) -> Option<&[u8]> {
-    let rest = file.get(usize::try_from(start).ok()?..)?;
-    let len = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
-    rest.get(..len)
+impl Part {
+    /// Where the bytes of `segment` are.
+    fn of(segment: &ProgramHeader) -> Result<Self, LoadError> {
+        let start = segment.offset.get();
+        let end = start
+            .checked_add(segment.file_size.get())
+            .ok_or(LoadError::Elf("a segment lies beyond its end"))?;
+        Ok(Self { start, end })
+    }
+
+    /// The bytes of it that are in `piece`, which begins at `at` in the file, and where in it they begin.
+    fn within<'p>(&self, at: u64, piece: &'p [u8]) -> Option<(u64, &'p [u8])> {
+        let from = self.start.max(at);
+        let to = self.end.min(at.saturating_add(piece.len() as u64));
+        let place = |offset: u64| usize::try_from(offset.checked_sub(at)?).ok();
+        let bytes = piece.get(place(from)?..place(to)?)?;
+        Some((from.checked_sub(self.start)?, bytes)).filter(|_| !bytes.is_empty())
+    }
 }
 
 fn find_entry(mut notes: &[u8], align: usize) -> Option<u64> {

@@ -17,8 +17,8 @@ mod pvh;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::layout::{COMMAND_LINE, COMMAND_LINE_ROOM, EXTENDED};
-use crate::boot::kernel::{KernelSet, LoadError, Loaded, Platform};
-use crate::boot::payload::{self, BzImage, KernelKind, Unpacked};
+use crate::boot::kernel::{Kernel, KernelSet, LoadError, Loaded, Platform};
+use crate::boot::payload::{self, BzImage, KernelKind, Unpacked, Vmlinux};
 
 /// The command line that x86's kernels take (`COMMAND_LINE_SIZE`, with its closing 0), where the
 /// kernel does not say.
@@ -32,14 +32,16 @@ const PVH_SINCE: u32 = 5;
 
 /// Loads `set` into `platform`.
 pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, LoadError> {
-    let bzimage = match KernelKind::of(set.kernel) {
-        KernelKind::BzImage => Some(BzImage::parse(set.kernel)?),
+    let bzimage = match set.kernel {
+        Kernel::Bytes(file) if KernelKind::of(file) == KernelKind::BzImage => {
+            Some((BzImage::parse(file)?, file))
+        }
         _ => None,
     };
     let (cmdline_limit, initrd_limit) =
         bzimage
             .as_ref()
-            .map_or((COMMAND_LINE_SIZE - 1, INITRD_LIMIT), |image| {
+            .map_or((COMMAND_LINE_SIZE - 1, INITRD_LIMIT), |(image, _)| {
                 (
                     image.cmdline_limit() as usize,
                     u64::from(image.initrd_limit()) + 1,
@@ -47,47 +49,46 @@ pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, Load
             });
     write_command_line(set.cmdline, cmdline_limit, platform)?;
     let place = |kernel_end| place_initrd(set.initrd, kernel_end, initrd_limit, platform);
-    let unpacked = payload::unpack(set.kernel)?;
-    let only_for_xen = bzimage.as_ref().is_some_and(|image| {
+    let only_for_xen = bzimage.as_ref().is_some_and(|(image, _)| {
         image.has_64_bit_entry() && image.major_version().is_some_and(|major| major < PVH_SINCE)
     });
-    if let Unpacked::Vmlinux { elf, compression } = &unpacked {
-        let packing = compression.map_or_else(String::new, |packing| format!(", unpacked from {packing}"));
-        let image = elf::Image::parse(elf)?;
-        if let Some(entry) = image.pvh_entry()?.filter(|_| !only_for_xen) {
-            let end = image.load(platform)?;
-            let initrd = place(end)?;
-            let entry = pvh::prepare(entry, initrd, platform)?;
-            return Ok(Loaded {
-                entry,
-                how: format!("PVH{packing}"),
-            });
+    let unpacked = match set.kernel {
+        Kernel::Elf(file) => Unpacked::Vmlinux(Vmlinux::of_file(file)?),
+        Kernel::Bytes(_) if only_for_xen => Unpacked::AsIs {
+            reason: "a PVH entry from before Linux 5.0 is for Xen alone".into(),
+        },
+        Kernel::Bytes(file) => payload::unpack(file)?,
+    };
+    let reason = match unpacked {
+        Unpacked::Vmlinux(file) => {
+            let packing = file
+                .compression()
+                .map_or_else(String::new, |packing| format!(", unpacked from {packing}"));
+            let image = elf::Image::parse(file)?;
+            let start = image.entry();
+            let (end, pvh_entry) = image.load(platform)?;
+            if let Some(entry) = pvh_entry {
+                let entry = pvh::prepare(entry, place(end)?, platform)?;
+                let how = format!("PVH{packing}");
+                return Ok(Loaded { entry, how });
+            }
+            if bzimage.is_none() {
+                let entry = linux::prepare(start, None, place(end)?, platform)?;
+                let how = format!("64-bit entry of an ELF file{packing}");
+                return Ok(Loaded { entry, how });
+            }
+            // What was loaded is RAM that the kernel finds in use by nothing; it unpacks itself over it.
+            "it has no PVH note".into()
         }
-        if bzimage.is_none() {
-            let end = image.load(platform)?;
-            let initrd = place(end)?;
-            let entry = linux::prepare(image.entry(), None, initrd, platform)?;
-            return Ok(Loaded {
-                entry,
-                how: format!("64-bit entry of an ELF file{packing}"),
-            });
-        }
-    }
-    let Some(image) = bzimage else {
+        Unpacked::AsIs { reason } => reason,
+    };
+    let Some((image, file)) = bzimage else {
         return Err(LoadError::NoEntry(
             "it is no bzImage and could not be unpacked".into(),
         ));
     };
     let (entry, end) = linux::load_bzimage(&image, platform)?;
-    let initrd = place(end)?;
-    let entry = linux::prepare(entry, Some(set.kernel), initrd, platform)?;
-    let reason = match unpacked {
-        Unpacked::AsIs { reason } => reason,
-        Unpacked::Vmlinux { .. } if only_for_xen => {
-            "a PVH entry from before Linux 5.0 is for Xen alone".into()
-        }
-        Unpacked::Vmlinux { .. } => "it has no PVH note".into(),
-    };
+    let entry = linux::prepare(entry, Some(file), place(end)?, platform)?;
     Ok(Loaded {
         entry,
         how: format!("64-bit Linux boot protocol ({reason})"),

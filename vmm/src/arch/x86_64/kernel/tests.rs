@@ -1,6 +1,7 @@
 //! Kernels made for the purpose: what lies where in memory after loading them.
 
 mod cost;
+mod pieces;
 
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
@@ -84,7 +85,7 @@ fn word(platform: &Platform<'_>, address: u64) -> u32 {
 fn a_kernel_with_a_pvh_note_is_entered_there() {
     let kernel = elf(0x100_0000, 0x1000, Some(0x100_0040));
     let set = KernelSet {
-        kernel: &kernel,
+        kernel: Kernel::Bytes(&kernel),
         initrd: b"initramfs",
         cmdline: "quiet",
     };
@@ -133,7 +134,7 @@ fn a_kernel_with_a_pvh_note_is_entered_there() {
 fn an_elf_kernel_without_the_note_is_entered_in_64_bit_mode() {
     let kernel = elf(0x100_0000, 0x1000, None);
     let set = KernelSet {
-        kernel: &kernel,
+        kernel: Kernel::Bytes(&kernel),
         initrd: b"",
         cmdline: "a=b",
     };
@@ -195,7 +196,7 @@ fn a_bzimage_from_before_linux_5_is_not_entered_by_pvh_which_was_xens_alone() {
         let kernel = versioned(version);
         let (initrd, cmdline) = (b"".as_slice(), "");
         let set = KernelSet {
-            kernel: &kernel,
+            kernel: Kernel::Bytes(&kernel),
             initrd,
             cmdline,
         };
@@ -206,7 +207,7 @@ fn a_bzimage_from_before_linux_5_is_not_entered_by_pvh_which_was_xens_alone() {
     let mut kernel = versioned("4.15.0");
     kernel[0x236] = 0;
     let set = KernelSet {
-        kernel: &kernel,
+        kernel: Kernel::Bytes(&kernel),
         initrd: b"",
         cmdline: "",
     };
@@ -219,7 +220,7 @@ fn what_does_not_fit_is_refused_with_its_figures() {
     let refusal = |kernel: &[u8], initrd: &[u8], cmdline: &str| {
         with_platform(|platform| {
             let set = KernelSet {
-                kernel,
+                kernel: Kernel::Bytes(kernel),
                 initrd,
                 cmdline,
             };
@@ -246,7 +247,7 @@ fn hazard_a_damaged_elf_kernel_is_an_error_in_bounded_time() {
     with_platform(|platform| {
         for len in 0..good.len() {
             let set = KernelSet {
-                kernel: &good[..len],
+                kernel: Kernel::Bytes(&good[..len]),
                 initrd: b"",
                 cmdline: "",
             };
@@ -263,7 +264,7 @@ proptest! {
         let at = at % kernel.len();
         kernel[at] = byte;
         with_platform(|platform| {
-            let _ = load(&KernelSet { kernel: &kernel, initrd: b"i", cmdline: "c" }, platform);
+            let _ = load(&KernelSet { kernel: Kernel::Bytes(&kernel), initrd: b"i", cmdline: "c" }, platform);
         });
     }
 }

@@ -3,7 +3,7 @@
 use kiln_tests::bounded;
 
 use super::*;
-use crate::boot::payload::tests::fixtures::{bzimage, packed, vmlinux};
+use crate::boot::payload::tests::fixtures::{bzimage, packed};
 
 /// Values at which sums, shifts and comparisons go wrong; `len` is the file's.
 fn edges(len: u64) -> [u64; 16] {
@@ -36,7 +36,7 @@ fn put(file: &mut [u8], (at, width): (usize, usize), value: u64) {
 fn loads(kernel: &[u8], initrd: &[u8], platform: &Platform<'_>) -> Result<Loaded, LoadError> {
     load(
         &KernelSet {
-            kernel,
+            kernel: Kernel::Bytes(kernel),
             initrd,
             cmdline: "quiet",
         },
@@ -213,7 +213,7 @@ fn hazard_a_payload_that_inflates_a_thousand_times_costs_what_it_states() {
             &["xz", "--check=crc32", "--lzma2=dict=4MiB"],
         ];
         let bombs = {
-            let mut bomb = vmlinux(0);
+            let mut bomb = elf(0x100_0000, 0x1000, Some(0x100_0040));
             bomb.resize(300 << 20, 0);
             packers.map(|command| packed(command, &bomb))
         };

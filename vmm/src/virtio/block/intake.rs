@@ -1,0 +1,252 @@
+//! Which thread of a device takes the next request.
+//!
+//! One thread has the **turn**: it takes requests and waits for them. A request that may have to wait for the host's disk it
+//! does after it has given the turn to another thread. A read from the host's cache, which waits for nothing, it does
+//! itself. A small write in place, which hardly ever waits, it does itself as well, if more requests are there: a switch to
+//! another thread costs more than that write, and the guest, which is not asked to announce requests meanwhile, puts many
+//! in. It is **away** then; if it stays away for long, the next thread takes the turn over.
+//!
+//! ```text
+//!  seat: the one thread that is next ──▶ turn: takes requests, waits for kicks ──▶ given up: does a request that may wait
+//!                          ▲                 │       ▲
+//!                          └── overdue ── away: does a small write
+//! ```
+
+use std::sync::{Condvar, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use vmm_sys_util::eventfd::EventFd;
+
+use super::gate::{BlockGate, Passage};
+use super::request::{Failure, Target};
+use crate::virtio::worker::{borrow, drain};
+use crate::virtio::{Chain, Guarded, QueueError, QueueState, Stop, VirtQueue};
+
+/// Least time between two messages about failed requests of one device: a guest, or a full disk under
+/// it, makes as many as it likes.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long the thread that has the turn may be away with it: it is away for less than twice that.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// What the threads of a device share.
+///
+/// Lock order: `seat`, `turn`, then the gate, then a line's queue.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// Held by the one thread that is next.
+    seat: Guarded<()>,
+    /// Held by the thread that has the turn, but while it is away.
+    turn: Guarded<Turn>,
+    /// For the thread that is next while another is away.
+    given_up: Condvar,
+    /// Those that the driver enabled, in their order.
+    lines: Vec<Line>,
+    last_message: Guarded<Option<Instant>>,
+}
+
+/// Who takes the next request.
+#[derive(Debug, Default)]
+struct Turn {
+    /// The line that is looked at first.
+    place: usize,
+    /// How often a thread went away.
+    trips: u64,
+    /// The trip that the thread which has the turn is on.
+    away: Option<u64>,
+    /// Whether the thread that is next looks how long that is.
+    watched: bool,
+}
+
+/// The time that a thread is away with the turn.
+#[derive(Debug)]
+pub(super) struct Trip(u64);
+
+/// A queue, and what says that something was put into it.
+#[derive(Debug)]
+pub(super) struct Line {
+    index: usize,
+    queue: Guarded<VirtQueue>,
+    kick: EventFd,
+}
+
+/// A request that was taken, and through which gate it went.
+pub(super) struct Taken<'a> {
+    pub(super) line: &'a Line,
+    pub(super) chain: Chain,
+    pub(super) passage: Passage<'a>,
+}
+
+impl Intake {
+    /// The queues that the driver enabled, each with its kick.
+    pub(super) fn new(queues: Vec<Option<VirtQueue>>, kicks: Vec<EventFd>) -> Self {
+        let lines = queues.into_iter().zip(kicks).enumerate();
+        let line = |(index, (queue, kick)): (usize, (Option<VirtQueue>, EventFd))| {
+            Some(Line {
+                index,
+                queue: Guarded::new(queue?),
+                kick,
+            })
+        };
+        Self {
+            seat: Guarded::default(),
+            turn: Guarded::default(),
+            given_up: Condvar::new(),
+            lines: lines.filter_map(line).collect(),
+            last_message: Guarded::new(None),
+        }
+    }
+
+    /// How far each of `count` queues is.
+    pub(super) fn states(&self, count: usize) -> Vec<Option<QueueState>> {
+        let state = |index| {
+            let line = self.lines.iter().find(|line| line.index == index)?;
+            Some(line.queue.lock().state())
+        };
+        (0..count).map(state).collect()
+    }
+
+    /// Waits for a request and takes it through the gate; `None` when the thread shall stop. With it may come a trip: the
+    /// thread keeps the turn, and comes back with the trip as soon as the request is done. Reads from the host's cache are
+    /// done here.
+    pub(super) fn next<'a>(
+        &'a self,
+        gate: &'a BlockGate,
+        stop: &Stop,
+        target: &Target<'_>,
+        trip: Option<Trip>,
+    ) -> Option<(Taken<'a>, Option<Trip>)> {
+        let mut turn = match trip.and_then(|trip| self.come_back(&trip)) {
+            Some(turn) => turn,
+            None => self.wait_for_turn(stop)?,
+        };
+        loop {
+            if stop.is_set() {
+                return None;
+            }
+            let passage = gate.pass(stop)?;
+            if let Some((line, chain)) = self.pop(&mut turn.place) {
+                if let Some(outcome) = target.serve_cached(&chain) {
+                    line.complete(&chain, outcome.written);
+                    continue;
+                }
+                let hardly_waits = self.lines.iter().any(Line::has_more) && target.is_small_overwrite(&chain);
+                let trip = hardly_waits.then(|| turn.leave());
+                let is_awaited = trip.is_none() && turn.watched;
+                drop(turn);
+                if is_awaited {
+                    self.given_up.notify_one();
+                }
+                return Some((Taken { line, chain, passage }, trip));
+            }
+            drop(passage);
+            let kicks: Vec<_> = self.lines.iter().map(|line| borrow(&line.kick)).collect();
+            let ready = stop.wait(&kicks, None)?;
+            for (bit, line) in self.lines.iter().enumerate() {
+                if ready >> bit & 1 != 0 {
+                    drain(&line.kick);
+                }
+            }
+        }
+    }
+
+    /// The turn, if no other thread has taken it over meanwhile.
+    fn come_back(&self, trip: &Trip) -> Option<MutexGuard<'_, Turn>> {
+        let mut turn = self.turn.lock();
+        if turn.away != Some(trip.0) {
+            return None;
+        }
+        turn.away = None;
+        Some(turn)
+    }
+
+    /// Waits until no other thread has the turn, or the one that has it is away for too long; `None` when the thread shall
+    /// stop.
+    fn wait_for_turn(&self, stop: &Stop) -> Option<MutexGuard<'_, Turn>> {
+        let _seat = self.seat.lock();
+        let mut turn = self.turn.lock();
+        while let Some(trip) = turn.away {
+            if stop.is_set() {
+                return None;
+            }
+            turn.watched = true;
+            let is_away = |turn: &mut Turn| turn.away == Some(trip);
+            let waited = self.given_up.wait_timeout_while(turn, PATIENCE, is_away);
+            let outcome;
+            (turn, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+            turn.watched = false;
+            if outcome.timed_out() {
+                turn.away = None;
+            }
+        }
+        Some(turn)
+    }
+
+    /// The next request of any queue, each in its turn; or none, and kicks to come from all.
+    fn pop(&self, turn: &mut usize) -> Option<(&Line, Chain)> {
+        let (before, after) = self.lines.split_at_checked(*turn).unwrap_or((&[], &self.lines));
+        let in_turn = || after.iter().chain(before);
+        let found = in_turn()
+            .find_map(|line| Some((line, line.pop()?)))
+            // What was put in since the look at a queue was announced by no kick.
+            .or_else(|| in_turn().find_map(|line| Some((line, line.pop_or_rearm()?))))?;
+        let place = self.lines.iter().position(|line| std::ptr::eq(line, found.0));
+        *turn = place.map_or(0, |place| place + 1);
+        Some(found)
+    }
+
+    pub(super) fn report(&self, failure: &Failure) {
+        let mut last = self.last_message.lock();
+        if last.is_none_or(|at| at.elapsed() >= QUIET) {
+            *last = Some(Instant::now());
+            tracing::warn!(error = %failure, "block request failed");
+        }
+    }
+}
+
+impl Turn {
+    fn leave(&mut self) -> Trip {
+        self.trips = self.trips.wrapping_add(1);
+        self.away = Some(self.trips);
+        Trip(self.trips)
+    }
+}
+
+impl Line {
+    /// Whether the driver has put more requests in.
+    fn has_more(&self) -> bool {
+        self.queue.lock().has_more()
+    }
+
+    /// The next request. Errors were told to the driver; the queue is empty from then on.
+    fn pop(&self) -> Option<Chain> {
+        self.queue.lock().pop().unwrap_or(None)
+    }
+
+    /// Asks for a kick at the next request; or there is one already.
+    fn pop_or_rearm(&self) -> Option<Chain> {
+        let mut queue = self.queue.lock();
+        if queue.rearm().unwrap_or(false) {
+            queue.pop().unwrap_or(None)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn complete(&self, chain: &Chain, written: u32) {
+        let mut queue = self.queue.lock();
+        if queue
+            .complete(chain, written)
+            .and_then(|()| queue.notify())
+            .is_err()
+        {
+            // Told to the driver already.
+        }
+    }
+
+    pub(super) fn breaks(&self, chain: &Chain, error: &QueueError) {
+        let mut queue = self.queue.lock();
+        let _ = queue.complete(chain, 0);
+        queue.breaks(error);
+    }
+}
