@@ -39,8 +39,9 @@ pub trait Disk: Send + Sync {
     /// Fills the segments with the bytes from `offset` on. After an error their content is undefined.
     fn read(&self, offset: u64, to: &[Segment<'_>]) -> Result<(), DiskError>;
 
-    /// As [`read`](Disk::read), of bytes that the host has in its cache: true if it has all of them. Else the content of the
-    /// segments is undefined, and nothing was waited for but perhaps a table of the disk.
+    /// As [`read`](Disk::read), of bytes that the host has in its cache: true if it has all of them, else the content of the
+    /// segments is undefined. It waits for none of them, if it may for a table of the disk, or for the host to begin with
+    /// reading what it does not have.
     fn read_cached(&self, _offset: u64, _to: &[Segment<'_>]) -> Result<bool, DiskError> {
         Ok(false)
     }
@@ -49,9 +50,9 @@ pub trait Disk: Send + Sync {
     /// some of each; nothing outside the range is touched.
     fn write(&self, offset: u64, from: &[Segment<'_>]) -> Result<(), DiskError>;
 
-    /// Whether a write there only changes bytes that are in a file already: it reads none from elsewhere and makes the disk's
-    /// tables no longer.
-    fn is_in_place(&self, _offset: u64, _len: u64) -> bool {
+    /// Whether a write there reads none of the disk's bytes: it is of whole pages of what its file has, or no layer has
+    /// anything there. The answer may take a look at a table of the disk.
+    fn needs_no_read(&self, _offset: u64, _len: u64) -> bool {
         false
     }
 
@@ -85,6 +86,14 @@ pub fn read_exact_at(disk: &dyn Disk, offset: u64, to: &mut [u8]) -> Result<(), 
 /// Writes one slice.
 pub fn write_all_at(disk: &dyn Disk, offset: u64, from: &[u8]) -> Result<(), DiskError> {
     disk.write(offset, &[Segment::from_ref(from)])
+}
+
+/// Bytes of a page of the host's cache: what is written of one in part is read first.
+const PAGE: u64 = 4096;
+
+/// Whether a write to a file changes pages as a whole.
+pub(crate) fn is_whole_pages(offset: u64, len: u64) -> bool {
+    offset.is_multiple_of(PAGE) && len.is_multiple_of(PAGE)
 }
 
 /// Checks that `offset..offset + len` lies on a disk of `size` bytes.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::disk::{Access, Disk, Segment, Unmap, check_range};
+use crate::disk::{Access, Disk, Segment, Unmap, check_range, is_whole_pages};
 use crate::error::DiskError;
 use crate::io::{FileStorage, Host, Span};
 
@@ -84,8 +84,8 @@ impl Disk for RawDisk {
         self.host.write(offset, span)
     }
 
-    fn is_in_place(&self, _offset: u64, _len: u64) -> bool {
-        true
+    fn needs_no_read(&self, offset: u64, len: u64) -> bool {
+        is_whole_pages(offset, len)
     }
 
     fn flush(&self) -> Result<(), DiskError> {

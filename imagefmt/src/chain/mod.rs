@@ -197,8 +197,8 @@ impl Disk for Chain {
         self.request(offset, span.len() as u64, |stack| stack.write(offset, span))
     }
 
-    fn is_in_place(&self, offset: u64, len: u64) -> bool {
-        self.request(offset, len, |stack| stack.is_in_place(offset, len))
+    fn needs_no_read(&self, offset: u64, len: u64) -> bool {
+        self.request(offset, len, |stack| stack.needs_no_read(offset, len))
             .unwrap_or(false)
     }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Span, Storage};
 
@@ -19,12 +20,17 @@ static ZEROES: [u8; 65536] = [0; 65536];
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
+    /// Its file system does not tell what is in the host's cache.
+    tells_no_cache: AtomicBool,
 }
 
 impl FileStorage {
     /// Takes the open file; whether it may be written is the caller's affair.
     pub fn new(file: File) -> Self {
-        Self { file }
+        Self {
+            file,
+            tells_no_cache: AtomicBool::new(false),
+        }
     }
 
     /// Calls `transfer` with the remaining pieces until the span is done or it returns 0.
@@ -107,6 +113,9 @@ impl Storage for FileStorage {
 
     fn read_cached_at(&self, offset: u64, to: Span<'_, '_>) -> io::Result<usize> {
         to.check_target();
+        if self.tells_no_cache.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
         let got = self.each(offset, to, |list, at| {
             // SAFETY: each entry is a piece of a span: memory valid for writing for the time of this call.
             unsafe {
@@ -120,8 +129,11 @@ impl Storage for FileStorage {
             }
         });
         match got {
-            // A file system that cannot tell is one that would have to be waited for.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EOPNOTSUPP)) => Ok(0),
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(0),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                self.tells_no_cache.store(true, Ordering::Relaxed);
+                Ok(0)
+            }
             got => got,
         }
     }
@@ -176,5 +188,55 @@ impl Storage for FileStorage {
 
     fn file(&self) -> Option<&File> {
         Some(&self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Segment;
+
+    /// What of the file can be had without waiting: its first bytes, or what the system says.
+    fn told(file: &File) -> io::Result<usize> {
+        let mut byte = [0_u8];
+        let list = libc::iovec {
+            iov_base: byte.as_mut_ptr().cast(),
+            iov_len: 1,
+        };
+        // SAFETY: the list is of one piece, which is a byte of ours.
+        let got = unsafe { libc::preadv2(file.as_raw_fd(), &raw const list, 1, 0, libc::RWF_NOWAIT) };
+        usize::try_from(got).map_err(|_| io::Error::last_os_error())
+    }
+
+    #[test]
+    fn what_was_just_written_is_in_the_cache_wherever_the_file_system_tells() {
+        let file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (0..100_000).map(|n| (n / 7) as u8).collect();
+        file.write_all_at(&bytes, 0).unwrap();
+        let tells = told(&file).is_ok();
+        let storage = FileStorage::new(file);
+        // In one list, in a long one, and in two.
+        for cut in [
+            100_000,
+            100_000 / 16,
+            100_000 / 17,
+            100_000 / 256,
+            100_000 / 257,
+            90,
+        ] {
+            let mut seen = vec![0; bytes.len()];
+            let segments: Vec<_> = seen.chunks_mut(cut).map(Segment::from_mut).collect();
+            let got = storage.read_cached_at(0, Span::new(&segments)).unwrap();
+            drop(segments);
+            assert_eq!(
+                (got, seen == bytes),
+                if tells { (100_000, true) } else { (0, false) },
+                "{cut}"
+            );
+        }
+        let mut beyond = [0; 10];
+        let segment = [Segment::from_mut(&mut beyond)];
+        let got = storage.read_cached_at(99_995, Span::new(&segment)).unwrap();
+        assert_eq!(got, if tells { 5 } else { 0 });
     }
 }

@@ -7,6 +7,7 @@ use super::geometry::GuestOffset;
 use super::layer::Layer;
 use super::mapping::Mapping;
 use super::writer::Writer;
+use crate::disk::is_whole_pages;
 use crate::error::DiskError;
 use crate::io::Span;
 
@@ -106,17 +107,25 @@ impl<'a> Stack<'a> {
         Ok(true)
     }
 
-    /// Whether the top layer has data of its own for all of the range.
-    pub(crate) fn is_in_place(self, offset: u64, len: u64) -> Result<bool, DiskError> {
-        let Some((top, _)) = self.split_top() else {
-            return Ok(false);
-        };
+    /// Whether a write of the range reads nothing of the guest's: it covers whole pages of data that the top layer has, or no layer has
+    /// anything there.
+    pub(crate) fn needs_no_read(self, offset: u64, len: u64) -> Result<bool, DiskError> {
+        let whole = is_whole_pages(offset, len);
+        let top = self.layers.last();
         let mut done = 0;
         while done < len {
-            match top.map(offset.saturating_add(done), len.saturating_sub(done))? {
-                (Mapping::Data { .. }, run) => done = done.saturating_add(run),
-                _ => return Ok(false),
+            let (source, run) = self.resolve(offset.saturating_add(done), len.saturating_sub(done))?;
+            let none = match source {
+                Source::Zero => true,
+                Source::Layer(layer, Mapping::Data { copied: true, .. }) => {
+                    whole && top.is_some_and(|top| std::ptr::eq(top.as_ref(), layer))
+                }
+                Source::Layer(..) => false,
+            };
+            if !none {
+                return Ok(false);
             }
+            done = done.saturating_add(run);
         }
         Ok(true)
     }

@@ -37,20 +37,28 @@ fn an_overlay_shows_what_is_below_and_keeps_what_is_written() {
 }
 
 #[test]
-fn a_write_is_in_place_where_the_top_layer_has_data_and_nowhere_else() {
+fn a_write_of_whole_pages_of_the_top_layer_or_where_nothing_is_reads_nothing() {
     let folder = Folder::new();
     folder.base("base", SIZE);
     write_all_at(&folder.open("base"), 0, &[1; 3 * CLUSTER as usize]).unwrap();
     folder.overlay("top", "base", SIZE);
     let top = folder.open("top");
-    assert!(!top.is_in_place(0, 512), "it is the base's");
+    assert!(!top.needs_no_read(0, 4096), "the base's data go around it");
     write_all_at(&top, CLUSTER, &[2; 2 * CLUSTER as usize]).unwrap();
-    assert!(top.is_in_place(CLUSTER, 2 * CLUSTER));
-    assert!(!top.is_in_place(CLUSTER - 512, 1024));
-    assert!(!top.is_in_place(3 * CLUSTER - 512, 1024));
+    assert!(top.needs_no_read(CLUSTER, 2 * CLUSTER));
+    assert!(
+        !top.needs_no_read(CLUSTER, 512),
+        "a page is read for a part of it"
+    );
+    assert!(!top.needs_no_read(CLUSTER - 4096, 8192));
+    assert!(
+        top.needs_no_read(3 * CLUSTER - 4096, 8192),
+        "nothing is behind it"
+    );
+    assert!(top.needs_no_read(3 * CLUSTER, 512));
     top.discard(CLUSTER, CLUSTER).unwrap();
-    assert!(!top.is_in_place(CLUSTER, 512) && top.is_in_place(2 * CLUSTER, 512));
-    assert!(!top.is_in_place(SIZE - 512, 1024), "beyond the end");
+    assert!(top.needs_no_read(CLUSTER, 512) && top.needs_no_read(2 * CLUSTER, 4096));
+    assert!(!top.needs_no_read(SIZE - 512, 1024), "beyond the end");
 }
 
 #[test]

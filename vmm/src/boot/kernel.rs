@@ -2,6 +2,7 @@
 //! (`kernel` in [`crate::arch`]).
 
 use std::fs::File;
+use std::path::Path;
 
 use thiserror::Error;
 use vm_memory::GuestMemoryError;
@@ -26,8 +27,13 @@ pub struct KernelSet<'a> {
 pub enum Kernel<'a> {
     /// The bytes of a bzImage, or of another kind of kernel.
     Bytes(&'a [u8]),
-    /// An ELF file of the host, of which only what is loaded is read.
-    Elf(&'a File),
+    /// An ELF file of the host, which is read as far as it is loaded.
+    Elf {
+        /// The file.
+        file: &'a File,
+        /// What it is called.
+        path: &'a Path,
+    },
 }
 
 /// Into what it is loaded.

@@ -38,30 +38,30 @@ pub enum BootSource {
     },
 }
 
-/// A kernel's file, as a [`Kernel`].
+/// A kernel's file.
 #[derive(Debug)]
-pub enum KernelFile {
+pub enum KernelFile<'a> {
     /// Its bytes.
     Bytes(Vec<u8>),
     /// An ELF file of the host.
-    Elf(File),
+    Elf(&'a NamedFile),
 }
 
-impl KernelFile {
+impl KernelFile<'_> {
     /// A view of it.
     pub fn get(&self) -> Kernel<'_> {
         match self {
             Self::Bytes(bytes) => Kernel::Bytes(bytes),
-            Self::Elf(file) => Kernel::Elf(file),
+            Self::Elf(NamedFile { file, path, .. }) => Kernel::Elf { file, path },
         }
     }
 }
 
 /// What a source gives.
 #[derive(Debug)]
-pub struct BootFiles {
+pub struct BootFiles<'a> {
     /// The kernel's file.
-    pub kernel: KernelFile,
+    pub kernel: KernelFile<'a>,
     /// The initramfs; empty if there is none.
     pub initrd: Vec<u8>,
     /// The command line.
@@ -126,16 +126,15 @@ impl NamedFile {
     }
 
     /// An ELF file is not read yet: it may be ten times as large as what is loaded of it.
-    fn read_kernel(&self) -> Result<KernelFile, SourceError> {
+    fn read_kernel(&self) -> Result<KernelFile<'_>, SourceError> {
         let mut head = [0; 20];
         let is_elf = self.file.read_exact_at(&mut head, 0).is_ok()
             && matches!(KernelKind::of(&head), KernelKind::Elf64 | KernelKind::Elf32);
-        let kernel = if is_elf {
-            self.file.try_clone().map(KernelFile::Elf)
-        } else {
-            self.read_all().map(KernelFile::Bytes)
-        };
-        kernel.map_err(|source| self.refusal(source))
+        if is_elf {
+            self.len().map_err(|source| self.refusal(source))?;
+            return Ok(KernelFile::Elf(self));
+        }
+        self.read().map(KernelFile::Bytes)
     }
 
     fn refusal(&self, source: io::Error) -> SourceError {
@@ -146,14 +145,18 @@ impl NamedFile {
         }
     }
 
-    fn read_all(&self) -> io::Result<Vec<u8>> {
+    fn len(&self) -> io::Result<u64> {
         let len = self.file.metadata()?.len();
         if len > FILE_LIMIT {
             return Err(io::Error::other(format!(
                 "{len} bytes are more than a kernel can take"
             )));
         }
-        let mut bytes = vec![0; len as usize];
+        Ok(len)
+    }
+
+    fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len()? as usize];
         self.file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
@@ -187,7 +190,7 @@ impl BootSource {
     }
 
     /// Reads it, as it is now. What a menu on the disk remembers of this boot is written.
-    pub fn read(&self) -> Result<BootFiles, SourceError> {
+    pub fn read(&self) -> Result<BootFiles<'_>, SourceError> {
         match self {
             Self::Files {
                 kernel,
@@ -236,9 +239,9 @@ mod tests {
         write("initrd", "initramfs");
         let source = BootSource::open(&boot("vmlinuz", Some("initrd")), folder.path(), None).unwrap();
         let elf = format!("\x7fELF\x02{}\x3e\0", "\0".repeat(13));
-        let bytes = |files: &BootFiles| match files.kernel.get() {
+        let bytes = |files: &BootFiles<'_>| match files.kernel.get() {
             Kernel::Bytes(bytes) => bytes.to_vec(),
-            Kernel::Elf(file) => Vmlinux::of_file(file).unwrap().whole().unwrap(),
+            Kernel::Elf { file, path } => Vmlinux::of_file(file, path).unwrap().whole().unwrap(),
         };
         let files = source.read().unwrap();
         assert_eq!(
@@ -253,7 +256,24 @@ mod tests {
         let KernelFile::Elf(_) = &files.kernel else {
             panic!("it is an ELF file");
         };
-        assert_eq!(bytes(&files), elf.as_bytes());
+        write("vmlinuz", &format!("{elf} anew"));
+        assert_eq!(bytes(&files), format!("{elf} anew").as_bytes());
+    }
+
+    #[test]
+    fn a_kernel_of_more_bytes_than_can_be_loaded_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for begin in ["\x7fELF\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\x3e\0", "something else"] {
+            std::fs::write(folder.path().join("kernel"), begin).unwrap();
+            let file = File::options()
+                .write(true)
+                .open(folder.path().join("kernel"))
+                .unwrap();
+            file.set_len(FILE_LIMIT + 1).unwrap();
+            let source = BootSource::open(&boot("kernel", None), folder.path(), None).unwrap();
+            let refusal = source.read().unwrap_err().to_string();
+            assert!(refusal.contains("more than a kernel can take"), "{refusal}");
+        }
     }
 
     #[test]

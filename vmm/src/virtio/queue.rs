@@ -6,7 +6,6 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
@@ -108,12 +107,6 @@ impl VirtQueue {
             return Ok(None);
         }
         self.take().inspect_err(|error| self.breaks(error))
-    }
-
-    /// Whether the driver has put in more requests than were taken.
-    pub fn has_more(&self) -> bool {
-        let offered = self.ring.avail_idx(&self.memory, Ordering::Acquire);
-        !self.broken && offered.is_ok_and(|offered| offered.0 != self.ring.next_avail())
     }
 
     fn take(&mut self) -> Result<Option<Chain>, QueueError> {

@@ -25,6 +25,9 @@ pub use vmlinux::Vmlinux;
 /// limit stops a payload that inflates without end from taking the host's memory.
 pub const UNPACKED_LIMIT: u64 = 512 << 20;
 
+/// The first Linux whose PVH entry does not need Xen.
+const PVH_SINCE: u32 = 5;
+
 /// Why a kernel without a 64-bit entry cannot be entered.
 pub(crate) const NO_64_BIT_ENTRY: &str = "it has no 64-bit entry (a kernel of 32 bits, or before 3.8)";
 
@@ -33,7 +36,7 @@ pub(crate) const NO_64_BIT_ENTRY: &str = "it has no 64-bit entry (a kernel of 32
 #[non_exhaustive]
 pub enum PayloadError {
     /// Its file cannot be read.
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read")]
     Read(#[source] std::io::Error),
     /// It is no kernel.
     #[error("it is no kernel: {0}")]
@@ -86,7 +89,7 @@ pub enum Unpacked<'a> {
     },
 }
 
-/// Begins to unpack the kernel file `kernel` to its `vmlinux`. Damage behind its first bytes is found as these are read.
+/// Begins to unpack the kernel file `kernel` to its `vmlinux`, if it can be entered as that. Damage behind its first bytes is found as these are read.
 pub fn unpack(kernel: &[u8]) -> Result<Unpacked<'_>, PayloadError> {
     match KernelKind::of(kernel) {
         KernelKind::Elf64 | KernelKind::Elf32 => Vmlinux::bytes(kernel).map(Unpacked::Vmlinux),
@@ -104,6 +107,9 @@ fn bzimage<'a>(image: &BzImage<'a>) -> Result<Unpacked<'a>, PayloadError> {
             reason: reason.into(),
         })
     };
+    if image.has_64_bit_entry() && image.major_version().is_some_and(|major| major < PVH_SINCE) {
+        return as_is("a PVH entry from before Linux 5.0 is for Xen alone");
+    }
     let Some(payload) = image.payload()? else {
         return as_is("its boot protocol is older than 2.08 and does not say where its payload is");
     };

@@ -26,8 +26,11 @@ const PACKERS: &[(&[&str], Compression)] = &[
     ),
 ];
 
-/// A kernel file's vmlinux, and how it was packed; none if it is to be entered as it is.
-fn unpack(kernel: &[u8]) -> Result<Option<(Vec<u8>, Option<Compression>)>, PayloadError> {
+/// A vmlinux, and how it was packed.
+type Whole = (Vec<u8>, Option<Compression>);
+
+/// A kernel file's vmlinux; none if it is to be entered as it is.
+fn unpack(kernel: &[u8]) -> Result<Option<Whole>, PayloadError> {
     match super::unpack(kernel)? {
         Unpacked::Vmlinux(vmlinux) => {
             let compression = vmlinux.compression();
@@ -180,11 +183,13 @@ fn of_a_file_that_is_not_packed_no_more_is_read_than_is_needed() {
     std::io::Write::write_all(&mut file, &elf).unwrap();
     for (needed, most) in [(0, 64 << 10), (100_000, 128 << 10), (u64::MAX, elf.len())] {
         let mut read = Vec::new();
-        let count = Vmlinux::of_file(&file).unwrap().pieces(needed, |at, piece| {
-            assert_eq!(at, read.len() as u64);
-            read.extend_from_slice(piece);
-            Ok::<_, PayloadError>(())
-        });
+        let count = Vmlinux::of_file(&file, "vmlinux".as_ref())
+            .unwrap()
+            .pieces(needed, |at, piece| {
+                assert_eq!(at, read.len() as u64);
+                read.extend_from_slice(piece);
+                Ok::<_, PayloadError>(())
+            });
         assert_eq!((count.unwrap(), read.len()), (most as u64, most), "{needed}");
         assert!(elf.starts_with(&read), "{needed}");
     }

@@ -35,7 +35,8 @@ pub(super) fn compressed_file(file: &[u8], compression: Compression) -> Result<V
     bounded(file, compression, Size::AtMost(UNPACKED_LIMIT))
 }
 
-/// Unpacks no more than `size` allows. The memory it takes does not grow with what comes out, but for LZO.
+/// Unpacks no more than `size` allows. LZO is unpacked as a whole, of the others a decoder keeps what it may refer to again: of
+/// Zstandard's frames, as the kernel's build makes them, that is all.
 fn bounded(packed: &[u8], compression: Compression, size: Size) -> Result<Vmlinux<'_>, PayloadError> {
     let failed = |source| PayloadError::Unpack { compression, source };
     match compression {

@@ -1,9 +1,10 @@
-//! A `vmlinux` as it comes out of its packing or its file, piece by piece: it is never whole in memory, since each
-//! piece goes to its place in the guest's at once.
+//! A `vmlinux` as it comes out of its packing or its file, piece by piece. Nothing here collects them: each goes to its place
+//! in the guest's memory at once.
 
 use std::fs::File;
 use std::io::{self, Error, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use super::{Compression, KernelKind, PayloadError};
 
@@ -68,12 +69,13 @@ impl<'a> Vmlinux<'a> {
         Self::begin(Box::new(bytes), None, Size::AtMost(u64::MAX))
     }
 
-    /// The ELF file `file`, whatever its position is.
+    /// The ELF file `file`, whatever its position is; `path` is what errors call it.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn of_file(file: &'a File) -> Result<Self, PayloadError> {
-        Self::begin(Box::new(Reader { file, at: 0 }), None, Size::AtMost(u64::MAX))
+    pub fn of_file(file: &'a File, path: &'a Path) -> Result<Self, PayloadError> {
+        let from = Reader { file, path, at: 0 };
+        Self::begin(Box::new(from), None, Size::AtMost(u64::MAX))
     }
 
     fn begin(
@@ -181,12 +183,14 @@ impl<'a> Vmlinux<'a> {
 /// Reads a file from its beginning, without regard to its position.
 struct Reader<'a> {
     file: &'a File,
+    path: &'a Path,
     at: u64,
 }
 
 impl Read for Reader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(into, self.at)?;
+        let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", self.path.display()));
+        let count = self.file.read_at(into, self.at).map_err(named)?;
         self.at = self.at.saturating_add(count as u64);
         Ok(count)
     }

@@ -19,6 +19,13 @@ pub fn serve_all(disk: &dyn Disk, queue: &mut VirtQueue, features: u64) {
         write_through: features & FLUSH == 0,
     };
     while let Ok(Some(chain)) = queue.pop() {
+        if let Some(outcome) = target.serve_cached(&chain) {
+            if queue.complete(&chain, outcome.written).is_err() {
+                return;
+            }
+            continue;
+        }
+        target.is_quick_write(&chain);
         let done = match target.serve(&chain, &mut None) {
             Ok(outcome) => queue.complete(&chain, outcome.written),
             Err(error) => {

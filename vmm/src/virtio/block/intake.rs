@@ -1,15 +1,14 @@
 //! Which thread of a device takes the next request.
 //!
-//! One thread has the **turn**: it takes requests and waits for them. A request that may have to wait for the host's disk it
-//! does after it has given the turn to another thread. A read from the host's cache, which waits for nothing, it does
-//! itself. A small write in place, which hardly ever waits, it does itself as well, if more requests are there: a switch to
-//! another thread costs more than that write, and the guest, which is not asked to announce requests meanwhile, puts many
-//! in. It is **away** then; if it stays away for long, the next thread takes the turn over.
+//! One thread has the **turn**: it takes requests and waits for them. A request that has to wait for the host's disk it does
+//! after it has given the turn to another thread. A read from the host's cache, or a write into it that reads nothing, it
+//! does itself: a switch to another thread costs more, and the guest, which is not asked to announce requests meanwhile, puts
+//! many in. It is **away** then; if it stays away for long, the next thread takes the turn over.
 //!
 //! ```text
 //!  seat: the one thread that is next ──▶ turn: takes requests, waits for kicks ──▶ given up: does a request that may wait
 //!                          ▲                 │       ▲
-//!                          └── overdue ── away: does a small write
+//!                          └── overdue ── away: does a request that hardly ever waits
 //! ```
 
 use std::sync::{Condvar, MutexGuard, PoisonError};
@@ -18,7 +17,7 @@ use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::gate::{BlockGate, Passage};
-use super::request::{Failure, Target};
+use super::request::Failure;
 use crate::virtio::worker::{borrow, drain};
 use crate::virtio::{Chain, Guarded, QueueError, QueueState, Stop, VirtQueue};
 
@@ -26,7 +25,7 @@ use crate::virtio::{Chain, Guarded, QueueError, QueueState, Stop, VirtQueue};
 /// it, makes as many as it likes.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How long the thread that has the turn may be away with it: it is away for less than twice that.
+/// How long the thread that has the turn may be away with it: another that is free takes it over before twice that.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// What the threads of a device share.
@@ -106,16 +105,14 @@ impl Intake {
         (0..count).map(state).collect()
     }
 
-    /// Waits for a request and takes it through the gate; `None` when the thread shall stop. With it may come a trip: the
-    /// thread keeps the turn, and comes back with the trip as soon as the request is done. Reads from the host's cache are
-    /// done here.
+    /// Waits for a request and takes it through the gate; `None` when the thread shall stop. The thread keeps the turn, and
+    /// is away with it: it comes back with the trip as soon as the request is done, or gives it up before it does it.
     pub(super) fn next<'a>(
         &'a self,
         gate: &'a BlockGate,
         stop: &Stop,
-        target: &Target<'_>,
         trip: Option<Trip>,
-    ) -> Option<(Taken<'a>, Option<Trip>)> {
+    ) -> Option<(Taken<'a>, Trip)> {
         let mut turn = match trip.and_then(|trip| self.come_back(&trip)) {
             Some(turn) => turn,
             None => self.wait_for_turn(stop)?,
@@ -126,17 +123,7 @@ impl Intake {
             }
             let passage = gate.pass(stop)?;
             if let Some((line, chain)) = self.pop(&mut turn.place) {
-                if let Some(outcome) = target.serve_cached(&chain) {
-                    line.complete(&chain, outcome.written);
-                    continue;
-                }
-                let hardly_waits = self.lines.iter().any(Line::has_more) && target.is_small_overwrite(&chain);
-                let trip = hardly_waits.then(|| turn.leave());
-                let is_awaited = trip.is_none() && turn.watched;
-                drop(turn);
-                if is_awaited {
-                    self.given_up.notify_one();
-                }
+                let trip = turn.leave();
                 return Some((Taken { line, chain, passage }, trip));
             }
             drop(passage);
@@ -147,6 +134,16 @@ impl Intake {
                     drain(&line.kick);
                 }
             }
+        }
+    }
+
+    /// Leaves the turn to another thread, unless one has taken it over meanwhile.
+    pub(super) fn give_up(&self, trip: &Trip) {
+        if let Some(turn) = self.come_back(trip)
+            && turn.watched
+        {
+            drop(turn);
+            self.given_up.notify_one();
         }
     }
 
@@ -183,15 +180,15 @@ impl Intake {
     }
 
     /// The next request of any queue, each in its turn; or none, and kicks to come from all.
-    fn pop(&self, turn: &mut usize) -> Option<(&Line, Chain)> {
-        let (before, after) = self.lines.split_at_checked(*turn).unwrap_or((&[], &self.lines));
+    fn pop(&self, place: &mut usize) -> Option<(&Line, Chain)> {
+        let (before, after) = self.lines.split_at_checked(*place).unwrap_or((&[], &self.lines));
         let in_turn = || after.iter().chain(before);
         let found = in_turn()
             .find_map(|line| Some((line, line.pop()?)))
             // What was put in since the look at a queue was announced by no kick.
             .or_else(|| in_turn().find_map(|line| Some((line, line.pop_or_rearm()?))))?;
-        let place = self.lines.iter().position(|line| std::ptr::eq(line, found.0));
-        *turn = place.map_or(0, |place| place + 1);
+        let taken_from = self.lines.iter().position(|line| std::ptr::eq(line, found.0));
+        *place = taken_from.map_or(0, |index| index + 1);
         Some(found)
     }
 
@@ -213,11 +210,6 @@ impl Turn {
 }
 
 impl Line {
-    /// Whether the driver has put more requests in.
-    fn has_more(&self) -> bool {
-        self.queue.lock().has_more()
-    }
-
     /// The next request. Errors were told to the driver; the queue is empty from then on.
     fn pop(&self) -> Option<Chain> {
         self.queue.lock().pop().unwrap_or(None)

@@ -134,8 +134,8 @@ impl Target<'_> {
         })
     }
 
-    /// Does a small read whose bytes the host has in its cache, and writes its status; none if the request is another, or
-    /// makes no sense: then nothing was told.
+    /// Does a read whose bytes the host has in its cache, and writes its status; none if the request is another, or makes no
+    /// sense: then nothing was told.
     pub(super) fn serve_cached(&self, chain: &Chain) -> Option<Outcome> {
         let room = chain
             .writable_len()
@@ -157,8 +157,8 @@ impl Target<'_> {
         })
     }
 
-    /// Whether it is a write that hardly ever waits for the host: small, into its cache, and in place.
-    pub(super) fn is_small_overwrite(&self, chain: &Chain) -> bool {
+    /// Whether it is a write that hardly ever waits for the host: into its cache alone.
+    pub(super) fn is_quick_write(&self, chain: &Chain) -> bool {
         let len = chain.readable_len().saturating_sub(HEADER as u64);
         if len > AT_ONCE || self.write_through {
             return false;
@@ -167,7 +167,7 @@ impl Target<'_> {
             return false;
         };
         self.place(sector, len)
-            .is_ok_and(|offset| self.disk.is_in_place(offset, len))
+            .is_ok_and(|offset| self.disk.needs_no_read(offset, len))
     }
 
     /// A request's type, and the sector that it is of.

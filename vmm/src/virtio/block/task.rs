@@ -30,9 +30,19 @@ impl Task for BlockTask {
             read_only: self.read_only,
             write_through: self.write_through,
         };
-        let mut trip = None;
-        while let Some((taken, went)) = self.intake.next(&self.gate, stop, &target, trip) {
+        let mut back = None;
+        while let Some((taken, trip)) = self.intake.next(&self.gate, stop, back.take()) {
             let Taken { line, chain, passage } = taken;
+            if let Some(outcome) = target.serve_cached(&chain) {
+                line.complete(&chain, outcome.written);
+                back = Some(trip);
+                continue;
+            }
+            if target.is_quick_write(&chain) {
+                back = Some(trip);
+            } else {
+                self.intake.give_up(&trip);
+            }
             let mut passage = Some(passage);
             match target.serve(&chain, &mut passage) {
                 Ok(outcome) => {
@@ -43,8 +53,6 @@ impl Task for BlockTask {
                 }
                 Err(error) => line.breaks(&chain, &error),
             }
-            drop(passage);
-            trip = went;
         }
     }
 }

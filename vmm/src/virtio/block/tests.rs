@@ -146,7 +146,7 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    fn is_in_place(&self, _: u64, _: u64) -> bool {
+    fn needs_no_read(&self, _: u64, _: u64) -> bool {
         true
     }
 

@@ -78,6 +78,16 @@ pub(super) struct Image<'a> {
     segments: Vec<ProgramHeader>,
 }
 
+/// An ELF file in guest memory.
+pub(super) struct Loaded {
+    /// The address after the last segment.
+    pub(super) end: u64,
+    /// The address of the first instruction.
+    pub(super) entry: u64,
+    /// The physical address of the PVH entry, if there is a note of it.
+    pub(super) pvh_entry: Option<u64>,
+}
+
 /// A part of the file.
 struct Part {
     start: u64,
@@ -124,14 +134,8 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// The address of the first instruction.
-    pub(super) fn entry(&self) -> u64 {
-        self.entry
-    }
-
-    /// Copies the segments to where they want to be. Returns the address after the last, and the physical address of the
-    /// PVH entry, if there is a note of it.
-    pub(super) fn load(self, platform: &Platform<'_>) -> Result<(u64, Option<u64>), LoadError> {
+    /// Copies the segments to where they want to be.
+    pub(super) fn load(self, platform: &Platform<'_>) -> Result<Loaded, LoadError> {
         let (mut places, mut notes) = (Vec::new(), Vec::new());
         let (mut last, mut needed) = (0, 0);
         for segment in &self.segments {
@@ -182,7 +186,11 @@ impl<'a> Image<'a> {
         let pvh_entry = notes
             .iter()
             .find_map(|notes| find_entry(&notes.bytes, notes.align));
-        Ok((last, pvh_entry))
+        Ok(Loaded {
+            end: last,
+            entry: self.entry,
+            pvh_entry,
+        })
     }
 }
 

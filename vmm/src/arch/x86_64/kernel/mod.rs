@@ -27,9 +27,6 @@ const COMMAND_LINE_SIZE: usize = 2048;
 /// How high an initramfs may lie where the kernel does not say (`initrd_addr_max` of protocol 2.03).
 const INITRD_LIMIT: u64 = 0x8000_0000;
 
-/// The first Linux whose PVH entry does not need Xen.
-const PVH_SINCE: u32 = 5;
-
 /// Loads `set` into `platform`.
 pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, LoadError> {
     let bzimage = match set.kernel {
@@ -49,14 +46,8 @@ pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, Load
             });
     write_command_line(set.cmdline, cmdline_limit, platform)?;
     let place = |kernel_end| place_initrd(set.initrd, kernel_end, initrd_limit, platform);
-    let only_for_xen = bzimage.as_ref().is_some_and(|(image, _)| {
-        image.has_64_bit_entry() && image.major_version().is_some_and(|major| major < PVH_SINCE)
-    });
     let unpacked = match set.kernel {
-        Kernel::Elf(file) => Unpacked::Vmlinux(Vmlinux::of_file(file)?),
-        Kernel::Bytes(_) if only_for_xen => Unpacked::AsIs {
-            reason: "a PVH entry from before Linux 5.0 is for Xen alone".into(),
-        },
+        Kernel::Elf { file, path } => Unpacked::Vmlinux(Vmlinux::of_file(file, path)?),
         Kernel::Bytes(file) => payload::unpack(file)?,
     };
     let reason = match unpacked {
@@ -64,21 +55,27 @@ pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, Load
             let packing = file
                 .compression()
                 .map_or_else(String::new, |packing| format!(", unpacked from {packing}"));
-            let image = elf::Image::parse(file)?;
-            let start = image.entry();
-            let (end, pvh_entry) = image.load(platform)?;
-            if let Some(entry) = pvh_entry {
-                let entry = pvh::prepare(entry, place(end)?, platform)?;
-                let how = format!("PVH{packing}");
-                return Ok(Loaded { entry, how });
+            let loaded = elf::Image::parse(file).and_then(|image| image.load(platform));
+            match loaded {
+                Ok(elf::Loaded {
+                    end,
+                    pvh_entry: Some(entry),
+                    ..
+                }) => {
+                    let entry = pvh::prepare(entry, place(end)?, platform)?;
+                    let how = format!("PVH{packing}");
+                    return Ok(Loaded { entry, how });
+                }
+                Ok(elf::Loaded { end, entry, .. }) if bzimage.is_none() => {
+                    let entry = linux::prepare(entry, None, place(end)?, platform)?;
+                    let how = format!("64-bit entry of an ELF file{packing}");
+                    return Ok(Loaded { entry, how });
+                }
+                // What of it was loaded lies in RAM of which the kernel makes no use before it has unpacked itself there.
+                Ok(_) => "it has no PVH note".into(),
+                Err(LoadError::Elf(why)) if bzimage.is_some() => format!("of its vmlinux, {why}"),
+                Err(refusal) => return Err(refusal),
             }
-            if bzimage.is_none() {
-                let entry = linux::prepare(start, None, place(end)?, platform)?;
-                let how = format!("64-bit entry of an ELF file{packing}");
-                return Ok(Loaded { entry, how });
-            }
-            // What was loaded is RAM that the kernel finds in use by nothing; it unpacks itself over it.
-            "it has no PVH note".into()
         }
         Unpacked::AsIs { reason } => reason,
     };

@@ -165,10 +165,11 @@ fn an_elf_kernel_without_the_note_is_entered_in_64_bit_mode() {
 
 /// A bzImage of this version, packed from an ELF file with a PVH note.
 fn versioned(version: &str) -> Vec<u8> {
-    let mut file = bzimage(&packed(
-        &["gzip", "-n"],
-        &elf(0x100_0000, 0x1000, Some(0x100_0040)),
-    ));
+    of_vmlinux(version, &elf(0x100_0000, 0x1000, Some(0x100_0040)))
+}
+
+fn of_vmlinux(version: &str, vmlinux: &[u8]) -> Vec<u8> {
+    let mut file = bzimage(&packed(&["gzip", "-n"], vmlinux));
     file[0x258..0x260].copy_from_slice(&0x100_0000_u64.to_le_bytes());
     file[0x20e] = 0x80;
     file[0x280..0x280 + version.len()].copy_from_slice(version.as_bytes());
@@ -213,6 +214,33 @@ fn a_bzimage_from_before_linux_5_is_not_entered_by_pvh_which_was_xens_alone() {
     };
     let loaded = with_platform(|platform| load(&set, platform).expect("it is a good kernel"));
     assert_eq!(loaded.entry, pvh);
+}
+
+#[test]
+fn a_bzimage_whose_vmlinux_cannot_be_entered_unpacks_itself() {
+    let without_note = elf(0x100_0000, 0x1000, None);
+    let mut beyond_its_end = elf(0x100_0000, 0x1000, Some(0x100_0040));
+    beyond_its_end.truncate(beyond_its_end.len() - 1);
+    for (vmlinux, why) in [
+        (without_note, "it has no PVH note"),
+        (beyond_its_end, "a segment lies beyond its end"),
+    ] {
+        let kernel = of_vmlinux("6.1.0", &vmlinux);
+        let set = KernelSet {
+            kernel: Kernel::Bytes(&kernel),
+            initrd: b"",
+            cmdline: "",
+        };
+        with_platform(|platform| {
+            let loaded = load(&set, platform).expect("it is a good kernel");
+            let (entry, zero_page) = (0x100_0200, BOOT_PAGE);
+            assert_eq!(loaded.entry, Entry::Linux64 { entry, zero_page });
+            assert!(loaded.how.contains(why), "{}", loaded.how);
+            let image = BzImage::parse(&kernel).expect("it is one");
+            let code = image.protected_mode();
+            assert!(bytes(platform, 0x100_0000, code.len()) == code);
+        });
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! ELF files larger than the pieces in which they are read.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::*;
 
@@ -49,7 +50,11 @@ fn segments_that_share_bytes_and_a_note_that_crosses_pieces_are_loaded_from_byte
     let file = with_headers(file, &segments);
     let mut on_disk = tempfile::tempfile().unwrap();
     on_disk.write_all(&file).unwrap();
-    for kernel in [Kernel::Bytes(&file), Kernel::Elf(&on_disk)] {
+    let on_disk = Kernel::Elf {
+        file: &on_disk,
+        path: Path::new("vmlinux"),
+    };
+    for kernel in [Kernel::Bytes(&file), on_disk] {
         with_platform(|platform| {
             let entry = loaded(kernel, platform).unwrap();
             let (pvh, start_info) = (0x123_4567, BOOT_PAGE);
@@ -85,7 +90,11 @@ fn hazard_a_file_that_ends_within_a_segment_or_has_a_thousand_is_refused() {
     ] {
         let mut on_disk = tempfile::tempfile().unwrap();
         on_disk.write_all(&file).unwrap();
-        for kernel in [Kernel::Bytes(&file), Kernel::Elf(&on_disk)] {
+        let on_disk = Kernel::Elf {
+            file: &on_disk,
+            path: Path::new("vmlinux"),
+        };
+        for kernel in [Kernel::Bytes(&file), on_disk] {
             let told = with_platform(|platform| loaded(kernel, platform)).unwrap_err();
             assert!(told.contains(wanted), "{told}");
         }
