@@ -49,9 +49,12 @@ impl Disk {
     /// The options of mke2fs; the tree, the file and the size come after them.
     pub(super) fn mke2fs_options(&self) -> Vec<String> {
         let uuid = self.uuid.hyphenated().to_string();
-        // A new file reads as zeros: neither journal nor inode tables need to be written, now or
-        // by the guest.
-        let extended = format!("hash_seed={uuid},root_owner=0:0,assume_storage_prezeroed=1,nodiscard");
+        let mut extended = format!("hash_seed={uuid},root_owner=0:0,nodiscard");
+        if knows_zeroes(&version()) {
+            // A new file reads as zeros: neither journal nor inode tables need to be written, now or
+            // by the guest.
+            extended.push_str(",assume_storage_prezeroed=1");
+        }
         [
             "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "16384", "-m", "1", "-L", "root",
         ]
@@ -139,6 +142,25 @@ impl Disk {
     }
 }
 
+/// What the host's mke2fs says of its version.
+fn version() -> String {
+    let output = command("mke2fs").arg("-V").output();
+    let said = output.map(|output| output.stderr).unwrap_or_default();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// Whether a mke2fs that says so of its version takes it that a file reads as zeros: since 1.47. One before writes them.
+fn knows_zeroes(version: &str) -> bool {
+    let number = version.split_whitespace().nth(1).unwrap_or_default();
+    let mut parts = number
+        .split(|sign: char| !sign.is_ascii_digit())
+        .map(str::parse::<u32>);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (1, 47),
+        _ => true,
+    }
+}
+
 /// The inodes of files, from what dumpe2fs says: the root, and those after the reserved ones.
 fn used_inodes(dump: &str) -> Vec<u64> {
     let per_group = dump
@@ -167,6 +189,24 @@ fn used_inodes(dump: &str) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_mke2fs_is_not_told_what_it_does_not_know() {
+        for (said, knows) in [
+            (
+                "mke2fs 1.46.5 (30-Dec-2021)\n\tUsing EXT2FS Library version 1.46.5\n",
+                false,
+            ),
+            ("mke2fs 1.45 (1-Mar-2019)\n", false),
+            ("mke2fs 1.47.0 (5-Feb-2023)\n", true),
+            ("mke2fs 1.48-WIP (1-Jan-2030)\n", true),
+            ("mke2fs 2.0 (1-Jan-2040)\n", true),
+            ("", true),
+        ] {
+            assert_eq!(knows_zeroes(said), knows, "{said}");
+        }
+        assert!(version().starts_with("mke2fs "), "{}", version());
+    }
 
     #[test]
     fn used_inodes_are_those_that_are_not_free() {

@@ -3,7 +3,7 @@
 //! Device state guarded this way is consistent between any two statements that change it, so a poisoned
 //! lock carries no information; release builds abort on panic anyway.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// A [`Mutex`] without poisoning.
 #[derive(Debug, Default)]
@@ -13,6 +13,15 @@ impl<T> Guarded<T> {
     /// Wraps `value`.
     pub(crate) const fn new(value: T) -> Self {
         Self(Mutex::new(value))
+    }
+
+    /// Takes the lock if nobody has it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Waits for the lock and takes it.

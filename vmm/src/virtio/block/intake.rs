@@ -26,11 +26,12 @@ use crate::virtio::{Chain, Guarded, QueueError, QueueState, Stop, VirtQueue};
 const QUIET: Duration = Duration::from_secs(1);
 
 /// How long the thread that has the turn may be away with it: another that is free takes it over before twice that.
-const PATIENCE: Duration = Duration::from_millis(1);
+pub(super) const PATIENCE: Duration = Duration::from_millis(1);
 
 /// What the threads of a device share.
 ///
-/// Lock order: `seat`, `turn`, then the gate, then a line's queue.
+/// Lock order: `seat`, `turn`, then the gate, then a line's queue. Who has passed the gate waits for neither `seat` nor
+/// `turn`.
 #[derive(Debug)]
 pub(super) struct Intake {
     /// Held by the one thread that is next.
@@ -138,11 +139,17 @@ impl Intake {
     }
 
     /// Leaves the turn to another thread, unless one has taken it over meanwhile.
+    ///
+    /// Nothing is waited for: whoever has the lock has taken the turn over, and may be waiting before a gate that is closed
+    /// and that the caller has passed; or is about to look how long the caller is away, and takes it over then.
     pub(super) fn give_up(&self, trip: &Trip) {
-        if let Some(turn) = self.come_back(trip)
-            && turn.watched
-        {
-            drop(turn);
+        let Some(mut turn) = self.turn.try_lock().filter(|turn| turn.away == Some(trip.0)) else {
+            return;
+        };
+        turn.away = None;
+        let is_awaited = turn.watched;
+        drop(turn);
+        if is_awaited {
             self.given_up.notify_one();
         }
     }

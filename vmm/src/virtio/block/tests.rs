@@ -24,6 +24,7 @@ const BODY: u64 = DATA + 0x1000;
 /// Which requests a disk holds back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
+    Looks,
     Reads,
     Writes,
     Flushes,
@@ -127,6 +128,9 @@ impl Disk for MemoryDisk {
     }
 
     fn read_cached(&self, offset: u64, to: &[Segment<'_>]) -> Result<bool, DiskError> {
+        if *self.held.lock().expect("lock") == Some(Held::Looks) {
+            self.wait_if_held(Held::Looks);
+        }
         if !self.cached.load(Ordering::SeqCst) {
             return Ok(false);
         }

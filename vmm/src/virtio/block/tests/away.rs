@@ -1,6 +1,7 @@
 //! Small writes, which the thread that takes requests does itself.
 
 use super::*;
+use crate::virtio::block::intake::PATIENCE;
 
 /// Offers requests (type, sector), each with its own header, data and status, and kicks once.
 fn offer(guest: &mut Guest<Block>, requests: &[(u32, u64)]) {
@@ -62,6 +63,26 @@ fn hazard_a_write_that_takes_long_holds_up_nothing_behind_it() {
     disk.hold(None);
     assert_eq!(guest.wait(0, 4).len(), 2);
     assert_eq!(disk.log().len(), 2);
+}
+
+#[test]
+fn hazard_a_gate_closes_though_the_turn_was_taken_over_from_who_has_passed_it() {
+    let disk = MemoryDisk::new();
+    let mut guest = guest(&disk);
+    let gate = guest.device.gate();
+    disk.hold(Held::Looks);
+    offer(&mut guest, &[(0, 1)]);
+    disk.expect_waiting(1);
+    // Another thread has the turn by now, and waits before the gate with it.
+    std::thread::sleep(10 * PATIENCE);
+    gate.begin_close();
+    guest.kick(0);
+    std::thread::sleep(10 * PATIENCE);
+    disk.hold(None);
+    assert!(gate.is_drained_within(Duration::from_secs(20)));
+    gate.open();
+    assert_eq!(guest.wait(0, 1).len(), 1);
+    assert_eq!(disk.log(), ["read 512"]);
 }
 
 #[test]
