@@ -140,8 +140,9 @@ impl Intake {
 
     /// Leaves the turn to another thread, unless one has taken it over meanwhile.
     ///
-    /// Nothing is waited for: whoever has the lock has taken the turn over, and may be waiting before a gate that is closed
-    /// and that the caller has passed; or is about to look how long the caller is away, and takes it over then.
+    /// Nothing is waited for: whoever has the lock has taken the turn over, and may be waiting for a kick, or before a gate
+    /// that is closed and that the caller has passed; or has it for a moment, and then whoever sits down next takes the turn
+    /// over when the caller is overdue.
     pub(super) fn give_up(&self, trip: &Trip) {
         let Some(mut turn) = self.turn.try_lock().filter(|turn| turn.away == Some(trip.0)) else {
             return;

@@ -86,6 +86,22 @@ fn hazard_a_gate_closes_though_the_turn_was_taken_over_from_who_has_passed_it() 
 }
 
 #[test]
+fn hazard_a_request_that_was_taken_is_done_though_the_turn_was_taken_over_and_no_other_comes() {
+    for kind in [0, 4] {
+        let disk = MemoryDisk::new();
+        let mut guest = guest(&disk);
+        disk.hold(Held::Looks);
+        offer(&mut guest, &[(0, 1), (kind, 2)]);
+        disk.expect_waiting(1);
+        // Others have the turn by now, and wait for a kick.
+        std::thread::sleep(10 * PATIENCE);
+        disk.hold(None);
+        let ring = &guest.rings[0];
+        guest.interrupt.wait(|_| ring.completed() == 2);
+    }
+}
+
+#[test]
 fn a_device_stops_and_goes_on_though_threads_are_away() {
     let disk = MemoryDisk::new();
     let mut guest = guest(&disk);
