@@ -26,6 +26,15 @@ pub(crate) enum Source<'a> {
     Layer(&'a Layer, Mapping),
 }
 
+/// From where bytes may be read.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// From wherever they are.
+    All,
+    /// From the host's cache alone.
+    Cache,
+}
+
 impl<'a> Stack<'a> {
     pub(crate) fn new(layers: &'a [Arc<Layer>]) -> Self {
         Self { layers }
@@ -60,55 +69,50 @@ impl<'a> Stack<'a> {
 
     /// Fills the span with the bytes from `offset` on.
     pub(crate) fn read(self, offset: u64, to: Span<'_, '_>) -> Result<(), DiskError> {
+        self.read_within(offset, to, Reach::All).map(drop)
+    }
+
+    /// As [`read`](Stack::read), if the host has all of the bytes in its cache; else false. Compressed clusters are none of
+    /// its cache.
+    pub(crate) fn read_cached(self, offset: u64, to: Span<'_, '_>) -> Result<bool, DiskError> {
+        self.read_within(offset, to, Reach::Cache)
+    }
+
+    /// Fills the span with the bytes from `offset` on, unless some of them are out of `reach`: then false.
+    fn read_within(self, offset: u64, to: Span<'_, '_>, reach: Reach) -> Result<bool, DiskError> {
         let mut done = 0;
         while done < to.len() {
             let at = offset.saturating_add(done as u64);
             let (source, run) = self.resolve(at, to.len().saturating_sub(done) as u64)?;
             let part = to.part(done, run as usize);
-            match source {
-                Source::Layer(layer, Mapping::Data { host, .. }) => {
+            match (source, reach) {
+                (Source::Layer(layer, Mapping::Data { host, .. }), Reach::All) => {
                     layer.host().read_or_zero(host.0, part)?
                 }
-                Source::Layer(layer, Mapping::Compressed { start, len }) => {
+                (Source::Layer(layer, Mapping::Data { host, .. }), Reach::Cache) => {
+                    if !layer.host().read_cached(host.0, part)? {
+                        return Ok(false);
+                    }
+                }
+                (Source::Layer(layer, Mapping::Compressed { start, len }), Reach::All) => {
                     let geometry = layer.geometry();
                     let within = geometry.within(at) as usize;
                     let cluster = geometry.guest_start(geometry.guest_cluster(GuestOffset(at)));
                     let bytes = layer.inflate(start, len, cluster.0)?;
                     part.copy_from(bytes.get(within..).unwrap_or_default());
                 }
-                Source::Layer(_, Mapping::Zero | Mapping::Unallocated) | Source::Zero => part.fill_zero(),
-            }
-            done = done.saturating_add(part.len());
-        }
-        Ok(())
-    }
-
-    /// As [`read`](Stack::read), if the host has all of the bytes in its cache; else false. Compressed clusters are none of
-    /// its cache.
-    pub(crate) fn read_cached(self, offset: u64, to: Span<'_, '_>) -> Result<bool, DiskError> {
-        let mut done = 0;
-        while done < to.len() {
-            let at = offset.saturating_add(done as u64);
-            let (source, run) = self.resolve(at, to.len().saturating_sub(done) as u64)?;
-            let part = to.part(done, run as usize);
-            let found = match source {
-                Source::Layer(layer, Mapping::Data { host, .. }) => layer.host().read_cached(host.0, part)?,
-                Source::Layer(_, Mapping::Compressed { .. }) => false,
-                Source::Layer(_, Mapping::Zero | Mapping::Unallocated) | Source::Zero => {
-                    part.fill_zero();
-                    true
+                (Source::Layer(_, Mapping::Compressed { .. }), Reach::Cache) => return Ok(false),
+                (Source::Layer(_, Mapping::Zero | Mapping::Unallocated) | Source::Zero, _) => {
+                    part.fill_zero()
                 }
-            };
-            if !found {
-                return Ok(false);
             }
             done = done.saturating_add(part.len());
         }
         Ok(true)
     }
 
-    /// Whether a write of the range reads nothing of the guest's: it covers whole pages of data that the top layer has, or no layer has
-    /// anything there.
+    /// Whether a write of the range reads nothing of the guest's: it covers whole pages of data that the top layer has, or no
+    /// layer has anything there.
     pub(crate) fn needs_no_read(self, offset: u64, len: u64) -> Result<bool, DiskError> {
         let whole = is_whole_pages(offset, len);
         let top = self.layers.last();

@@ -36,8 +36,8 @@ pub(crate) const NO_64_BIT_ENTRY: &str = "it has no 64-bit entry (a kernel of 32
 #[non_exhaustive]
 pub enum PayloadError {
     /// Its file cannot be read.
-    #[error("it cannot be read")]
-    Read(#[source] std::io::Error),
+    #[error("it cannot be read: {0}")]
+    Read(std::io::Error),
     /// It is no kernel.
     #[error("it is no kernel: {0}")]
     NoKernel(String),

@@ -195,6 +195,19 @@ fn of_a_file_that_is_not_packed_no_more_is_read_than_is_needed() {
     }
 }
 
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vmlinux");
+    let for_writing = std::fs::File::create(&path).unwrap();
+    let error = Vmlinux::of_file(&for_writing, &path).unwrap_err().to_string();
+    let name = path.display().to_string();
+    assert!(
+        error.contains(&name) && error.contains("Bad file descriptor"),
+        "{error}"
+    );
+}
+
 fn crc(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);

@@ -3,7 +3,7 @@
 use kiln_imagefmt::Disk;
 
 use super::config::FLUSH;
-use super::request::{Serial, Target};
+use super::request::{AtOnce, Serial, Target};
 use super::traffic::Traffic;
 use crate::virtio::VirtQueue;
 
@@ -19,13 +19,12 @@ pub fn serve_all(disk: &dyn Disk, queue: &mut VirtQueue, features: u64) {
         write_through: features & FLUSH == 0,
     };
     while let Ok(Some(chain)) = queue.pop() {
-        if let Some(outcome) = target.serve_cached(&chain) {
+        if let AtOnce::All(outcome) = target.at_once(&chain) {
             if queue.complete(&chain, outcome.written).is_err() {
                 return;
             }
             continue;
         }
-        target.is_quick_write(&chain);
         let done = match target.serve(&chain, &mut None) {
             Ok(outcome) => queue.complete(&chain, outcome.written),
             Err(error) => {

@@ -92,6 +92,17 @@ pub(super) struct Target<'a> {
     pub(super) write_through: bool,
 }
 
+/// What of a request needs no wait for the host's disk.
+#[derive(Debug)]
+pub(super) enum AtOnce {
+    /// All, and it is done.
+    All(Outcome),
+    /// All but rarely: it is yet to be done.
+    Soon,
+    /// Nothing that is known of.
+    Nothing,
+}
+
 /// A request's end: how many bytes were written from the start of its buffers, and why it failed.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -134,15 +145,25 @@ impl Target<'_> {
         })
     }
 
-    /// Does a read whose bytes the host has in its cache, and writes its status; none if the request is another, or makes no
-    /// sense: then nothing was told.
-    pub(super) fn serve_cached(&self, chain: &Chain) -> Option<Outcome> {
+    /// Does what can be done without waiting for the host's disk. What makes no sense is left to [`serve`](Self::serve), which
+    /// tells.
+    pub(super) fn at_once(&self, chain: &Chain) -> AtOnce {
+        match self.header(chain) {
+            Ok((READ, sector)) => self
+                .read_cached(chain, sector)
+                .map_or(AtOnce::Nothing, AtOnce::All),
+            Ok((WRITE, sector)) if self.is_quick_write(chain, sector) => AtOnce::Soon,
+            _ => AtOnce::Nothing,
+        }
+    }
+
+    /// Does a read whose bytes the host has in its cache, and writes its status.
+    fn read_cached(&self, chain: &Chain, sector: u64) -> Option<Outcome> {
         let room = chain
             .writable_len()
             .checked_sub(1)
             .filter(|room| *room <= AT_ONCE)?;
-        let (kind, sector) = self.header(chain).ok()?;
-        let offset = self.place(sector, room).ok().filter(|_| kind == READ)?;
+        let offset = self.place(sector, room).ok()?;
         let slices = chain.writable(self.memory, 0, room).ok()?;
         // An error is told by the read that follows.
         self.disk
@@ -157,17 +178,14 @@ impl Target<'_> {
         })
     }
 
-    /// Whether it is a write that hardly ever waits for the host: into its cache alone.
-    pub(super) fn is_quick_write(&self, chain: &Chain) -> bool {
+    /// Whether a write hardly ever waits for the host: it is into its cache alone.
+    fn is_quick_write(&self, chain: &Chain, sector: u64) -> bool {
         let len = chain.readable_len().saturating_sub(HEADER as u64);
-        if len > AT_ONCE || self.write_through {
-            return false;
-        }
-        let Ok((WRITE, sector)) = self.header(chain) else {
-            return false;
-        };
-        self.place(sector, len)
-            .is_ok_and(|offset| self.disk.needs_no_read(offset, len))
+        len <= AT_ONCE
+            && !self.write_through
+            && self
+                .place(sector, len)
+                .is_ok_and(|offset| self.disk.needs_no_read(offset, len))
     }
 
     /// A request's type, and the sector that it is of.

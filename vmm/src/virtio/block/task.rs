@@ -6,7 +6,7 @@ use kiln_imagefmt::Disk;
 
 use super::gate::BlockGate;
 use super::intake::{Intake, Taken};
-use super::request::{Serial, Target};
+use super::request::{AtOnce, Serial, Target};
 use crate::virtio::{GuestMemory, Stop, Task};
 
 /// One thread's share of a started block device.
@@ -33,15 +33,14 @@ impl Task for BlockTask {
         let mut back = None;
         while let Some((taken, trip)) = self.intake.next(&self.gate, stop, back.take()) {
             let Taken { line, chain, passage } = taken;
-            if let Some(outcome) = target.serve_cached(&chain) {
-                line.complete(&chain, outcome.written);
-                back = Some(trip);
-                continue;
-            }
-            if target.is_quick_write(&chain) {
-                back = Some(trip);
-            } else {
-                self.intake.give_up(&trip);
+            match target.at_once(&chain) {
+                AtOnce::All(outcome) => {
+                    line.complete(&chain, outcome.written);
+                    back = Some(trip);
+                    continue;
+                }
+                AtOnce::Soon => back = Some(trip),
+                AtOnce::Nothing => self.intake.give_up(&trip),
             }
             let mut passage = Some(passage);
             match target.serve(&chain, &mut passage) {

@@ -81,6 +81,15 @@ fn word(platform: &Platform<'_>, address: u64) -> u32 {
         .expect("it is RAM")
 }
 
+fn loaded(kernel: Kernel<'_>, initrd: &[u8], platform: &Platform<'_>) -> Result<Loaded, LoadError> {
+    let set = KernelSet {
+        kernel,
+        initrd,
+        cmdline: "quiet",
+    };
+    load(&set, platform)
+}
+
 #[test]
 fn a_kernel_with_a_pvh_note_is_entered_there() {
     let kernel = elf(0x100_0000, 0x1000, Some(0x100_0040));
@@ -226,13 +235,8 @@ fn a_bzimage_whose_vmlinux_cannot_be_entered_unpacks_itself() {
         (beyond_its_end, "a segment lies beyond its end"),
     ] {
         let kernel = of_vmlinux("6.1.0", &vmlinux);
-        let set = KernelSet {
-            kernel: Kernel::Bytes(&kernel),
-            initrd: b"",
-            cmdline: "",
-        };
         with_platform(|platform| {
-            let loaded = load(&set, platform).expect("it is a good kernel");
+            let loaded = loaded(Kernel::Bytes(&kernel), b"", platform).expect("it is a good kernel");
             let (entry, zero_page) = (0x100_0200, BOOT_PAGE);
             assert_eq!(loaded.entry, Entry::Linux64 { entry, zero_page });
             assert!(loaded.how.contains(why), "{}", loaded.how);

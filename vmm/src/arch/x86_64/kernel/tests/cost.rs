@@ -34,14 +34,7 @@ fn put(file: &mut [u8], (at, width): (usize, usize), value: u64) {
 }
 
 fn loads(kernel: &[u8], initrd: &[u8], platform: &Platform<'_>) -> Result<Loaded, LoadError> {
-    load(
-        &KernelSet {
-            kernel: Kernel::Bytes(kernel),
-            initrd,
-            cmdline: "quiet",
-        },
-        platform,
-    )
+    loaded(Kernel::Bytes(kernel), initrd, platform)
 }
 
 #[test]

@@ -26,14 +26,15 @@ fn with_headers(mut file: Vec<u8>, segments: &[(u32, u64, u64, u64)]) -> Vec<u8>
     file
 }
 
-fn loaded(kernel: Kernel<'_>, platform: &Platform<'_>) -> Result<Entry, String> {
-    let set = KernelSet {
-        kernel,
-        initrd: b"",
-        cmdline: "",
-    };
-    let loaded = load(&set, platform).map_err(|error| error.to_string())?;
-    Ok(loaded.entry)
+/// Calls `test` with `file` as bytes, and as a file of the host.
+fn in_both_forms(file: &[u8], test: impl Fn(Kernel<'_>)) {
+    test(Kernel::Bytes(file));
+    let mut on_disk = tempfile::tempfile().unwrap();
+    on_disk.write_all(file).unwrap();
+    test(Kernel::Elf {
+        file: &on_disk,
+        path: Path::new("vmlinux"),
+    });
 }
 
 #[test]
@@ -48,15 +49,9 @@ fn segments_that_share_bytes_and_a_note_that_crosses_pieces_are_loaded_from_byte
         (1, 1000, 0x100_0000, 250_000),
     ];
     let file = with_headers(file, &segments);
-    let mut on_disk = tempfile::tempfile().unwrap();
-    on_disk.write_all(&file).unwrap();
-    let on_disk = Kernel::Elf {
-        file: &on_disk,
-        path: Path::new("vmlinux"),
-    };
-    for kernel in [Kernel::Bytes(&file), on_disk] {
+    in_both_forms(&file, |kernel| {
         with_platform(|platform| {
-            let entry = loaded(kernel, platform).unwrap();
+            let entry = loaded(kernel, b"", platform).unwrap().entry;
             let (pvh, start_info) = (0x123_4567, BOOT_PAGE);
             assert_eq!(
                 entry,
@@ -69,7 +64,7 @@ fn segments_that_share_bytes_and_a_note_that_crosses_pieces_are_loaded_from_byte
             assert!(bytes(platform, 0x180_0000, 100_000) == file[200_000..]);
             assert_eq!(bytes(platform, 0x180_0000 + 100_000, 1), [0]);
         });
-    }
+    });
 }
 
 #[test]
@@ -88,15 +83,9 @@ fn hazard_a_file_that_ends_within_a_segment_or_has_a_thousand_is_refused() {
             "its notes are longer than a kernel's",
         ),
     ] {
-        let mut on_disk = tempfile::tempfile().unwrap();
-        on_disk.write_all(&file).unwrap();
-        let on_disk = Kernel::Elf {
-            file: &on_disk,
-            path: Path::new("vmlinux"),
-        };
-        for kernel in [Kernel::Bytes(&file), on_disk] {
-            let told = with_platform(|platform| loaded(kernel, platform)).unwrap_err();
-            assert!(told.contains(wanted), "{told}");
-        }
+        in_both_forms(&file, |kernel| {
+            let told = with_platform(|platform| loaded(kernel, b"", platform)).unwrap_err();
+            assert!(told.to_string().contains(wanted), "{told}");
+        });
     }
 }
