@@ -73,10 +73,19 @@ impl UserFile {
 
     /// A new file that takes this one's place once it is complete ([`NewFile::complete`]). What is there and no
     /// regular file is left alone, symbolic links too.
-    pub(crate) fn create(&self) -> Result<NewFile<'_>, Failure> {
+    pub(crate) fn create(&self, over: Over) -> Result<NewFile<'_>, Failure> {
         self.must_have_a_name()?;
         match rustix::fs::lstat(&self.place) {
-            Ok(is) => self.must_be_regular(&is)?,
+            Ok(is) => {
+                self.must_be_regular(&is)?;
+                if over == Over::Nothing {
+                    let name = self.name();
+                    return Err(Failure::coded(
+                        "InvalidParameterValue",
+                        format!("{name} is there already: name another file, or replace it by --force"),
+                    ));
+                }
+            }
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(self.cannot("create", error.into())),
         }
@@ -142,6 +151,15 @@ impl UserFile {
         };
         Failure::coded("InvalidParameterValue", message)
     }
+}
+
+/// What a new file may take the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Of nothing: a file that is there is an error.
+    Nothing,
+    /// Of a regular file.
+    RegularFile,
 }
 
 /// A file that is being written under a name of its own, beside the place that it will take. Dropped before it is
@@ -234,7 +252,7 @@ mod tests {
         std::fs::write(&path, "old").expect("written");
         let named = UserFile::from(path.clone().into_os_string());
         for (done, content) in [(false, "old"), (true, "new")] {
-            let new = named.create().expect("a new file");
+            let new = named.create(Over::RegularFile).expect("a new file");
             new.file().expect("a file").write_all(b"new").expect("written");
             assert_eq!(std::fs::read_to_string(&path).expect("read"), "old");
             if done {
@@ -248,12 +266,14 @@ mod tests {
         // As a killed command of this very process id leaves it.
         let left = folder.path().join(format!(".disk.raw.{}", std::process::id()));
         std::fs::write(&left, "cut off").expect("written");
-        named.create().expect("nothing is in its way");
+        named.create(Over::RegularFile).expect("nothing is in its way");
+        let failure = named.create(Over::Nothing).expect_err("a file is there");
+        assert!(failure.message.contains("--force"), "{failure:?}");
         let link = folder.path().join("link.raw");
         std::os::unix::fs::symlink(&path, &link).expect("a link");
         for (path, kind) in [(folder.path(), "is a directory"), (&link, "is a symbolic link")] {
             let failure = UserFile::from(path.as_os_str().to_owned())
-                .create()
+                .create(Over::RegularFile)
                 .expect_err("refused");
             assert!(failure.message.contains(kind), "{failure:?}");
         }
@@ -263,7 +283,7 @@ mod tests {
     fn the_name_of_a_stream_is_refused() {
         let stream = UserFile::from(OsString::from("-"));
         let read = stream.open().map(drop);
-        for refused in [read, stream.create().map(drop)] {
+        for refused in [read, stream.create(Over::Nothing).map(drop)] {
             let failure = refused.expect_err("refused");
             assert!(failure.message.contains("./-"), "{failure:?}");
         }

@@ -86,9 +86,12 @@ pub(crate) enum DiskFormat {
 pub(crate) struct Export {
     /// The image: id, name, or the beginning of either
     pub(crate) image: String,
-    /// The file; one that is there is replaced once the export is complete
+    /// The new file
     #[arg(value_name = "FILE")]
     pub(crate) file: UserFile,
+    /// Replace a file of this name once the export is complete
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Its format [default: from its name's ending]
     #[arg(long, value_enum)]
     pub(crate) format: Option<DiskFormat>,

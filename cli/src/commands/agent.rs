@@ -94,8 +94,8 @@ pub(crate) fn wait(
             return Err(Failure::coded(
                 Code::GuestTimeout.as_str(),
                 format!(
-                    "the agent in {} did not answer within {} s: the guest still boots (kiln log shows how far it is; \
-                     --agent-timeout waits longer), or has no agent",
+                    "the agent in {} did not answer within {} s: the guest still boots or hangs (kiln log shows how far \
+                     it is, kiln stats what it does; --agent-timeout waits longer), or has no agent",
                     instance.as_str(),
                     at_most.as_secs()
                 ),

@@ -5,6 +5,7 @@ use crate::args::image::{Create, Deregister, DiskFormat, Export, Image, List, Sh
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::{Copying, Waiting};
+use crate::user_file::Over;
 use kiln_control::{
     CreateImage, DeregisterImage, DeregisteredImage, DescribeImages, ExportFormat, ExportImage, OnDeregister,
     OnTermination, Owner, Reboot, Reply,
@@ -40,7 +41,12 @@ fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
         images: vec![export.image.clone()],
         ..DescribeImages::default()
     })?;
-    let new = export.file.create()?;
+    let over = if export.force {
+        Over::RegularFile
+    } else {
+        Over::Nothing
+    };
+    let new = export.file.create(over)?;
     let target = new
         .file()
         .map_err(|e| Failure::new(format!("cannot write {}: {e}", export.file.name())))?;

@@ -5,8 +5,9 @@ use crate::args::instance::{Run, Wait};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Waiting;
+use crate::user_file::UserFile;
 use kiln_control::{
-    Bytes, Cloud, DescribeInstances, Instance, InstanceId, InstanceState, KernelFiles, Lifetime, Reply,
+    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, KernelFiles, Lifetime, Reply,
     Reservation, RunInstances, Tag,
 };
 use std::time::Duration;
@@ -26,11 +27,14 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     } else {
         Interrupt::default()
     };
+    let kernel = run.kernel.as_ref().map(UserFile::name);
     let request = request(run)?;
 
     let waiting = Waiting::begin(context.progress(), format!("launching {}", request.image));
     let cloud = context.cloud()?;
-    let launched = cloud.run_instances(request)?;
+    let launched = cloud
+        .run_instances(request)
+        .map_err(|error| of_kernel(error.into(), kernel.as_deref()))?;
     let ids = ids(&launched.document)?;
     let done = (|| {
         context.warnings(&launched.warnings);
@@ -69,6 +73,18 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         context.warn(&format!("{names} goes on: kiln terminate {names} ends it"));
     }
     done
+}
+
+/// A failure that may be the given kernel's, with its name: the machine has a copy of it.
+fn of_kernel(failure: Failure, kernel: Option<&str>) -> Failure {
+    let of_kernel = kernel.filter(|_| failure.code.as_deref() == Some(Code::InvalidKernel.as_str()));
+    match of_kernel {
+        Some(name) => Failure {
+            message: format!("{} (--kernel {name})", failure.message),
+            ..failure
+        },
+        None => failure,
+    }
 }
 
 fn request(run: Run) -> Result<RunInstances, Failure> {
@@ -154,4 +170,25 @@ fn broke_off(instance: &Instance) -> Option<Failure> {
     let reason = instance.state_reason.as_ref()?;
     let has_failed = !reason.is_wanted();
     has_failed.then(|| Failure::new(format!("{} has ended: {}", instance.instance_id, reason.message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_a_given_kernel_names_the_users_file() {
+        let failure = |code: &str| Failure::coded(code, "it cannot be used");
+        let told = |code, kernel| of_kernel(failure(code), kernel).message;
+        assert_eq!(
+            told("InvalidKernel", Some("./a.out")),
+            "it cannot be used (--kernel ./a.out)"
+        );
+        for (code, kernel) in [
+            ("InvalidKernel", None),
+            ("InvalidAMIID.NotFound", Some("./a.out")),
+        ] {
+            assert_eq!(told(code, kernel), "it cannot be used");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use super::{Error, Settings, data_disk};
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -207,17 +208,30 @@ pub(crate) fn settle(home: &Path, chosen: Settings) -> Result<Settings, Error> {
     Ok(settings)
 }
 
-/// A connection to the machine's supervisor; none if there is none. That somebody else's machine cannot be asked is
-/// an error.
+/// A connection to the machine's supervisor; none if there is none. That it is somebody else's machine is an error, for
+/// root too: what root leaves in there its owner cannot use.
 fn running(layout: &Layout) -> Result<Option<UnixStream>, Error> {
+    let me = rustix::process::geteuid().as_raw();
+    if layout.folder().metadata().is_ok_and(|folder| folder.uid() != me) {
+        return Err(not_yours(layout.folder()));
+    }
     match layout.connect(Socket::Supervisor) {
         Ok(stream) => Ok(Some(stream)),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Error::new(format!(
-            "the software machine in {} belongs to another user: choose a folder of your own by KILN_HOME",
-            layout.folder().display()
-        ))),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(not_yours(layout.folder())),
         Err(_) => Ok(None),
     }
+}
+
+/// That this user may not look into a machine's folder: it is another's, or lies where they may not look at all.
+fn not_yours(folder: &Path) -> Error {
+    let why = match folder.symlink_metadata() {
+        Ok(_) => "belongs to another user",
+        Err(_) => "cannot be looked for: you may not look in there (permission denied)",
+    };
+    Error::new(format!(
+        "the software machine in {} {why}: choose a folder of your own by --home or KILN_HOME",
+        folder.display()
+    ))
 }
 
 /// The running machine; none if it does not run.
@@ -297,6 +311,15 @@ pub(crate) fn delete(home: &Path) -> Result<bool, Error> {
 mod tests {
     use super::*;
     use crate::size::Size;
+
+    #[test]
+    fn a_machine_that_may_not_be_looked_for_is_not_called_anothers() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        for (folder, words) in [("", "belongs to another user"), ("hidden", "permission denied")] {
+            let said = not_yours(&home.path().join(folder)).to_string();
+            assert!(said.contains(words) && said.contains("KILN_HOME"), "{said}");
+        }
+    }
 
     #[test]
     fn a_disk_that_is_to_shrink_is_refused_with_both_sizes_and_nothing_is_kept() {

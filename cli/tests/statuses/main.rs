@@ -116,16 +116,19 @@ fn hints_are_not_mixed_into_another_commands_errors() {
 }
 
 #[test]
-fn an_export_replaces_a_file_only_when_it_is_complete() {
+fn an_export_replaces_a_file_only_if_asked_to_and_when_it_is_complete() {
     let kiln = Kiln::new();
     let path = |name: &str| kiln.home.path().join(name);
     std::fs::write(path("disk.raw"), vec![7; 4096]).expect("a file");
     kiln.run(&["-q", "image", "import", "disk.raw", "--name", "disk"]);
     std::fs::write(path("out.raw"), "old").expect("a file");
-    let refused = kiln.run(&["image", "export", "nothing", "out.raw"]);
-    assert_eq!(refused.status, 1);
-    assert_eq!(std::fs::read(path("out.raw")).expect("it is there"), b"old");
-    let exported = kiln.run(&["image", "export", "disk", "out.raw"]);
+    for (image, words) in [("nothing", "[InvalidAMIID.NotFound]"), ("disk", "--force")] {
+        let refused = kiln.run(&["image", "export", image, "out.raw"]);
+        assert_eq!(refused.status, 1, "{refused:?}");
+        assert!(refused.err.contains(words), "{refused:?}");
+        assert_eq!(std::fs::read(path("out.raw")).expect("it is there"), b"old");
+    }
+    let exported = kiln.run(&["image", "export", "disk", "out.raw", "--force"]);
     assert_eq!(exported.status, 0, "{exported:?}");
     assert_eq!(
         std::fs::read(path("out.raw")).expect("it is there"),

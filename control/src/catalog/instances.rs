@@ -226,13 +226,14 @@ pub(crate) fn unattended(db: &Connection, host: &str, region: &str) -> Result<Ve
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// The memory that the instances of a host have together while they run, but for that of the pool of huge pages.
-pub(crate) fn memory_in_use(db: &Connection, host: &str) -> Result<Bytes> {
+/// The memory that the instances of a host have together while they run, each with `overhead` beside its guest's, but for
+/// those whose memory is of the pool of huge pages.
+pub(crate) fn memory_in_use(db: &Connection, host: &str, overhead: Bytes) -> Result<Bytes> {
     Ok(db.query_row(
-        "SELECT coalesce(sum(memory), 0) FROM instances
+        "SELECT coalesce(sum(memory + ?2), 0) FROM instances
          WHERE host = ?1 AND state IN ('pending', 'running', 'stopping', 'shutting-down')
          AND huge_pages NOT IN ('2M', '1G')",
-        [host],
+        params![host, overhead],
         |row| row.get(0),
     )?)
 }

@@ -3,6 +3,7 @@
 use super::{BUSY_TIMEOUT, Catalog, migrations};
 use crate::{Code, Error, Result};
 use rusqlite::{Connection, OpenFlags};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -31,6 +32,9 @@ impl Catalog {
             .canonicalize()
             .map_err(|error| Error::internal(format!("find {}", home.display()), error))?;
         let path = home.join("kiln.db");
+        if let Ok(is) = path.metadata() {
+            refuse_anothers(&home, is.uid(), rustix::process::geteuid().as_raw())?;
+        }
         let failed = |error: rusqlite::Error| {
             let doing = format!("open the catalogue {}", path.display());
             match error.sqlite_error() {
@@ -53,6 +57,22 @@ impl Catalog {
             connection: Mutex::new(connection),
         })
     }
+}
+
+/// Root may open what another user owns, and would lock them out of it by files of its own. (Everybody else is told by
+/// the host.)
+fn refuse_anothers(home: &Path, owner: u32, me: u32) -> Result<()> {
+    if me != 0 || owner == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Unavailable,
+        format!(
+            "the store in {} belongs to the user of id {owner}, whom files of root's would lock out: work as that user \
+             (sudo -u '#{owner}'), or choose another folder by --home or KILN_HOME",
+            home.display()
+        ),
+    ))
 }
 
 /// How often is looked whether another process has made the catalogue that this one is to open.
@@ -147,6 +167,17 @@ mod tests {
         std::fs::create_dir(&other).unwrap();
         std::os::unix::fs::symlink(real.join("home/kiln.db"), other.join("kiln.db")).unwrap();
         assert_eq!(Catalog::open(&other).unwrap_err().code(), Code::Unavailable);
+    }
+
+    #[test]
+    fn root_opens_no_store_of_another_user() {
+        let home = Path::new("/home/me/store");
+        let refused = refuse_anothers(home, 1000, 0).unwrap_err().to_string();
+        let words = ["/home/me/store", "1000", "KILN_HOME"];
+        assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+        for (owner, me) in [(0, 0), (1000, 1000)] {
+            refuse_anothers(home, owner, me).unwrap();
+        }
     }
 
     #[test]

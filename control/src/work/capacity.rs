@@ -30,7 +30,7 @@ pub(crate) fn check(
         Some(memory) => memory,
         None => of_host()?,
     };
-    let used = instances::memory_in_use(db, &cloud.host)?;
+    let used = instances::memory_in_use(db, &cloud.host, OVERHEAD)?;
     let free = all.0.saturating_sub(used.0);
     let wanted = (each.0 + OVERHEAD.0).saturating_mul(u64::from(count));
     if wanted <= free {

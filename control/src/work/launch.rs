@@ -121,7 +121,10 @@ fn copy(from: &File, to: &Path) -> Result<()> {
     if std::io::copy(&mut source, &mut target).map_err(copying)? == 0 {
         return Err(Error::new(
             Code::InvalidParameterValue,
-            format!("the file for {} is empty", to.display()),
+            format!(
+                "the {} that was given is empty",
+                to.file_name().unwrap_or_default().display()
+            ),
         ));
     }
     target.sync_all().map_err(copying)

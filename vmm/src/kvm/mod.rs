@@ -24,7 +24,7 @@ use crate::arch::native;
 #[derive(Debug, Error)]
 pub enum KvmError {
     /// The device cannot be opened.
-    #[error("{path} cannot be opened: {source}", path = path.display())]
+    #[error("{path} cannot be opened: {source} (kiln doctor says what to do)", path = path.display())]
     Open {
         /// The device.
         path: PathBuf,

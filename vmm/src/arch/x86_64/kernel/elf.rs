@@ -59,10 +59,14 @@ struct NoteHeader {
 
 /// Kinds of segments.
 const LOAD: u32 = 1;
+const INTERPRETER: u32 = 3;
 const NOTE: u32 = 4;
 /// The note's owner and kind.
 const XEN: &[u8] = b"Xen\0";
 const PHYS32_ENTRY: u32 = 18;
+/// What has a dynamic linker and no note is a program. (FreeBSD's kernel names a linker, and has the note.)
+const PROGRAM: LoadError =
+    LoadError::Elf("it is a program, which a system runs: it names its dynamic linker");
 /// The machine's number.
 const X86_64: u16 = 62;
 
@@ -136,6 +140,10 @@ impl<'a> Image<'a> {
 
     /// Copies the segments to where they want to be.
     pub(super) fn load(self, platform: &Platform<'_>) -> Result<Loaded, LoadError> {
+        let is_program = self
+            .segments
+            .iter()
+            .any(|segment| segment.kind.get() == INTERPRETER);
         let (mut places, mut notes) = (Vec::new(), Vec::new());
         let (mut last, mut needed) = (0, 0);
         for segment in &self.segments {
@@ -158,7 +166,10 @@ impl<'a> Image<'a> {
                 if segment.file_size.get() > size {
                     return Err(LoadError::Elf("a segment is larger in the file than in memory"));
                 }
-                last = check_room(start, size, platform)?.max(last);
+                let end = check_room(start, size, platform);
+                last = end
+                    .map_err(|why| if is_program { PROGRAM } else { why })?
+                    .max(last);
                 places.push((part, start));
             }
         }
@@ -186,6 +197,9 @@ impl<'a> Image<'a> {
         let pvh_entry = notes
             .iter()
             .find_map(|notes| find_entry(&notes.bytes, notes.align));
+        if is_program && pvh_entry.is_none() {
+            return Err(PROGRAM);
+        }
         Ok(Loaded {
             end: last,
             entry: self.entry,

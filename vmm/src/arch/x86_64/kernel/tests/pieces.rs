@@ -68,6 +68,30 @@ fn segments_that_share_bytes_and_a_note_that_crosses_pieces_are_loaded_from_byte
 }
 
 #[test]
+fn a_program_is_told_as_one_wherever_it_wants_to_lie_and_a_kernel_with_a_linker_and_the_note_is_none() {
+    let (linker, note) = ((3, 1000, 0, 28), (4, 2000, 0, 20));
+    let mut kernel = pattern(4000);
+    let entry = [4u32, 4, 18].map(u32::to_le_bytes).concat();
+    kernel[2000..2020].copy_from_slice(&[&entry[..], b"Xen\0", &0x100_0000_u32.to_le_bytes()].concat());
+    for (segments, is_program) in [
+        (&[linker, (1, 0, 0, 4000)][..], true),
+        (&[linker, (1, 0, 0x40_0000, 4000)], true),
+        (&[linker, note, (1, 0, 0x100_0000, 4000)], false),
+    ] {
+        in_both_forms(
+            &with_headers(kernel.clone(), segments),
+            |kernel| match with_platform(|platform| loaded(kernel, b"", platform).map(drop)) {
+                Ok(()) => assert!(!is_program, "{segments:?}"),
+                Err(told) => assert!(
+                    is_program && told.to_string().contains("it is a program"),
+                    "{told}"
+                ),
+            },
+        );
+    }
+}
+
+#[test]
 fn hazard_a_file_that_ends_within_a_segment_or_has_a_thousand_is_refused() {
     let segment = (1, 1000, 0x100_0000, 199_001);
     let with = |segments: &[_]| with_headers(pattern(200_000), segments);
