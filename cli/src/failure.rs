@@ -49,6 +49,11 @@ impl Failure {
         self.code.as_ref().is_some_and(|code| code.ends_with(".NotFound"))
     }
 
+    /// Whether somebody did not answer in time, who may still be at it.
+    pub(crate) fn is_of_impatience(&self) -> bool {
+        self.code.as_deref() == Some(kiln_control::Code::GuestTimeout.as_str())
+    }
+
     /// The same failure of a command that hands on the status of another (`exec`, `run -- CMD`):
     /// an ordinary 1 would pass for the other's. What says more (2, 126, 127, a signal) stays.
     pub(crate) fn while_handing_on(self) -> Self {
@@ -105,6 +110,14 @@ mod tests {
             failure.render(Format::Table),
             "error: the image name `web` is taken by ami-1 [InvalidAMIName.Duplicate]\n"
         );
+    }
+
+    #[test]
+    fn who_did_not_answer_in_time_may_still_be_at_it() {
+        for (code, is) in [("GuestTimeout", true), ("IncorrectInstanceState", false)] {
+            assert_eq!(Failure::coded(code, "m").is_of_impatience(), is);
+        }
+        assert!(!Failure::new("m").is_of_impatience());
     }
 
     #[test]

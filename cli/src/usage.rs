@@ -51,6 +51,14 @@ fn one_line(text: &str, argv: &[OsString]) -> String {
             parts.push(line.strip_prefix("error: ").unwrap_or(&line).to_owned());
         }
     }
+    let runs_another = ["kiln exec", "kiln run"].contains(&usage.as_deref().unwrap_or_default());
+    let has_words_left = |complaint: &String| {
+        let word = complaint.split_once("unexpected argument '");
+        word.is_some_and(|(_, word)| !word.starts_with('-'))
+    };
+    if runs_another && parts.first().is_some_and(has_words_left) {
+        parts.push("a command comes after --".to_owned());
+    }
     let command = usage
         .filter(|u| !u.is_empty())
         .unwrap_or_else(|| command_of(argv));
@@ -193,6 +201,18 @@ mod tests {
         assert!(!wrong(&["kiln", "frobnicate"]).contains("terminate"));
         assert!(!wrong(&["kiln", "run", "x", "-1"]).contains("'-- -1'"));
         assert!(wrong(&["kiln", "lst"]).contains("list"));
+        for (argv, is_a_command) in [
+            (&["kiln", "exec", "web", "true"], true),
+            (&["kiln", "run", "tiny", "uname"], true),
+            (&["kiln", "run", "tiny", "--frob"], false),
+            (&["kiln", "show", "tiny", "--frob"], false),
+        ] {
+            assert_eq!(
+                wrong(argv).contains("a command comes after --"),
+                is_a_command,
+                "{argv:?}"
+            );
+        }
     }
 
     #[test]

@@ -19,6 +19,10 @@ use std::time::Duration;
 /// With fewer free bytes a host's disk is full: a software machine hardly writes less at once.
 const FULL: u64 = 1 << 20;
 
+/// What a software machine says whose disk the host could not write.
+const LOST_DISK: &str = "the software machine could not write its disk, as its host's is full or fails: once that is mended, \
+                         `kiln machine stop`; the next command starts it with all that was synced";
+
 /// What every command knows.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -115,7 +119,13 @@ impl Context {
         let mut options = Options::new(&self.home);
         options.region = Region::parse(&self.region())?;
         options.account = self.account.clone();
-        let cloud = Cloud::open(options)?;
+        let cloud = Cloud::open(options).map_err(|error| {
+            if inside::has_lost_its_disk() {
+                Failure::coded(Code::Unavailable.as_str(), LOST_DISK)
+            } else {
+                error.into()
+            }
+        })?;
         for notice in cloud.notices() {
             self.hint(&notice);
         }
@@ -225,7 +235,7 @@ impl Context {
                 // What is written in the machine is on this disk; in there that is no more than an error of its own disk.
                 if ended.code() != 0 && free(&self.home).is_some_and(|free| free < FULL) {
                     self.hint(&format!(
-                        "the disk of {} is full: free some, and the store goes on from where it was",
+                        "the disk of {} is full: free some first",
                         self.home.display()
                     ));
                 }

@@ -25,6 +25,9 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     let interrupt = if rm || wait == Wait::Agent {
         Interrupt::catch()?
     } else {
+        context.say_when_cut_short(
+            "what was launched by now runs on (kiln list shows it, kiln terminate ends it); the next command undoes the rest",
+        )?;
         Interrupt::default()
     };
     let kernel = run.kernel.as_ref().map(UserFile::name);
@@ -68,7 +71,9 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         if let (Ok(_), Err(error)) = (&done, gone) {
             return Err(error.into());
         }
-    } else if done.is_err() && interrupt.came().is_some() {
+    } else if done.as_ref().is_err_and(Failure::is_of_impatience)
+        || done.is_err() && interrupt.came().is_some()
+    {
         let names = names.join(" ");
         context.warn(&format!("{names} goes on: kiln terminate {names} ends it"));
     }

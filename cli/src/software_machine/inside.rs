@@ -1,6 +1,7 @@
 //! What a forwarded `kiln` finds in the machine: the store, the host's files, and what it is told of its user.
 
 use kiln_control::DataMap;
+use rustix::fs::StatVfsMountFlags;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,12 @@ pub(crate) fn user_map() -> Option<DataMap> {
 /// The working folder of the user of a forwarded command; none if this process was not forwarded.
 pub(crate) fn user_folder() -> Option<PathBuf> {
     std::env::var_os(USER_FOLDER).map(PathBuf::from)
+}
+
+/// Whether the machine's disk could not be written: since then its file system takes nothing any more.
+pub(crate) fn has_lost_its_disk() -> bool {
+    let is_read_only = |fs: rustix::fs::StatVfs| fs.f_flag.contains(StatVfsMountFlags::RDONLY);
+    user_folder().is_some() && rustix::fs::statvfs(STORE).is_ok_and(is_read_only)
 }
 
 /// Where a file of the host is in the machine.

@@ -243,6 +243,28 @@ fn a_silent_machine_is_started_again() {
 
 #[test]
 #[ignore = "boots a machine: make test runs it"]
+fn a_machine_that_lost_its_disk_says_how_to_go_on_and_one_whose_folder_is_removed_ends() {
+    let home = Home::new();
+    // As the file system there does by itself when its journal cannot be written.
+    home.inside("echo kept > /kiln/mark; mount -o remount,ro /kiln && echo ok")
+        .says("ok");
+    let refused = home.kiln(&["list"]);
+    assert_eq!(refused.status, 1, "{refused:?}");
+    assert!(refused.err.contains("`kiln machine stop`"), "{refused:?}");
+    home.kiln(&["machine", "stop"]);
+    home.inside("cat /kiln/mark").says("kept");
+    assert_eq!(home.kiln(&["list"]).status, 0);
+
+    std::fs::remove_dir_all(home.folder.path().join("machine")).expect("it is ours");
+    let until = Instant::now() + Duration::from_secs(60);
+    while home.processes() != (0, 0) {
+        assert!(Instant::now() < until, "nobody noticed that the folder is gone");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
 fn nothing_outlives_the_supervisor_and_an_idle_machine_ends() {
     let mut home = Home::new();
     home.idle_seconds = 4;

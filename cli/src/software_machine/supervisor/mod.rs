@@ -64,7 +64,7 @@ fn drive(layout: &Layout, settings: &Settings, shared: &Arc<Shared>, lock: &File
         let ended = boot::boot(layout, settings, shared, lock).and_then(|machine| match machine {
             Some(machine) => {
                 shared.set_phase(Phase::Running);
-                watch::watch(machine, layout, shared)
+                watch::watch(machine, layout, shared, lock)
             }
             None => Ok(()),
         });

@@ -6,6 +6,8 @@ use super::shared::{Phase, Shared};
 use crate::output;
 use crate::software_machine::wire::ProgramsWanted;
 use crate::software_machine::{Error, agent, image::Programs, layout::Layout};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,22 +31,32 @@ sync; umount -l /host 2>/dev/null; umount /kiln 2>/dev/null || mount -o remount,
 sync; poweroff -f";
 
 /// Watches until the machine has ended: `Ok` when it was meant to.
-pub(super) fn watch(mut machine: Machine, layout: &Layout, shared: &Arc<Shared>) -> Result<(), Error> {
+pub(super) fn watch(
+    mut machine: Machine,
+    layout: &Layout,
+    shared: &Arc<Shared>,
+    lock: &File,
+) -> Result<(), Error> {
     let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let pulse = {
         let (layout, shared, over) = (layout.clone(), Arc::clone(shared), Arc::clone(&over));
         std::thread::spawn(move || take_pulse(&layout, &shared, &over))
     };
-    let result = until_it_ends(&mut machine, layout, shared);
+    let result = until_it_ends(&mut machine, layout, shared, lock);
     over.store(true, std::sync::atomic::Ordering::Release);
     pulse.thread().unpark();
     drop(machine);
     result
 }
 
-fn until_it_ends(machine: &mut Machine, layout: &Layout, shared: &Shared) -> Result<(), Error> {
+fn until_it_ends(machine: &mut Machine, layout: &Layout, shared: &Shared, lock: &File) -> Result<(), Error> {
     let (idle_limit, silence_limit) = (idle_limit(), silence_limit());
     loop {
+        if is_removed(lock) {
+            // With its folder, that is, with its disk: there is nothing to shut down, and no way to it.
+            output::aside("the machine's folder was removed\n");
+            return Ok(());
+        }
         if let Some(status) = machine
             .qemu
             .try_wait()
@@ -75,6 +87,11 @@ fn until_it_ends(machine: &mut Machine, layout: &Layout, shared: &Shared) -> Res
         }
         shared.wait_for_change(&Phase::Running, Duration::from_millis(500));
     }
+}
+
+/// Whether a file that is open has no name any more.
+fn is_removed(file: &File) -> bool {
+    file.metadata().is_ok_and(|is| is.nlink() == 0)
 }
 
 fn take_pulse(layout: &Layout, shared: &Shared, over: &std::sync::atomic::AtomicBool) {
