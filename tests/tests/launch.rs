@@ -155,6 +155,29 @@ fn a_launch_that_does_not_fit_the_host_is_refused_and_says_what_is_free() {
 }
 
 #[test]
+fn a_launch_whose_guest_is_no_longer_waited_for_says_that_it_goes_on() {
+    let home = Home::new();
+    let launch = [
+        "run",
+        "tiny",
+        "--name",
+        "late",
+        "--wait",
+        "agent",
+        "--agent-timeout",
+        "0",
+    ];
+    let said = home.kiln(&launch).fails(1, &["GuestTimeout"]).stderr;
+    let id = home.kiln(&["-q", "list", "late"]).succeeds().text();
+    assert!(
+        said.contains(&format!("{id} goes on: kiln terminate {id} ends it")),
+        "{said}"
+    );
+    home.kiln(&["terminate", "late"]).succeeds();
+    home.is_whole();
+}
+
+#[test]
 fn huge_pages_that_the_host_does_not_have_are_told_with_the_remedy_and_nothing_is_left() {
     let home = Home::new();
     // No host has set 768 GiB aside.
