@@ -1,6 +1,7 @@
 //! How a command fails: one line for people, one document for programs, one exit status.
 
 use crate::output::{self, Format};
+use kiln_control::Code;
 use serde_json::json;
 
 /// Kiln itself failed while it was to hand on another command's status.
@@ -51,7 +52,12 @@ impl Failure {
 
     /// Whether somebody did not answer in time, who may still be at it.
     pub(crate) fn is_of_impatience(&self) -> bool {
-        self.code.as_deref() == Some(kiln_control::Code::GuestTimeout.as_str())
+        self.has(Code::GuestTimeout)
+    }
+
+    /// Whether it has this code.
+    pub(crate) fn has(&self, code: Code) -> bool {
+        self.code.as_deref() == Some(code.as_str())
     }
 
     /// The same failure of a command that hands on the status of another (`exec`, `run -- CMD`):

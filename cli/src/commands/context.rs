@@ -155,7 +155,7 @@ impl Context {
     /// What was not found under its name may be in another region, or an image that can be built; what a machine lacks
     /// may be the software machine's to have. `launched` is the image that was to be.
     pub(crate) fn explain(&self, failure: &Failure, launched: Option<&str>) {
-        let lacks_image = failure.code.as_deref() == Some(Code::InvalidAmiIdNotFound.as_str());
+        let lacks_image = failure.has(Code::InvalidAmiIdNotFound);
         if lacks_image
             && let Some(name) = launched
             && built_in().iter().any(|(known, _)| known == name)
@@ -167,7 +167,7 @@ impl Context {
             // The failure itself is what counts.
             let _ = self.hint_at_other_regions(&cloud);
         }
-        let lacks_memory = failure.code.as_deref() == Some(Code::InsufficientInstanceCapacity.as_str());
+        let lacks_memory = failure.has(Code::InsufficientInstanceCapacity);
         if lacks_memory && inside::user_folder().is_some() {
             self.hint(
                 "memory is the software machine's: `kiln machine start --memory` says how much, and its huge pages are set \

@@ -71,8 +71,8 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         if let (Ok(_), Err(error)) = (&done, gone) {
             return Err(error.into());
         }
-    } else if done.as_ref().is_err_and(Failure::is_of_impatience)
-        || done.is_err() && interrupt.came().is_some()
+    } else if let Err(failure) = &done
+        && (failure.is_of_impatience() || interrupt.came().is_some())
     {
         let names = names.join(" ");
         context.warn(&format!("{names} goes on: kiln terminate {names} ends it"));
@@ -82,13 +82,12 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
 
 /// A failure that may be the given kernel's, with its name: the machine has a copy of it.
 fn of_kernel(failure: Failure, kernel: Option<&str>) -> Failure {
-    let of_kernel = kernel.filter(|_| failure.code.as_deref() == Some(Code::InvalidKernel.as_str()));
-    match of_kernel {
-        Some(name) => Failure {
+    match kernel {
+        Some(name) if failure.has(Code::InvalidKernel) => Failure {
             message: format!("{} (--kernel {name})", failure.message),
             ..failure
         },
-        None => failure,
+        _ => failure,
     }
 }
 

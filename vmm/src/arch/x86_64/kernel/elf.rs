@@ -140,10 +140,15 @@ impl<'a> Image<'a> {
 
     /// Copies the segments to where they want to be.
     pub(super) fn load(self, platform: &Platform<'_>) -> Result<Loaded, LoadError> {
-        let is_program = self
-            .segments
-            .iter()
-            .any(|segment| segment.kind.get() == INTERPRETER);
+        let mut kinds = self.segments.iter().map(|segment| segment.kind.get());
+        let is_program = kinds.any(|kind| kind == INTERPRETER);
+        match self.place(platform) {
+            Ok(Loaded { pvh_entry: None, .. }) | Err(LoadError::NoRoom { .. }) if is_program => Err(PROGRAM),
+            outcome => outcome,
+        }
+    }
+
+    fn place(self, platform: &Platform<'_>) -> Result<Loaded, LoadError> {
         let (mut places, mut notes) = (Vec::new(), Vec::new());
         let (mut last, mut needed) = (0, 0);
         for segment in &self.segments {
@@ -166,10 +171,7 @@ impl<'a> Image<'a> {
                 if segment.file_size.get() > size {
                     return Err(LoadError::Elf("a segment is larger in the file than in memory"));
                 }
-                let end = check_room(start, size, platform);
-                last = end
-                    .map_err(|why| if is_program { PROGRAM } else { why })?
-                    .max(last);
+                last = check_room(start, size, platform)?.max(last);
                 places.push((part, start));
             }
         }
@@ -197,9 +199,6 @@ impl<'a> Image<'a> {
         let pvh_entry = notes
             .iter()
             .find_map(|notes| find_entry(&notes.bytes, notes.align));
-        if is_program && pvh_entry.is_none() {
-            return Err(PROGRAM);
-        }
         Ok(Loaded {
             end: last,
             entry: self.entry,
