@@ -1,5 +1,7 @@
 //! The ordinary life of a chain.
 
+use std::os::unix::fs::FileExt;
+
 use super::harness::{CLUSTER, Folder, assert_clean, assert_qemu_reads, content};
 use super::operations::Step;
 use super::power_cut::Machine;
@@ -137,6 +139,24 @@ fn a_disk_grows_within_and_beyond_its_l1_cluster() {
         read_exact_at(&disk, at, &mut bytes).unwrap();
         assert_eq!((bytes[0], bytes[511], bytes[512]), (byte, byte, 0));
     }
+}
+
+#[test]
+fn what_a_foreign_file_has_behind_its_l1_table_is_no_entry_of_a_disk_that_grows() {
+    let folder = Folder::new();
+    let path = folder.base("a", SIZE);
+    let file = folder.file("a");
+    let mut place = [0; 8];
+    file.read_exact_at(&mut place, 40).unwrap();
+    let behind = u64::from_be_bytes(place) + 8;
+    file.write_all_at(&[0x80; 64], behind).unwrap();
+    let disk = folder.open("a");
+    disk.grow(3 << 30).unwrap();
+    drop(disk);
+    assert_clean(&path);
+    let mut bytes = [1; 512];
+    read_exact_at(&folder.open("a"), 1 << 30, &mut bytes).unwrap();
+    assert_eq!(bytes, [0; 512]);
 }
 
 /// Makes a chain of so many disks on a simulated host.

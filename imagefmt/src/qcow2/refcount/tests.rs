@@ -189,6 +189,18 @@ fn free_clusters_whose_block_a_crash_has_lost_get_another() {
         "the third block counts it"
     );
     assert_eq!(counts.allocate(40).unwrap().count, 24);
+
+    // They all lie in the block in which the file ends: that is lost, and counts the one that takes its place.
+    let mut counts = cut_off(BLOCK + 32);
+    counts.free.take(8);
+    assert_eq!(counts.allocate(16).unwrap().start, HostCluster(BLOCK));
+    assert_eq!(counts.table, [2 << 16, (BLOCK + 32) << 16, 0]);
+    let changes = counts.take_changes();
+    let seen = [BLOCK - 1, BLOCK, BLOCK + 15, BLOCK + 16, BLOCK + 32];
+    assert_eq!(
+        seen.map(|at| written(&changes, at)),
+        [None, Some(1), Some(1), Some(0), Some(1)]
+    );
 }
 
 #[test]

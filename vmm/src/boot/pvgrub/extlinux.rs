@@ -251,7 +251,10 @@ mod tests {
             MENU SEPARATOR\n";
         let menu = parse(text, "/boot", &mut none);
         assert_eq!(menu.order[0].why, "entry 1 is marked MENU DEFAULT");
-        assert_eq!(menu.entries[1].title, "Linux virt");
+        assert_eq!(
+            (menu.entries[1].place.as_str(), menu.entries[1].title.as_str()),
+            ("1", "Linux virt")
+        );
         assert_eq!(
             menu.entries[0].kernel,
             Some(DevicePath::parse("/boot/vmlinuz-lts"))
@@ -262,7 +265,7 @@ mod tests {
     fn old_menus_name_their_initramfs_among_the_arguments() {
         let text =
             b"append ro\nontimeout b x\nonerror c\ndefault a\nlabel a\nkernel k\nlabel b\nkernel ../k\n\
-            append initrd=i1,/i2 root=/dev/sda1\nlabel c\nlocalboot 0\nlabel d\nkernel k\nappend -\n";
+            append initrd=i1,/i2 root=/dev/sda1\nlabel c\nlocalboot 0\nlabel d\nkernel k\nappend -\ntext help\n";
         let menu = parse(text, "/syslinux", &mut none);
         let order: Vec<usize> = menu.order.iter().map(|candidate| candidate.index).collect();
         assert_eq!(order, [1, 2]);
@@ -277,6 +280,8 @@ mod tests {
             Some(Obstacle::Command("localboot".into()))
         );
         assert_eq!(menu.entries[3].arguments, "");
+        assert_eq!(menu.entries[3].obstacle, None, "other words are none");
+        assert_eq!(menu.entries[3].title, "d", "the label is what is shown");
     }
 
     #[test]

@@ -26,6 +26,12 @@ fn the_newest_entry_is_booted_and_paths_are_taken_as_they_were_meant() {
     let menu = menu(files, "/boot").unwrap();
     let titles: Vec<&str> = menu.entries.iter().map(|entry| entry.title.as_str()).collect();
     assert_eq!(titles, ["New", "Old"]);
+    let versions: Vec<_> = menu
+        .entries
+        .iter()
+        .map(|entry| entry.version.as_deref())
+        .collect();
+    assert_eq!(versions, [Some("10"), Some("9")], "by which they were sorted");
     // kernel-install takes /boot for a file system of its own; here it is a folder.
     assert_eq!(
         menu.entries[0].kernel,
