@@ -104,6 +104,8 @@ mod tests {
             ("a", "a", true),
             ("a?c", "abc", true),
             ("a[0-9x]c", "a5c", true),
+            ("a[0-9x]c", "axc", true),
+            ("a[0-9x]c", "ayc", false),
             ("a[!0-9]c", "a5c", false),
             ("a[]c", "a]c", false),
             ("*", "", true),

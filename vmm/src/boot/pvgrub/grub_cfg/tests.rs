@@ -3,7 +3,7 @@
 mod distributions;
 mod mkconfig;
 
-use super::super::device::DevicePath;
+use super::super::device::{Device, DevicePath};
 use super::super::menu::{Change, Menu, Obstacle};
 use super::super::tests::fixtures::{File, ROOT_UUID, unpartitioned};
 use super::super::volumes::Volumes;
@@ -43,6 +43,16 @@ fn a_menu_that_only_leads_to_another_is_followed() {
         &[("/boot/other.cfg", b"menuentry a { linux /a }\n")],
     );
     assert_eq!(default(&menu).0, "a");
+}
+
+#[test]
+fn an_entrys_files_lie_where_its_root_points_as_its_kernel_is_named() {
+    let text = "set root=hd0,gpt2\nmenuentry a { set root=hd0,gpt3; linux /k; set root=hd0,gpt4; initrd (hd0,gpt5)/i }\n";
+    let menu = run(text, &[]);
+    let entry = &menu.entries[0];
+    assert_eq!(entry.root, Some(Device::parse_grub2("hd0,gpt3")));
+    assert_eq!(entry.kernel, Some(DevicePath::parse_grub2("(hd0,gpt3)/k")));
+    assert_eq!(entry.initrds, [DevicePath::parse_grub2("(hd0,gpt5)/i")]);
 }
 
 #[test]
