@@ -267,6 +267,22 @@ fn a_folder_of_loader_entries_may_be_named() {
     assert_eq!(menu.entries[0].kernel, Some(DevicePath::parse("(hd0)/custom/k")));
     assert_eq!(menu.entries[0].arguments, "quiet");
     assert!(run("blscfg\n", files).entries.is_empty());
+    // What the menu writes before it offers its entries, it writes whichever of them is booted.
+    let files = [
+        files,
+        &[(
+            "/boot/grub/grubenv",
+            b"# GRUB Environment Block\nnext_entry=x\n####",
+        )],
+    ]
+    .concat();
+    let menu = run(
+        "load_env\nset next_entry=\nsave_env next_entry\nblsdir=/custom/loader/entries\nblscfg\n",
+        &files,
+    );
+    let wanted = vec![("next_entry".to_owned(), Some(String::new()))];
+    let changes: Vec<_> = menu.entries[0].saves.iter().map(|save| &save.change).collect();
+    assert_eq!(changes, [&Change::Environment(wanted)]);
 }
 
 #[test]
