@@ -265,7 +265,10 @@ fn a_folder_of_loader_entries_may_be_named() {
         files,
     );
     assert_eq!(menu.entries[0].kernel, Some(DevicePath::parse("(hd0)/custom/k")));
-    assert_eq!(menu.entries[0].arguments, "quiet");
+    assert_eq!(
+        (menu.entries[0].arguments.as_str(), menu.entries[0].place.as_str()),
+        ("quiet", "0")
+    );
     assert!(run("blscfg\n", files).entries.is_empty());
     // What the menu writes before it offers its entries, it writes whichever of them is booted.
     let files = [
