@@ -37,11 +37,13 @@ pub enum BootError {
         #[source]
         source: ProbeError,
     },
-    /// The menu has no entries.
-    #[error("the boot menu {menu} has no entries")]
+    /// The menu has no entries, as far as it was understood.
+    #[error("the boot menu {menu} has no entries{}", Because(.notes))]
     NoEntries {
         /// Device and path.
         menu: String,
+        /// What was not understood of it, or not read, a sentence each.
+        notes: Vec<String>,
     },
     /// None of the entries that GRUB would try can be booted.
     #[error("no entry of the boot menu {menu} can be booted: {}", Attempts(.attempts))]
@@ -86,6 +88,17 @@ impl fmt::Display for Attempt {
 
 /// Attempts, joined for a message.
 struct Attempts<'a>(&'a [Attempt]);
+
+struct Because<'a>(&'a [String]);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, note) in self.0.iter().enumerate() {
+            write!(f, "{}{note}", if n == 0 { ": " } else { "; " })?;
+        }
+        Ok(())
+    }
+}
 
 impl fmt::Display for Attempts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -173,7 +173,13 @@ impl Parser<'_> {
             (_, Some(index), _) => Some((index, format!("entry {index} is marked MENU DEFAULT"))),
             (_, _, Some(index)) => Some((index, format!("entry {index} is the menu's DEFAULT"))),
             _ if menu.entries.is_empty() => None,
-            _ => Some((0, "entry 0 is the first, and no default is set".into())),
+            _ => Some((
+                0,
+                match &self.default {
+                    Some(label) => format!("the menu's DEFAULT, {label}, is no entry: the first is booted"),
+                    None => "entry 0 is the first, and no default is set".into(),
+                },
+            )),
         };
         let on_error =
             labelled(&self.on_error).map(|index| (index, format!("entry {index} is the menu's ONERROR")));
@@ -282,6 +288,15 @@ mod tests {
         assert_eq!(menu.entries[3].arguments, "");
         assert_eq!(menu.entries[3].obstacle, None, "other words are none");
         assert_eq!(menu.entries[3].title, "d", "the label is what is shown");
+    }
+
+    #[test]
+    fn a_default_that_is_no_entry_is_told() {
+        let why = |text: &[u8]| parse(text, "", &mut none).order[0].why.clone();
+        let gone = why(b"default l9\nlabel l0\nlinux /k\n");
+        assert_eq!(gone, "the menu's DEFAULT, l9, is no entry: the first is booted");
+        let none = why(b"label l0\nlinux /k\n");
+        assert_eq!(none, "entry 0 is the first, and no default is set");
     }
 
     #[test]

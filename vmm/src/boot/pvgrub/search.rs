@@ -56,7 +56,10 @@ pub(super) fn find(volumes: &Volumes) -> Result<Located<'_>, BootError> {
                     if !found.menu.entries.is_empty() {
                         headings.get_or_insert(found);
                     } else {
-                        problem.get_or_insert(BootError::NoEntries { menu: found.name() });
+                        problem.get_or_insert(BootError::NoEntries {
+                            menu: found.name(),
+                            notes: found.menu.notes,
+                        });
                     }
                 }
                 Ok(None) => {}

@@ -186,6 +186,12 @@ fn hazard_broken_images_are_named_before_launch() {
         menu(b"timeout 5\n", &[]),
         "the boot menu (hd0)/boot/grub/menu.lst has no entries"
     );
+    // What was not understood may have been one.
+    let script = pv(&[("/boot/grub/grub.cfg", b"menuentry \"a { linux /k }\n")]).unwrap_err();
+    assert_eq!(
+        script.to_string(),
+        "the boot menu (hd0)/boot/grub/grub.cfg has no entries: a menu entry has no body: a quote in it may be open"
+    );
     let one = b"title a\nkernel /k\ninitrd /i\n";
     let entry = |rest: &str| {
         format!("no entry of the boot menu (hd0)/boot/grub/menu.lst can be booted: entry 0 (\"a\"): {rest}")

@@ -43,6 +43,9 @@ const IN_VAIN: &[&str] = &[
     "net_bootp",
 ];
 
+/// What is told of an entry that ends before its body begins: most often, its title has no end.
+const NO_BODY: &str = "a menu entry has no body: a quote in it may be open";
+
 impl Interpreter<'_> {
     /// Runs a command.
     pub(super) fn command(
@@ -260,7 +263,12 @@ impl Interpreter<'_> {
         let body = match (block, source) {
             (Some(block), _) => Script::clone(block),
             (None, Some(source)) => parser::parse(&source).0,
-            (None, None) => return Ok(1),
+            (None, None) => {
+                if !self.notes.iter().any(|note| note == NO_BODY) {
+                    self.notes.push(NO_BODY.into());
+                }
+                return Ok(1);
+            }
         };
         let title = parameters.first().cloned().unwrap_or_default();
         self.add(Item::script(title, id, body, parameters))?;
