@@ -190,17 +190,25 @@ fn free_clusters_whose_block_a_crash_has_lost_get_another() {
     );
     assert_eq!(counts.allocate(40).unwrap().count, 24);
 
-    // They all lie in the block in which the file ends: that is lost, and counts the one that takes its place.
-    let mut counts = cut_off(BLOCK + 32);
+    // They all lie in the second block, which is lost as the third one is, where the file ends: that comes first, and counts
+    // the other.
+    let mut counts = cut_off(2 * BLOCK + 32);
     counts.free.take(8);
     assert_eq!(counts.allocate(16).unwrap().start, HostCluster(BLOCK));
-    assert_eq!(counts.table, [2 << 16, (BLOCK + 32) << 16, 0]);
+    let (second, third) = (2 * BLOCK + 33, 2 * BLOCK + 32);
+    assert_eq!(counts.table, [2 << 16, second << 16, third << 16]);
     let changes = counts.take_changes();
-    let seen = [BLOCK - 1, BLOCK, BLOCK + 15, BLOCK + 16, BLOCK + 32];
+    let seen = [BLOCK - 1, BLOCK, BLOCK + 15, BLOCK + 16, third, second];
     assert_eq!(
         seen.map(|at| written(&changes, at)),
-        [None, Some(1), Some(1), Some(0), Some(1)]
+        [None, Some(1), Some(1), Some(0), Some(1), Some(1)]
     );
+}
+
+#[test]
+fn a_count_that_no_block_has_is_an_error_with_its_cluster() {
+    let refused = empty(BLOCK).set(3 * PAGE + 5, 1, 1).unwrap_err().to_string();
+    assert!(refused.contains(&(3 * PAGE).to_string()), "{refused}");
 }
 
 #[test]
