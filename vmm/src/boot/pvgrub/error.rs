@@ -38,7 +38,7 @@ pub enum BootError {
         source: ProbeError,
     },
     /// The menu has no entries, as far as it was understood.
-    #[error("the boot menu {menu} has no entries{}", Because(.notes))]
+    #[error("the boot menu {menu} has no entries{}", Joined(": ", .notes))]
     NoEntries {
         /// Device and path.
         menu: String,
@@ -46,7 +46,7 @@ pub enum BootError {
         notes: Vec<String>,
     },
     /// None of the entries that GRUB would try can be booted.
-    #[error("no entry of the boot menu {menu} can be booted: {}", Attempts(.attempts))]
+    #[error("no entry of the boot menu {menu} can be booted: {}", Joined("", .attempts))]
     NoEntryBoots {
         /// Device and path.
         menu: String,
@@ -86,24 +86,13 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Attempts, joined for a message.
-struct Attempts<'a>(&'a [Attempt]);
+/// What comes before the first of several, and these, joined for a message.
+struct Joined<'a, T>(&'a str, &'a [T]);
 
-struct Because<'a>(&'a [String]);
-
-impl fmt::Display for Because<'_> {
+impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, note) in self.0.iter().enumerate() {
-            write!(f, "{}{note}", if n == 0 { ": " } else { "; " })?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Attempts<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, attempt) in self.0.iter().enumerate() {
-            write!(f, "{}{attempt}", if n == 0 { "" } else { "; " })?;
+        for (n, one) in self.1.iter().enumerate() {
+            write!(f, "{}{one}", if n == 0 { self.0 } else { "; " })?;
         }
         Ok(())
     }

@@ -173,13 +173,13 @@ impl Parser<'_> {
             (_, Some(index), _) => Some((index, format!("entry {index} is marked MENU DEFAULT"))),
             (_, _, Some(index)) => Some((index, format!("entry {index} is the menu's DEFAULT"))),
             _ if menu.entries.is_empty() => None,
-            _ => Some((
-                0,
-                match &self.default {
+            _ => {
+                let why = match &self.default {
                     Some(label) => format!("the menu's DEFAULT, {label}, is no entry: the first is booted"),
                     None => "entry 0 is the first, and no default is set".into(),
-                },
-            )),
+                };
+                Some((0, why))
+            }
         };
         let on_error =
             labelled(&self.on_error).map(|index| (index, format!("entry {index} is the menu's ONERROR")));
