@@ -18,6 +18,7 @@
 //! ```
 
 mod agent;
+mod boot;
 mod catalog;
 mod cloud;
 mod crash;
@@ -25,6 +26,7 @@ mod disk_file;
 mod error;
 mod filter;
 mod findings;
+mod firmware;
 mod folder;
 mod id;
 mod image;
@@ -45,6 +47,7 @@ mod tests;
 mod volume;
 mod work;
 
+pub use boot::{ImageBoots, LaunchBoot};
 pub use cloud::{Cloud, Options};
 pub use crash::CRASH_POINTS;
 pub use error::{Code, Error, Result};
@@ -66,7 +69,7 @@ pub use reply::Reply;
 pub use size::Bytes;
 pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
 pub use state::{
-    ImageState, InstanceState, OnShutdown, SnapshotState, StateReason, VirtualizationType, VolumeState,
+    BootMode, ImageState, InstanceState, OnShutdown, SnapshotState, StateReason, VirtualizationType, VolumeState,
 };
 pub use tag::{Tag, name_of};
 pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};

@@ -50,6 +50,10 @@ pub(crate) struct Build {
 pub(crate) enum Boot {
     /// Find out from the disk
     Auto,
+    /// A BIOS runs the boot loader in the disk's first sector
+    Bios,
+    /// UEFI firmware runs the boot loader in the disk's EFI system partition
+    Uefi,
     /// The kernel is found on the root disk and entered directly
     Pv,
 }

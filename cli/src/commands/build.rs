@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
         file: UserFile::from(disk.into_os_string()),
         name,
         description: Some(recipe.description()),
-        boot: Boot::Pv,
+        boot: Boot::Auto,
         tags: build.tags,
     };
     // No command that runs guests: a host whose KVM is not ready keeps its images here all the same.
@@ -69,7 +69,7 @@ fn disk(context: &Context, recipe: &Recipe) -> Result<PathBuf, Failure> {
 /// `image import` of the disk, as it is run in the software machine.
 fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
     let mut all = context.arguments();
-    all.extend(["image", "import", "--boot", "pv", "--name"].map(OsString::from));
+    all.extend(["image", "import", "--name"].map(OsString::from));
     all.push(import.name.clone().into());
     if let Some(text) = &import.description {
         all.extend([OsString::from("--description"), text.into()]);

@@ -135,7 +135,13 @@ fn show(context: &Context, show: Show) -> Result<u8, Failure> {
         if let Some(text) = &image.description {
             field("description", text.clone());
         }
-        field("boot", image.virtualization_type.to_string());
+        field(
+            "boot",
+            match image.boot_mode {
+                Some(mode) => format!("{} ({mode})", image.virtualization_type),
+                None => image.virtualization_type.to_string(),
+            },
+        );
         field(
             "owner",
             image

@@ -5,7 +5,7 @@ use crate::args::image::{Boot, Import};
 use crate::failure::Failure;
 use crate::progress::Copying;
 use crate::software_machine::inside;
-use kiln_control::{ImportImage, VirtualizationType};
+use kiln_control::{BootMode, ImageBoots, ImportImage};
 
 pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
     let source = import.file.open()?;
@@ -18,9 +18,11 @@ pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
         map: inside::user_map(),
         name: import.name,
         description: import.description,
-        virtualization: match import.boot {
+        boots: match import.boot {
             Boot::Auto => None,
-            Boot::Pv => Some(VirtualizationType::Paravirtual),
+            Boot::Bios => Some(ImageBoots::Hvm(BootMode::LegacyBios)),
+            Boot::Uefi => Some(ImageBoots::Hvm(BootMode::Uefi)),
+            Boot::Pv => Some(ImageBoots::Paravirtual),
         },
         tags: import.tags,
         progress: Some(&copying),

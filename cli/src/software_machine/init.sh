@@ -14,6 +14,7 @@ rm -rf /modules
 mount -t tmpfs -o mode=0755,size=512M root /root
 mkdir -p /root/proc /root/sys /root/dev /root/bin
 cp -a /bin/. /root/bin/
+cp -a /usr /root/usr
 cp /main /root/main
 mount --move /proc /root/proc
 mount --move /sys /root/sys

@@ -55,6 +55,7 @@ const FILTERS: &[&str] = &[
     "root-device-name",
     "source-instance-id",
     "state",
+    "boot-mode",
     "virtualization-type",
 ];
 
@@ -145,6 +146,7 @@ fn document(db: &Connection, row: ImageRow) -> Result<Image> {
         root_device_name: row.root_device,
         root_device_type: "ebs",
         source_instance_id: row.source_instance,
+        boot_mode: row.boots().boot_mode(),
         virtualization_type: row.virtualization,
     })
 }
