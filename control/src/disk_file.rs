@@ -40,6 +40,11 @@ impl DiskFile {
         self.source.size()
     }
 
+    /// The disk itself.
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        self.source.disk()
+    }
+
     /// Copies the disk into a new layer: whole and on disk when this returns.
     pub(crate) fn copy_into(&self, layer: &Path, progress: Option<&dyn Progress>) -> Result<()> {
         transfer::import(&self.source, layer, &mut told(progress))

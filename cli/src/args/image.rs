@@ -4,6 +4,7 @@ use super::seconds;
 use crate::user_file::UserFile;
 use clap::{Args, Subcommand, ValueEnum};
 use kiln_control::{Filter, Tag};
+use std::ffi::OsString;
 
 /// Images: built from a recipe, imported from a disk file, created from an instance.
 #[derive(Debug, Subcommand)]
@@ -20,6 +21,8 @@ pub(crate) enum Image {
     List(List),
     /// All about images
     Show(Show),
+    /// Say why an image, or a disk file, would not boot or would boot badly, before it is launched
+    Doctor(Diagnose),
     /// Remove an image: its instances live on, new launches are refused
     Deregister(Deregister),
     /// Put tags on images
@@ -147,6 +150,36 @@ pub(crate) struct Show {
     /// What the image's own boot menu would boot, and why
     #[arg(long)]
     pub(crate) boot: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diagnose {
+    /// The image (id, name, or the beginning of either), or a disk file (raw or qcow2): a name with a / in it is a file's
+    #[arg(value_name = "IMAGE|FILE")]
+    pub(crate) what: OsString,
+    /// The way to boot that is meant [default: each that the disk has]
+    #[arg(long, value_enum, value_name = "bios|uefi|pv", hide_possible_values = true)]
+    pub(crate) boot: Option<Firmware>,
+}
+
+/// A way to boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Firmware {
+    /// By the boot code in the first sector
+    Bios,
+    /// By the loader on the EFI system partition
+    Uefi,
+    /// By the kernel that the menu names
+    Pv,
+}
+
+impl Diagnose {
+    /// The file, if it is one that is meant: so says a slash in its name, or that there is such a file.
+    pub(crate) fn file(&self) -> Option<UserFile> {
+        let has_slash = self.what.as_encoded_bytes().contains(&b'/');
+        let file = UserFile::from(self.what.clone());
+        (has_slash || file.exists()).then_some(file)
+    }
 }
 
 #[derive(Debug, Args)]

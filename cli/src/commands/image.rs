@@ -20,6 +20,7 @@ pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
         Image::Create(create) => self::create(context, create),
         Image::List(list) => self::list(context, list),
         Image::Show(show) => self::show(context, show),
+        Image::Doctor(diagnose) => super::diagnose::image(context, &diagnose),
         Image::Deregister(deregister) => self::deregister(context, deregister),
         Image::Tag(tag) => super::instance::tag(context, tag),
     }

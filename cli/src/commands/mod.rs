@@ -5,6 +5,7 @@ mod build;
 mod completions;
 mod console;
 mod context;
+mod diagnose;
 mod doctor;
 mod image;
 mod import;
@@ -69,6 +70,11 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
     // An image is built on the host, wherever it is registered.
     if let Command::Image(Image::Build(build)) = command {
         return build::run(context, build);
+    }
+    if let Command::Image(Image::Doctor(diagnose)) = &command
+        && let Some(file) = diagnose.file()
+    {
+        return diagnose::file(context, diagnose, &file);
     }
     if context.is_forwarded(&command)? {
         let reads = if command.reads_input() {

@@ -6,6 +6,7 @@
 //! * [`kernel`] is what the architecture then places in guest memory, to be entered by the first vCPU.
 //! * [`source`] keeps what is needed to do the same again when the guest resets.
 
+pub mod doctor;
 pub mod kernel;
 pub mod payload;
 pub mod pvgrub;

@@ -43,6 +43,9 @@ pub use choose::{boot, choose};
 pub use device::{Device, DevicePath};
 pub use error::{Attempt, BootError, EntryProblem};
 pub use inspect::{Architecture, BootModes, Report, VolumeReport, inspect};
+pub(in crate::boot) use choose::choose_on;
+pub(in crate::boot) use inspect::has_boot_code;
+pub(in crate::boot) use volumes::{Role, Volume, Volumes};
 pub use menu::{Candidate, Change, Entry, Menu, Obstacle, Save};
 
 /// What is to be booted.
@@ -103,4 +106,4 @@ impl Found {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::boot) mod tests;

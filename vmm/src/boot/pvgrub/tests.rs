@@ -3,7 +3,7 @@
 mod cost;
 mod debian;
 mod disks;
-pub(super) mod fixtures;
+pub(in crate::boot) mod fixtures;
 mod tools;
 
 use super::{Architecture, BootError, Chosen, choose, inspect};
