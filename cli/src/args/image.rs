@@ -11,7 +11,7 @@ use std::ffi::OsString;
 pub(crate) enum Image {
     /// Make a bootable base image from a recipe, and register it
     Build(Build),
-    /// Make an image of a disk file (raw or qcow2)
+    /// Make an image of a disk file (raw or qcow2, as it is or compressed by gzip, xz or zstd)
     Import(Import),
     /// Write an image into a disk file that stands alone
     Export(Export),

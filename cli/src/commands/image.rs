@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
     match command {
         Image::Build(build) => super::build::run(context, build),
-        Image::Import(import) => super::import::run(context, import),
+        Image::Import(import) => super::import::here_or_there(context, import),
         Image::Export(export) => self::export(context, &export),
         Image::Create(create) => self::create(context, create),
         Image::List(list) => self::list(context, list),
