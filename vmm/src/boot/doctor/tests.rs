@@ -19,7 +19,7 @@ struct Parts {
     initrd: Vec<u8>,
     built_in: &'static str,
     release: &'static str,
-    /// Tells the file system that it was not unmounted: the feature `needs_recovery`.
+    /// The file system says that it was not unmounted (the feature `needs_recovery`), and its journal is none.
     is_dirty: bool,
 }
 
@@ -73,6 +73,8 @@ impl Parts {
         );
         if self.is_dirty {
             root[0x460] |= 4;
+            let journal = root.windows(8).position(|bytes| bytes == b"\xc0\x3b\x39\x98\0\0\0\x04");
+            root[journal.expect("it has a journal")..][..8].fill(0);
         }
         partitions.push(Partition::new(LINUX, root));
         let mut bytes = gpt_bytes(&partitions);
@@ -116,6 +118,7 @@ fn hazard_a_disk_that_will_not_boot_is_named_with_its_fault() {
             has_boot_code: false,
             has_bios_partition: false,
             esp: None,
+            fstab: String::new(),
             grub_cfg: "not a menu".into(),
             ..good()
         }),
@@ -165,8 +168,8 @@ fn hazard_a_disk_that_will_not_boot_is_named_with_its_fault() {
 #[test]
 fn a_damaged_kernel_and_a_damaged_initramfs_are_found() {
     let mut kernel = kernel();
-    let end = kernel.len() - 40;
-    kernel[end..end + 30].fill(0xa5);
+    let packed = kernel.windows(3).position(|bytes| bytes == b"\x1f\x8b\x08");
+    kernel[packed.expect("it is packed by gzip") + 10..][..8].fill(0xa5);
     let damaged = Parts { kernel, ..Parts::default() };
     assert_eq!(codes(&damaged.findings()), [("KernelDamaged", Severity::Error)]);
     let cut_off = Parts {
@@ -182,6 +185,7 @@ fn a_way_to_boot_that_was_asked_for_must_be_there() {
         has_boot_code: false,
         has_bios_partition: false,
         esp: None,
+        fstab: String::new(),
         ..Parts::default()
     };
     let asked = |way| codes(&examine(&pv_only.disk(), Some(way), CpuLevel::V2).unwrap());
