@@ -18,6 +18,8 @@ use crate::terminal::Keyboard;
 
 /// Number of ports.
 pub const LEN: u64 = 8;
+/// Interrupt identification: none is pending.
+const NO_INTERRUPT: u8 = 1;
 
 /// Where the guest's bytes go.
 pub type Sink = Box<dyn Write + Send>;
@@ -146,7 +148,8 @@ impl Serial {
     }
 
     /// Takes over what [`Self::state`] gave. An interrupt that was pending is raised again: a guest
-    /// that waits for it to send its next byte would wait for ever.
+    /// that waits for it to send its next byte would wait for ever. Also if its reason is turned off by now:
+    /// the port raises none anew until the reason has been read.
     ///
     /// # Errors
     /// The state holds more bytes than the port, or an event of the host fails.
@@ -176,6 +179,10 @@ impl Serial {
         let edge = event(&port)?;
         let sink = std::mem::replace(&mut *port, tried).into_writer();
         *port = Port::from_state(&state, edge, watch(), sink).map_err(failed)?;
+        if state.interrupt_identification & NO_INTERRUPT == 0 {
+            let raised = port.interrupt_evt().trigger();
+            raised.map_err(|error| Unfit::new("serial port", error))?;
+        }
         Ok(())
     }
 
@@ -297,6 +304,25 @@ mod tests {
         assert_eq!(received, b"waits");
         fresh.write(0, b"b");
         assert_eq!(*heard.0.lock().expect("not poisoned"), b"b", "and nothing twice");
+    }
+
+    #[test]
+    fn a_restored_port_interrupts_for_a_reason_that_the_guest_has_not_read_though_it_is_turned_off() {
+        let (serial, event, _) = port();
+        serial.write(1, &[2]);
+        event.read().expect("an empty transmitter interrupts");
+        // As a driver does while it prints with interrupts off; the one before is on its way.
+        serial.write(1, &[0]);
+        let (fresh, event, _) = port();
+        fresh.restore(&serial.state()).expect("it was just saved");
+        assert!(event.read().is_ok(), "it is on its way here, too");
+        let mut reason = [0];
+        fresh.read(2, &mut reason);
+        fresh.write(1, &[2]);
+        assert!(
+            event.read().is_ok(),
+            "once its reason is read, the next is raised"
+        );
     }
 
     #[test]
