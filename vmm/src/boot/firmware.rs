@@ -154,7 +154,13 @@ mod tests {
 
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for (name, len) in [("code", 8192), ("variables", 4096), ("odd", 4097), ("none", 0), ("huge", MAX_FIRMWARE)] {
+        for (name, len) in [
+            ("code", 8192),
+            ("variables", 4096),
+            ("odd", 4097),
+            ("none", 0),
+            ("huge", MAX_FIRMWARE),
+        ] {
             let file = File::create(folder.path().join(name)).unwrap();
             file.set_len(len).unwrap();
         }
@@ -170,7 +176,10 @@ mod tests {
     fn code_and_variables_are_taken_from_their_files() {
         let folder = folder();
         let firmware = open(folder.path(), "code", Some("variables")).unwrap();
-        assert_eq!((firmware.code.len(), firmware.variables.unwrap().len), (8192, 4096));
+        assert_eq!(
+            (firmware.code.len(), firmware.variables.unwrap().len),
+            (8192, 4096)
+        );
         assert!(open(folder.path(), "huge", None).is_ok());
     }
 

@@ -208,7 +208,6 @@ impl BootSource {
 }
 
 impl KernelSource {
-
     /// Reads it, as it is now. What a menu on the disk remembers of this boot is written.
     pub fn read(&self) -> Result<BootFiles<'_>, SourceError> {
         match self {

@@ -329,7 +329,9 @@ mod tests {
             code: "code".into(),
             variables: None,
         };
-        let spec = parse(&["--firmware", "code"]).expect("it needs no disk").machine();
+        let spec = parse(&["--firmware", "code"])
+            .expect("it needs no disk")
+            .machine();
         assert_eq!(spec.boot, bios);
     }
 

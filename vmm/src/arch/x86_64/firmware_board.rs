@@ -25,9 +25,9 @@ use super::tables::Tables;
 use super::told;
 use crate::boot::firmware::{self, Variables};
 use crate::bus::{Bus, BusError};
+use crate::kvm::KvmError;
 use crate::kvm::memory_slots::ReadOnlyMemory;
 use crate::kvm::vm::Vm;
-use crate::kvm::KvmError;
 use crate::legacy::Unfit;
 use crate::legacy::flash::{Flash, FlashState};
 use crate::legacy::fw_cfg::{self, FwCfg, FwCfgState};
@@ -158,7 +158,10 @@ impl Firmware {
 
     /// Where in guest memory the firmware put the generation id; 0: nowhere so far.
     pub fn generation_at(&self) -> u64 {
-        let told = self.fw_cfg.file(GENERATION_AT).and_then(|bytes| bytes.try_into().ok());
+        let told = self
+            .fw_cfg
+            .file(GENERATION_AT)
+            .and_then(|bytes| bytes.try_into().ok());
         u64::from_le_bytes(told.unwrap_or_default())
     }
 

@@ -27,7 +27,12 @@ pub(super) fn directory(around: &Surroundings<'_>) -> Result<Directory, PlaceErr
     let mut directory = Directory::new();
     let memory = map.low_end() + map.high_len();
     directory.add_item(MEMORY, memory.to_le_bytes().to_vec());
-    for (key, value) in [(CPUS, cpus), (MAX_CPUS, cpus), (BOOT_MENU, 1), (TIMER_IS_PIN_2, 1)] {
+    for (key, value) in [
+        (CPUS, cpus),
+        (MAX_CPUS, cpus),
+        (BOOT_MENU, 1),
+        (TIMER_IS_PIN_2, 1),
+    ] {
         directory.add_item(key, value.to_le_bytes().to_vec());
     }
     directory.add_file("etc/e820", ranges(map));
@@ -44,7 +49,10 @@ pub(super) fn directory(around: &Surroundings<'_>) -> Result<Directory, PlaceErr
 
 /// The map of memory: what firmware cannot find out by itself, and not what it makes of it.
 fn ranges(map: &MemoryMap) -> Vec<u8> {
-    let ram = map.ram().into_iter().map(|(start, len)| (start, len, RangeKind::Ram));
+    let ram = map
+        .ram()
+        .into_iter()
+        .map(|(start, len)| (start, len, RangeKind::Ram));
     let reserved = (KVM_PAGES, KVM_PAGES_LEN, RangeKind::Reserved);
     let mut bytes = Vec::new();
     for (start, len, kind) in ram.chain([reserved]) {

@@ -47,7 +47,10 @@ impl Chip {
     }
 
     pub(super) fn read(&self, offset: u64, data: &mut [u8]) {
-        if !self.place(offset).is_some_and(|at| self.memory.read_slice(data, at).is_ok()) {
+        if !self
+            .place(offset)
+            .is_some_and(|at| self.memory.read_slice(data, at).is_ok())
+        {
             data.fill(0xff);
         }
     }
@@ -79,7 +82,9 @@ impl Chip {
 
     /// First to the file: what it does not take is not shown either.
     fn write(&self, offset: u64, bytes: &[u8]) -> bool {
-        let Some(at) = self.place(offset) else { return false };
+        let Some(at) = self.place(offset) else {
+            return false;
+        };
         self.is_dirty.store(true, Ordering::Relaxed);
         let kept = self.file.write_all_at(bytes, offset);
         if let Err(error) = &kept {

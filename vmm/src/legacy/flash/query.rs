@@ -22,13 +22,42 @@ pub(super) fn answer(len: u64, offset: u64, data: &mut [u8]) {
     let [exponent, ..] = size;
     let table = [
         // Command set 1; no extended table, no second command set.
-        b'Q', b'R', b'Y', 0x01, 0, 0, 0, 0, 0, 0, 0,
+        b'Q',
+        b'R',
+        b'Y',
+        0x01,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
         // Volts: 4.5 to 5.5. Times: a byte is programmed in 2^7 us, a block erased in 2^10 ms; no buffer.
-        0x45, 0x55, 0, 0, 0x07, 0, 0x0a, 0, 0x04, 0, 0x04, 0,
+        0x45,
+        0x55,
+        0,
+        0,
+        0x07,
+        0,
+        0x0a,
+        0,
+        0x04,
+        0,
+        0x04,
+        0,
         // Bytes, as a power of two; 8 bits wide; no buffer; one region of equal blocks.
-        exponent, 0, 0, 0, 0, 1,
+        exponent,
+        0,
+        0,
+        0,
+        0,
+        1,
         // Their number less one, and their size in units of 256 bytes.
-        blocks_low, blocks_high, size_low, size_high,
+        blocks_low,
+        blocks_high,
+        size_low,
+        size_high,
     ];
     let mut all = [0; QUERY].to_vec();
     all.extend(table);

@@ -87,7 +87,10 @@ fn programming_clears_bits_and_erasing_sets_those_of_a_block() {
     bench.put(0x123, &[0x20, 0xd0]);
     assert_eq!(bench.get(0x20), READY);
     bench.put(0, &[0xff]);
-    assert_eq!((bench.get(0x20), bench.kept(0x20), bench.get(16)), (0xff, 0xff, 0xff));
+    assert_eq!(
+        (bench.get(0x20), bench.kept(0x20), bench.get(16)),
+        (0xff, 0xff, 0xff)
+    );
     assert_eq!((bench.get(BLOCK), bench.kept(BLOCK)), (0, 0), "another block");
 }
 
@@ -102,7 +105,11 @@ fn the_array_is_open_to_the_guest_only_while_it_is_what_reading_shows() {
     }
     bench.put(0, &[0xff]);
     assert!(bench.is_open());
-    assert_eq!(bench.seen.changes.load(Ordering::Relaxed) - before, 2, "once for all of them");
+    assert_eq!(
+        bench.seen.changes.load(Ordering::Relaxed) - before,
+        2,
+        "once for all of them"
+    );
     for command in [0x70, 0x90, 0x98, 0x20, 0x10] {
         bench.put(0, &[command]);
         assert!(!bench.is_open(), "{command:#x}");

@@ -116,7 +116,11 @@ impl Directory {
 
     /// Gives the file `name` other bytes. `false`: the guest cannot have done that.
     pub(super) fn rewrite(&mut self, name: &str, bytes: &[u8]) -> bool {
-        let key = self.files.iter().find(|file| file.name == name).map(|file| file.key);
+        let key = self
+            .files
+            .iter()
+            .find(|file| file.name == name)
+            .map(|file| file.key);
         let item = key.and_then(|key| self.writable_item(key));
         match item.filter(|item| item.len() == bytes.len()) {
             Some(item) => {

@@ -34,7 +34,12 @@ fn by_port(device: &FwCfg, len: usize) -> Vec<u8> {
 
 /// Makes a request; what was answered.
 fn request(device: &FwCfg, control: u32, length: u32, address: u64) -> u32 {
-    let request = [&control.to_be_bytes()[..], &length.to_be_bytes(), &address.to_be_bytes()].concat();
+    let request = [
+        &control.to_be_bytes()[..],
+        &length.to_be_bytes(),
+        &address.to_be_bytes(),
+    ]
+    .concat();
     device.memory.write_slice(&request, GuestAddress(AT)).unwrap();
     start(device, AT);
     let mut answer = [0; 4];
@@ -101,7 +106,10 @@ fn a_request_selects_reads_and_skips() {
 fn only_a_file_for_it_is_written_and_a_reset_takes_it_back() {
     let device = device();
     let (read, written) = (key(&device, "etc/read"), key(&device, "etc/written"));
-    device.memory.write_slice(b"eightbyt", GuestAddress(DATA)).unwrap();
+    device
+        .memory
+        .write_slice(b"eightbyt", GuestAddress(DATA))
+        .unwrap();
     let write = |key: u16, len| request(&device, u32::from(key) << 16 | 1 << 3 | 1 << 4, len, DATA);
     assert_eq!((write(read, 4), write(5, 1), write(0x19, 1)), (1, 1, 1));
     assert_eq!(device.file("etc/read").unwrap(), b"some text");
@@ -124,7 +132,13 @@ fn a_saved_device_goes_on_in_the_middle_of_an_item() {
     fresh.restore(&device.state()).unwrap();
     assert_eq!(by_port(&fresh, 4), b"text");
     assert_eq!(fresh.file("etc/written").unwrap(), [7; 8]);
-    assert_eq!(fresh.state(), FwCfgState { offset: 9, ..device.state() });
+    assert_eq!(
+        fresh.state(),
+        FwCfgState {
+            offset: 9,
+            ..device.state()
+        }
+    );
 }
 
 #[test]
@@ -144,17 +158,39 @@ fn a_state_with_a_file_that_cannot_be_written_is_refused() {
 fn hazard_a_request_that_leads_anywhere_is_answered_or_ignored() {
     let device = device();
     // The request itself, over every edge of RAM.
-    for at in [RAM - 16, RAM - 15, RAM - 1, RAM, 0xb000_0000, u64::from(u32::MAX), 1 << 32, u64::MAX - 7, u64::MAX] {
+    for at in [
+        RAM - 16,
+        RAM - 15,
+        RAM - 1,
+        RAM,
+        0xb000_0000,
+        u64::from(u32::MAX),
+        1 << 32,
+        u64::MAX - 7,
+        u64::MAX,
+    ] {
         start(&device, at);
     }
     let file = u32::from(key(&device, "etc/read"));
     let lengths = [0, 1, 9, 10, 4096, 4097, 16 << 20, (16 << 20) + 1, u32::MAX];
-    for control in [1 << 1, 1 << 2, 1 << 4, 0, 1, u32::MAX, file << 16 | SELECT_AND_READ, file << 16 | 0x1a] {
+    for control in [
+        1 << 1,
+        1 << 2,
+        1 << 4,
+        0,
+        1,
+        u32::MAX,
+        file << 16 | SELECT_AND_READ,
+        file << 16 | 0x1a,
+    ] {
         for length in lengths {
             for address in [0, AT, DATA, RAM - 1, RAM, 0xc000_0000, u64::MAX - 1, u64::MAX] {
                 let answer = request(&device, control, length, address);
                 // Where the answer itself was written over, it is what was read.
-                assert!(answer <= 1 || address == 0 || address == AT, "{control:#x} {length:#x} {address:#x}");
+                assert!(
+                    answer <= 1 || address == 0 || address == AT,
+                    "{control:#x} {length:#x} {address:#x}"
+                );
             }
         }
     }
@@ -166,7 +202,10 @@ fn hazard_a_request_that_leads_anywhere_is_answered_or_ignored() {
 fn hazard_a_request_for_more_than_any_item_has_writes_nothing() {
     let device = device();
     let file = u32::from(key(&device, "etc/read"));
-    device.memory.write_slice(&[0x55; 16], GuestAddress(DATA)).unwrap();
+    device
+        .memory
+        .write_slice(&[0x55; 16], GuestAddress(DATA))
+        .unwrap();
     assert_eq!(request(&device, file << 16 | SELECT_AND_READ, u32::MAX, DATA), 1);
     assert_eq!(data(&device, 16), [0x55; 16]);
 }

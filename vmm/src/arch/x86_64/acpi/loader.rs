@@ -27,28 +27,63 @@ const ALIGN: u64 = 64;
 /// What firmware is to do.
 enum Command {
     /// Find room for a file.
-    Allocate { file: &'static str, align: u64, zone: u8 },
+    Allocate {
+        file: &'static str,
+        align: u64,
+        zone: u8,
+    },
     /// Add a file's address to the offset of `size` bytes at a place in another one.
-    Point { from: &'static str, to: &'static str, offset: usize, size: usize },
+    Point {
+        from: &'static str,
+        to: &'static str,
+        offset: usize,
+        size: usize,
+    },
     /// Make a checksum.
-    Sum { file: &'static str, offset: usize, start: usize, len: usize },
+    Sum {
+        file: &'static str,
+        offset: usize,
+        start: usize,
+        len: usize,
+    },
     /// Write a file's address into a file of the device.
-    Tell { into: &'static str, of: &'static str, size: u8 },
+    Tell {
+        into: &'static str,
+        of: &'static str,
+        size: u8,
+    },
 }
 
 impl Command {
     /// Its number, then its fields, little-endian, and zeroes.
     fn bytes(&self) -> Vec<u8> {
-        let name = |text: &str| text.bytes().chain(std::iter::repeat(0)).take(NAME).collect::<Vec<_>>();
+        let name = |text: &str| {
+            text.bytes()
+                .chain(std::iter::repeat(0))
+                .take(NAME)
+                .collect::<Vec<_>>()
+        };
         // Tables are of a few KiB.
         let long = |value: usize| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes().to_vec();
         let (number, fields) = match *self {
-            Self::Allocate { file, align, zone } => (1, [name(file), long(align as usize), vec![zone]].concat()),
-            Self::Point { from, to, offset, size } => {
-                (2, [name(from), name(to), long(offset), vec![size as u8]].concat())
+            Self::Allocate { file, align, zone } => {
+                (1, [name(file), long(align as usize), vec![zone]].concat())
             }
-            Self::Sum { file, offset, start, len } => (3, [name(file), long(offset), long(start), long(len)].concat()),
-            Self::Tell { into, of, size } => (4, [name(into), name(of), long(0), long(0), vec![size]].concat()),
+            Self::Point {
+                from,
+                to,
+                offset,
+                size,
+            } => (2, [name(from), name(to), long(offset), vec![size as u8]].concat()),
+            Self::Sum {
+                file,
+                offset,
+                start,
+                len,
+            } => (3, [name(file), long(offset), long(start), long(len)].concat()),
+            Self::Tell { into, of, size } => {
+                (4, [name(into), name(of), long(0), long(0), vec![size]].concat())
+            }
         };
         let mut bytes = u32::to_le_bytes(number).to_vec();
         bytes.extend(fields);
@@ -83,14 +118,29 @@ pub fn files(blobs: &[Blob]) -> Result<Vec<(&'static str, Vec<u8>)>, PlaceError>
     }
     let place = |name| places.iter().find(|place| place.0 == name).map(|place| place.1);
     let mut script = vec![
-        Command::Allocate { file: TABLES, align: ALIGN, zone: ANYWHERE },
-        Command::Allocate { file: GENERATION, align: ALIGN, zone: ANYWHERE },
-        Command::Allocate { file: ROOT, align: 16, zone: BIOS_AREA },
+        Command::Allocate {
+            file: TABLES,
+            align: ALIGN,
+            zone: ANYWHERE,
+        },
+        Command::Allocate {
+            file: GENERATION,
+            align: ALIGN,
+            zone: ANYWHERE,
+        },
+        Command::Allocate {
+            file: ROOT,
+            align: 16,
+            zone: BIOS_AREA,
+        },
     ];
     for blob in blobs {
         let (from, misfit) = (file_of(blob.name), PlaceError::Misfit(blob.name));
         let start = place(blob.name).ok_or(misfit.clone())?;
-        let bytes = files.iter_mut().find(|file| file.0 == from).map(|file| &mut file.1);
+        let bytes = files
+            .iter_mut()
+            .find(|file| file.0 == from)
+            .map(|file| &mut file.1);
         let bytes = bytes.ok_or(misfit.clone())?;
         for pointer in &blob.pointers {
             let target = place(pointer.target).ok_or(PlaceError::NoTarget {
@@ -104,7 +154,12 @@ pub fn files(blobs: &[Blob]) -> Result<Vec<(&'static str, Vec<u8>)>, PlaceError>
                 .zip(bytes.get_mut(offset..offset + pointer.size))
                 .ok_or(misfit.clone())?;
             field.copy_from_slice(value);
-            script.push(Command::Point { from, to: file_of(pointer.target), offset, size: pointer.size });
+            script.push(Command::Point {
+                from,
+                to: file_of(pointer.target),
+                offset,
+                size: pointer.size,
+            });
         }
         for checksum in &blob.checksums {
             // OVMF sums what is there, too.
@@ -120,7 +175,11 @@ pub fn files(blobs: &[Blob]) -> Result<Vec<(&'static str, Vec<u8>)>, PlaceError>
             len: checksum.covers.len(),
         }));
     }
-    script.push(Command::Tell { into: GENERATION_AT, of: GENERATION, size: 8 });
+    script.push(Command::Tell {
+        into: GENERATION_AT,
+        of: GENERATION,
+        size: 8,
+    });
     let script = script.iter().flat_map(Command::bytes).collect();
     Ok(files.into_iter().chain([(SCRIPT, script)]).collect())
 }

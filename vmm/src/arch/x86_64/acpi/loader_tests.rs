@@ -39,7 +39,9 @@ fn load(files: &[(&str, Vec<u8>)], addresses: [u64; 3]) -> (Files, Option<u64>) 
             3 => {
                 let (offset, start, len) = (long(command, 60), long(command, 64), long(command, 68));
                 let bytes = &mut placed.get_mut(&first).unwrap().1;
-                let sum = bytes[start..start + len].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+                let sum = bytes[start..start + len]
+                    .iter()
+                    .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
                 bytes[offset] = sum.wrapping_neg();
             }
             4 => told = Some((first, placed[&second].0)),
@@ -52,7 +54,10 @@ fn load(files: &[(&str, Vec<u8>)], addresses: [u64; 3]) -> (Files, Option<u64>) 
 }
 
 fn description() -> Description {
-    Description { cpus: 3, generation: *b"sixteen bytes of" }
+    Description {
+        cpus: 3,
+        generation: *b"sixteen bytes of",
+    }
 }
 
 #[test]
@@ -68,19 +73,31 @@ fn what_firmware_makes_of_the_script_is_what_is_placed_for_a_kernel() {
     assert_eq!(placed[GENERATION].1, b"sixteen bytes of");
     let root = &placed[ROOT].1;
     let sum = |bytes: &[u8]| bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-    assert_eq!((&root[..8], sum(&root[..20]), sum(root)), (&b"RSD PTR "[..], 0, 0));
+    assert_eq!(
+        (&root[..8], sum(&root[..20]), sum(root)),
+        (&b"RSD PTR "[..], 0, 0)
+    );
     let (base, tables) = &placed[TABLES];
     let at = |address: u64| &tables[(address - base) as usize..];
     let quad = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     let xsdt = at(quad(root, 24));
     let whole = |table: &[u8]| sum(&table[..long(table, 4)]);
     assert_eq!((&xsdt[..4], whole(xsdt)), (&b"XSDT"[..], 0));
-    let listed: Vec<_> = xsdt[36..long(xsdt, 4)].chunks(8).map(|entry| at(quad(entry, 0))).collect();
-    let names: Vec<_> = listed.iter().map(|table| String::from_utf8_lossy(&table[..4])).collect();
+    let listed: Vec<_> = xsdt[36..long(xsdt, 4)]
+        .chunks(8)
+        .map(|entry| at(quad(entry, 0)))
+        .collect();
+    let names: Vec<_> = listed
+        .iter()
+        .map(|table| String::from_utf8_lossy(&table[..4]))
+        .collect();
     assert_eq!(names, ["APIC", "MCFG", "FACP"]);
     assert!(listed.iter().all(|table| whole(table) == 0));
     let dsdt = at(quad(listed[2], 140));
-    assert_eq!((&dsdt[..4], whole(dsdt), long(listed[2], 40) as u64), (&b"DSDT"[..], 0, quad(listed[2], 140)));
+    assert_eq!(
+        (&dsdt[..4], whole(dsdt), long(listed[2], 40) as u64),
+        (&b"DSDT"[..], 0, quad(listed[2], 140))
+    );
     let end = long(dsdt, 4);
     assert_eq!(long(dsdt, end - 5) as u64, id);
 }
@@ -102,5 +119,11 @@ fn a_pointer_to_nothing_is_named() {
     let mut blobs = tables(&description());
     blobs.retain(|blob| blob.name != "DSDT");
     let refusal = files(&blobs).unwrap_err();
-    assert_eq!(refusal, PlaceError::NoTarget { from: "FACP", target: "DSDT" });
+    assert_eq!(
+        refusal,
+        PlaceError::NoTarget {
+            from: "FACP",
+            target: "DSDT"
+        }
+    );
 }

@@ -70,7 +70,9 @@ impl Firmware {
     pub(super) fn is_well(&self, ports: &Bus) {
         let port = u64::from(FW_CFG);
         let state = self.fw_cfg.state();
-        self.fw_cfg.restore(&state).expect("what a guest can set can be saved");
+        self.fw_cfg
+            .restore(&state)
+            .expect("what a guest can set can be saved");
         self.fw_cfg.reset();
         ports.write(port, &[0, 0]);
         let signature = [(); 4].map(|()| {
@@ -119,7 +121,10 @@ fn hazard_requests_to_the_firmware_s_device_from_every_edge_of_memory() {
         for length in [0, 8, 5001, 1 << 24, u64::from(u32::MAX)] {
             for address in [0x1000, FLASH, u64::MAX] {
                 let request = u128::from(control) << 96 | u128::from(length) << 64 | u128::from(address);
-                target.ram.write_slice(&request.to_be_bytes(), GuestAddress(0x100)).expect("RAM");
+                target
+                    .ram
+                    .write_slice(&request.to_be_bytes(), GuestAddress(0x100))
+                    .expect("RAM");
                 start(0x100);
             }
         }
