@@ -40,7 +40,7 @@ pub(super) fn make(
     recipe: &Recipe,
     stage: &Stage,
     source_list: &Path,
-    disk: &ext4::Disk,
+    disk: &ext4::FileSystem,
     image: &Path,
     say: &dyn Fn(&str),
 ) -> Result<(), BuildError> {
@@ -80,7 +80,7 @@ fn mmdebstrap(
     recipe: &Recipe,
     stage: &Stage,
     source_list: &Path,
-    disk: &ext4::Disk,
+    disk: &ext4::FileSystem,
     is_root: bool,
 ) -> Command {
     let mut bootstrap = command("mmdebstrap");
@@ -93,12 +93,12 @@ fn mmdebstrap(
     for (name, value) in proxies() {
         bootstrap.arg(format!("--aptopt={name} \"{value}\""));
     }
+    let (files, root, esp) = (stage.recipe().join("files"), disk.uuid, super::disk::esp_id(disk.uuid));
     for hook in ["essential", "customize"] {
-        if let Some(script) = stage.hook(hook) {
+        for script in stage.hooks(recipe, hook) {
             // mmdebstrap gives the line to a shell, with the tree as its first argument.
-            let files = stage.recipe().join("files");
             bootstrap.arg(format!(
-                "--{hook}-hook=umask 022; FILES='{}' sh '{}' \"$1\"",
+                "--{hook}-hook=umask 022; FILES='{}' ROOT_UUID={root} ESP_ID={esp} sh '{}' \"$1\"",
                 files.display(),
                 script.display()
             ));
