@@ -117,8 +117,9 @@ esac
 status=0
 while take "$3"; do
     echo "-- $file begins"
-    # The next Debian, for the one file that launches it.
+    # The next Debian and a whole disk, for the one file that launches them.
     [ "$file" != images ] || need debian-13-pv debian-12-pv --suite trixie
+    [ "$file" != images ] || need debian-12 debian-12
     # In one piece, since another lane prints, too.
     run_file "$file" >"$WORK/log" 2>&1 || status=1
     flock "$3" cat "$WORK/log"

@@ -351,7 +351,10 @@ mod tests {
     #[test]
     fn all_recipes_that_come_with_kiln_are_sound_and_found_by_name() {
         let names: Vec<String> = built_in().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["debian-12", "debian-13", "debian-12-pv", "debian-13-pv", "tiny"]);
+        assert_eq!(
+            names,
+            ["debian-12", "debian-13", "debian-12-pv", "debian-13-pv", "tiny"]
+        );
         for name in &names {
             assert_eq!(Recipe::find(name).unwrap().name(), name);
         }
@@ -374,7 +377,8 @@ mod tests {
     fn what_is_no_recipe_is_named() {
         let error = Recipe::find("no-such").unwrap_err().to_string();
         assert!(
-            error.contains("no-such") && error.contains("debian-12, debian-13, debian-12-pv, debian-13-pv, tiny"),
+            error.contains("no-such")
+                && error.contains("debian-12, debian-13, debian-12-pv, debian-13-pv, tiny"),
             "{error}"
         );
         let error = Recipe::find("tiny")

@@ -144,7 +144,10 @@ impl FileSystem {
             last: String::new(),
         };
         let mut dumpe2fs: Command = command("dumpe2fs");
-        let output = dumpe2fs.arg(self.on(image)).output().map_err(|e| failed(e.to_string()))?;
+        let output = dumpe2fs
+            .arg(self.on(image))
+            .output()
+            .map_err(|e| failed(e.to_string()))?;
         if !output.status.success() {
             return Err(failed(output.status.to_string()));
         }

@@ -63,10 +63,7 @@ impl Stage {
 
     /// The scripts of this name, in the order in which they run: what a recipe extends comes first.
     pub(super) fn hooks(&self, recipe: &Recipe, name: &str) -> Vec<PathBuf> {
-        recipe
-            .hooks(name)
-            .map(|hook| self.recipe().join(hook))
-            .collect()
+        recipe.hooks(name).map(|hook| self.recipe().join(hook)).collect()
     }
 
     pub(super) fn work(&self) -> PathBuf {

@@ -15,7 +15,7 @@ pub(super) fn make(
     recipe: &Recipe,
     stage: &Stage,
     options: &Options<'_>,
-    disk: &ext4::FileSystem,
+    file_system: &ext4::FileSystem,
     image: &Path,
 ) -> Result<(), BuildError> {
     let names: Vec<&str> = recipe.packages().collect();
@@ -43,8 +43,8 @@ pub(super) fn make(
     }
     if fs::read_dir(&initramfs).is_ok_and(|mut inside| inside.next().is_some()) {
         let initrd = root.join("boot/initrd.img");
-        super::initramfs::pack(&initramfs, &initrd, disk.epoch)?;
+        super::initramfs::pack(&initramfs, &initrd, file_system.epoch)?;
         chmod(&initrd, 0o644)?;
     }
-    disk.make(&root, image)
+    file_system.make(&root, image)
 }

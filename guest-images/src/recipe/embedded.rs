@@ -34,8 +34,10 @@ pub(super) const RECIPES: &[(&str, Files)] = &[
         "grub/probe",
         "files/etc/default/grub",
         "files/etc/fstab",
-        "files/usr/share/initramfs-tools/hooks/kiln",
+        "files/etc/initramfs-tools/scripts/local-bottom/kiln",
         "files/etc/repart.d/50-root.conf",
+        "files/etc/systemd/system/systemd-repart.service.d/kiln.conf",
+        "files/usr/share/initramfs-tools/hooks/kiln",
     ),
     recipe!("debian-12-pv":
         "recipe.toml",

@@ -19,9 +19,7 @@ pub(super) struct Whole {
 
 /// Reads a recipe's `recipe.toml` and those of the ones it extends.
 pub(super) fn whole(own: Files) -> Result<Whole, String> {
-    let text = own
-        .get(Path::new("recipe.toml"))
-        .ok_or("it has no recipe.toml")?;
+    let text = own.get(Path::new("recipe.toml")).ok_or("it has no recipe.toml")?;
     let text = std::str::from_utf8(text).map_err(|e| format!("recipe.toml is no text: {e}"))?;
     let mut table: Table = toml::from_str(text).map_err(|e| format!("recipe.toml: {e}"))?;
     let name = match table.remove("extends") {
@@ -113,7 +111,12 @@ mod tests {
         let hooks = |name| mine.hooks(name).collect::<Vec<_>>();
         assert_eq!(
             hooks("customize"),
-            ["debian/hooks/customize", "debian-12/hooks/customize", "hooks/customize"].map(PathBuf::from)
+            [
+                "debian/hooks/customize",
+                "debian-12/hooks/customize",
+                "hooks/customize"
+            ]
+            .map(PathBuf::from)
         );
         assert_eq!(
             hooks("essential"),

@@ -200,7 +200,15 @@ mod tests {
         let found: Vec<_> = read
             .partitions()
             .iter()
-            .map(|(n, p)| (*n, p.first_lba, p.last_lba, p.part_guid.as_u128(), p.name.as_str()))
+            .map(|(n, p)| {
+                (
+                    *n,
+                    p.first_lba,
+                    p.last_lba,
+                    p.part_guid.as_u128(),
+                    p.name.as_str(),
+                )
+            })
             .collect();
         assert_eq!(
             found,

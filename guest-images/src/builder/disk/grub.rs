@@ -32,7 +32,12 @@ pub(super) struct Grub {
 impl Grub {
     /// `boot.img` and `core.img`, made to find each other if the core lies at block `first` of a
     /// partition of `room` blocks.
-    pub(super) fn at(mut boot: Vec<u8>, mut core: Vec<u8>, first: u64, room: u64) -> Result<Grub, BuildError> {
+    pub(super) fn at(
+        mut boot: Vec<u8>,
+        mut core: Vec<u8>,
+        first: u64,
+        room: u64,
+    ) -> Result<Grub, BuildError> {
         let unfit = |why: &str| BuildError::Grub { why: why.into() };
         if boot.len() != BLOCK {
             return Err(unfit("boot.img is not 512 bytes long"));

@@ -67,7 +67,13 @@ pub(super) fn finish(image: &Path, root: &FileSystem) -> Result<(), BuildError> 
     let file = File::options().read(true).write(true).open(image);
     let mut disk = file.map_err(BuildError::io("open", image))?;
     let partitions = [
-        partition(root.uuid, 1, ROOT, root.place.start / BLOCK..root.place.end / BLOCK, "root"),
+        partition(
+            root.uuid,
+            1,
+            ROOT,
+            root.place.start / BLOCK..root.place.end / BLOCK,
+            "root",
+        ),
         partition(root.uuid, 14, BIOS_BOOT, CORE, "BIOS boot"),
         partition(root.uuid, 15, EFI_SYSTEM, ESP, "EFI system"),
     ];

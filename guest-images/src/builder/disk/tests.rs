@@ -19,7 +19,8 @@ fn the_names_of_all_parts_follow_from_the_roots() {
     assert_ne!(derived(one, "disk"), derived(other, "disk"));
     assert_ne!(derived(one, "disk"), derived(one, "root"));
     let id = esp_id(one);
-    let hex = |part: &str| part.len() == 4 && part.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+    let hex =
+        |part: &str| part.len() == 4 && part.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
     let (high, low) = id.split_once('-').unwrap();
     assert!(hex(high) && hex(low), "{id}");
 }
@@ -48,7 +49,10 @@ fn disk(folder: &Path, files: &[(&str, Vec<u8>)]) -> (std::path::PathBuf, FileSy
 
 /// Runs a program, which is to find nothing wrong.
 fn check(program: &str, arguments: &[&str]) -> String {
-    let output = crate::programs::command(program).args(arguments).output().unwrap();
+    let output = crate::programs::command(program)
+        .args(arguments)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{program} {arguments:?}: {said}");
     said
@@ -68,8 +72,15 @@ fn a_disk_has_all_three_file_systems_whole_and_what_each_firmware_loads() {
     );
     finish(&image, &file_system).unwrap();
 
-    let table = ::gpt::GptConfig::new().only_valid_headers(true).open(&image).unwrap();
-    let places: Vec<_> = table.partitions().iter().map(|(n, p)| (*n, p.first_lba..p.last_lba + 1)).collect();
+    let table = ::gpt::GptConfig::new()
+        .only_valid_headers(true)
+        .open(&image)
+        .unwrap();
+    let places: Vec<_> = table
+        .partitions()
+        .iter()
+        .map(|(n, p)| (*n, p.first_lba..p.last_lba + 1))
+        .collect();
     let root = file_system.place.start / BLOCK..file_system.place.end / BLOCK;
     assert_eq!(places, [(1, root), (14, CORE), (15, ESP)]);
 
@@ -89,12 +100,21 @@ fn a_disk_has_all_three_file_systems_whole_and_what_each_firmware_loads() {
     let esp = esp.to_str().unwrap();
     check("fsck.vfat", &["-n", esp]);
     let out = folder.path().join("out");
-    check("mcopy", &["-i", esp, "::/EFI/BOOT/BOOTX64.EFI", out.to_str().unwrap()]);
+    check(
+        "mcopy",
+        &["-i", esp, "::/EFI/BOOT/BOOTX64.EFI", out.to_str().unwrap()],
+    );
     assert!(std::fs::read(out).unwrap() == loader);
     let id = esp_id(file_system.uuid);
     assert!(check("blkid", &[esp]).contains(&format!("UUID=\"{id}\"")), "{id}");
 
-    check("e2fsck", &["-fn", &format!("{}?offset={}", image.display(), file_system.place.start)]);
+    check(
+        "e2fsck",
+        &[
+            "-fn",
+            &format!("{}?offset={}", image.display(), file_system.place.start),
+        ],
+    );
 }
 
 #[test]
