@@ -184,24 +184,21 @@ impl Recipe {
                 spec.size_mib
             )));
         }
-        let hook = match spec.kind {
-            Kind::Unpack => Some("hooks/assemble"),
-            Kind::Bootstrap => None,
-        };
-        if let Some(hook) = hook.filter(|hook| !files.contains_key(Path::new(hook))) {
-            return Err(bad(format!("its kind needs the script {hook}")));
-        }
         let suite = spec
             .suites
             .first()
             .cloned()
             .ok_or_else(|| bad("suites is empty".into()))?;
-        Ok(Recipe {
+        let recipe = Recipe {
             spec,
             suite,
             files,
             bases,
-        })
+        };
+        if recipe.kind() == Kind::Unpack && recipe.hooks("assemble").next().is_none() {
+            return Err(bad("its kind needs the script hooks/assemble".into()));
+        }
+        Ok(recipe)
     }
 
     /// The same of another suite.

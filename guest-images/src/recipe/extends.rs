@@ -125,6 +125,17 @@ mod tests {
     }
 
     #[test]
+    fn a_script_that_is_needed_may_be_anothers() {
+        let mine = recipe("name = 'm'\nextends = 'tiny'\n", &[]).unwrap();
+        assert_eq!(
+            mine.hooks("assemble").collect::<Vec<_>>(),
+            [PathBuf::from("tiny/hooks/assemble")]
+        );
+        let none = recipe("name = 'm'\nextends = 'debian'\nkind = 'unpack'\n", &[]).unwrap_err();
+        assert!(none.contains("hooks/assemble"), "{none}");
+    }
+
+    #[test]
     fn only_what_comes_with_kiln_is_extended() {
         for (text, said) in [
             ("name = 'm'\nextends = 'm'\n", "\"m\""),
