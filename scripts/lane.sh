@@ -117,10 +117,9 @@ esac
 status=0
 while take "$3"; do
     echo "-- $file begins"
-    # The next Debian, for the one file that launches it.
+    # The next Debian, for the one file that launches it; and a whole disk.
     [ "$file" != images ] || need debian-13-pv debian-12-pv --suite trixie
-    # The same Debian as a whole disk, for the one that boots it.
-    [ "$file" != firmware ] || need debian-disk debian-12 --suite "$suite"
+    case $file in images | firmware) need debian-disk debian-12 --suite "$suite" ;; esac
     # In one piece, since another lane prints, too.
     run_file "$file" >"$WORK/log" 2>&1 || status=1
     flock "$3" cat "$WORK/log"
