@@ -191,7 +191,7 @@ fn a_file_system_that_cannot_be_read_is_named() {
     let error = open(&disk).err().unwrap().to_string();
     assert_eq!(
         error,
-        "the file system is NTFS; only ext2, ext3, ext4, XFS, Btrfs and FAT can be read"
+        "the file system is NTFS; only ext2, ext3, ext4, XFS and FAT can be read"
     );
 }
 
