@@ -110,7 +110,7 @@ impl FileTree {
         }
     }
 
-    /// What is in the folder at `path`, by name; but of FAT no more than the first 10,000 entries.
+    /// What is in the folder at `path`, by name; of ext and XFS no more than the first 10,000 entries.
     pub fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
         match &self.0 {
             Tree::Ext(tree) => tree.list(path),

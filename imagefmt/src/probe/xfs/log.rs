@@ -46,6 +46,9 @@ impl Log<'_> {
     fn read(&self, block: u64, count: u64) -> Result<Vec<u8>, ProbeError> {
         let len = usize::try_from(count.saturating_mul(BLOCK)).unwrap_or(0);
         let mut bytes = vec![0; len];
+        if len == 0 {
+            return Ok(bytes);
+        }
         let offset = self.start.saturating_add(block.saturating_mul(BLOCK));
         self.window.read(offset, &mut bytes)?;
         Ok(bytes)
