@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use kiln_control::Progress;
 use rustix::fs::FlockOperation;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -159,11 +159,13 @@ pub(crate) fn unpack(
             break;
         };
         if bytes.iter().any(|byte| *byte != 0) {
-            file.write_all_at(bytes, length).map_err(|error| of_place("write in", &error))?;
+            file.write_all_at(bytes, length)
+                .map_err(|error| of_place("write in", &error))?;
         }
         length = length.saturating_add(got as u64);
     }
-    file.set_len(length).map_err(|error| of_place("write in", &error))?;
+    file.set_len(length)
+        .map_err(|error| of_place("write in", &error))?;
     Ok(unpacked)
 }
 
@@ -212,6 +214,7 @@ impl Read for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Seek, SeekFrom, Write};
     use std::os::unix::fs::MetadataExt;
     use std::process::{Command, Stdio};
 
@@ -251,7 +254,10 @@ mod tests {
             let compression = Compression::of(&packed).expect("it is known by its first bytes");
             assert_eq!(compression.name(), program[0]);
             let unpacked = unpack(&packed, "a", compression, cache.path(), &Silent).expect("whole");
-            assert!(std::fs::read(unpacked.path()).expect("there") == disk(), "{program:?}");
+            assert!(
+                std::fs::read(unpacked.path()).expect("there") == disk(),
+                "{program:?}"
+            );
             let taken = unpacked.path().metadata().expect("there").blocks() * 512;
             assert!(taken < 1 << 20, "{taken} bytes on disk");
             let path = unpacked.path().to_owned();
@@ -286,7 +292,10 @@ mod tests {
             let compression = Compression::of(&packed).expect("its beginning is whole");
             let refused = unpack(&packed, "half.gz", compression, cache.path(), &Silent);
             let failure = refused.expect_err("it is cut off");
-            assert!(failure.message.contains("half.gz cannot be unpacked"), "{failure:?}");
+            assert!(
+                failure.message.contains("half.gz cannot be unpacked"),
+                "{failure:?}"
+            );
             let left = std::fs::read_dir(cache.path().join("unpacked")).expect("a folder");
             assert_eq!(left.count(), 0);
         }

@@ -90,13 +90,7 @@ mod tests {
 
     #[test]
     fn a_disk_boots_as_what_is_on_it_says_and_by_its_menu_where_nothing_does() {
-        let of = |bios, uefi| {
-            ImageBoots::of_disk(BootModes {
-                pv: true,
-                bios,
-                uefi,
-            })
-        };
+        let of = |bios, uefi| ImageBoots::of_disk(BootModes { pv: true, bios, uefi });
         assert_eq!(of(true, true).boot_mode(), Some(BootMode::UefiPreferred));
         assert_eq!(of(false, true).boot_mode(), Some(BootMode::Uefi));
         assert_eq!(of(true, false).boot_mode(), Some(BootMode::LegacyBios));

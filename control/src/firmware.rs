@@ -9,18 +9,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// SeaBIOS, for a machine like QEMU's.
-const BIOS: &[&str] = &[
-    "usr/share/seabios/bios-256k.bin",
-    "usr/share/qemu/bios-256k.bin",
-];
+const BIOS: &[&str] = &["usr/share/seabios/bios-256k.bin", "usr/share/qemu/bios-256k.bin"];
 
 /// OVMF in two parts, the code and an empty store of variables, by the names that Debian and Ubuntu, Arch, Fedora,
 /// and openSUSE give them.
 const UEFI: &[(&str, &str)] = &[
-    (
-        "usr/share/OVMF/OVMF_CODE_4M.fd",
-        "usr/share/OVMF/OVMF_VARS_4M.fd",
-    ),
+    ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd"),
     (
         "usr/share/edk2/x64/OVMF_CODE.4m.fd",
         "usr/share/edk2/x64/OVMF_VARS.4m.fd",
@@ -72,7 +66,11 @@ fn in_root(kind: FirmwareKind, root: &Path) -> Vec<Files> {
             .collect(),
     };
     let is_there = |files: &Files| {
-        files.code.is_file() && files.variables.as_ref().is_none_or(|variables| variables.is_file())
+        files.code.is_file()
+            && files
+                .variables
+                .as_ref()
+                .is_none_or(|variables| variables.is_file())
     };
     all.into_iter().filter(is_there).collect()
 }
@@ -164,7 +162,10 @@ mod tests {
         put(root.path(), UEFI[0].0);
         put(root.path(), UEFI[0].1);
         let roots = [root.path().to_owned()];
-        for (own, begins) in [(None, &b"firmware"[..]), (Some(Packed::of(b"baked").unwrap()), b"baked")] {
+        for (own, begins) in [
+            (None, &b"firmware"[..]),
+            (Some(Packed::of(b"baked").unwrap()), b"baked"),
+        ] {
             let folder = tempfile::tempdir().unwrap();
             give_variables(FirmwareKind::Uefi, &roots, own, folder.path()).unwrap();
             assert_eq!(std::fs::read(folder.path().join(VARIABLES)).unwrap(), begins);
@@ -179,7 +180,10 @@ mod tests {
         for (kind, package) in [(FirmwareKind::Bios, "seabios"), (FirmwareKind::Uefi, "ovmf")] {
             let error = lacking(kind);
             assert_eq!(error.code(), Code::Unavailable);
-            assert!(error.to_string().contains(&format!("package {package} ")), "{error}");
+            assert!(
+                error.to_string().contains(&format!("package {package} ")),
+                "{error}"
+            );
         }
     }
 }

@@ -71,7 +71,8 @@ pub use reply::Reply;
 pub use size::Bytes;
 pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
 pub use state::{
-    BootMode, ImageState, InstanceState, OnShutdown, SnapshotState, StateReason, VirtualizationType, VolumeState,
+    BootMode, ImageState, InstanceState, OnShutdown, SnapshotState, StateReason, VirtualizationType,
+    VolumeState,
 };
 pub use tag::{Tag, name_of};
 pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};

@@ -25,9 +25,15 @@ fn mode(home: &Home, guest: &Guest<'_>) -> String {
 fn a_whole_disk_boots_by_a_bios_again_after_a_reboot_and_as_a_bake() {
     let home = Home::new();
     let guest = home.launch(IMAGE, &["--boot", "bios"]);
-    assert_eq!((booted_by(&guest), mode(&home, &guest)), ("bios".into(), "legacy-bios".into()));
+    assert_eq!(
+        (booted_by(&guest), mode(&home, &guest)),
+        ("bios".into(), "legacy-bios".into())
+    );
     let log = guest.log();
-    assert!(log.contains("SeaBIOS"), "the firmware's own lines are in the log: {log}");
+    assert!(
+        log.contains("SeaBIOS"),
+        "the firmware's own lines are in the log: {log}"
+    );
     let before = guest.says("cat /proc/sys/kernel/random/boot_id");
     guest.exec("echo changed >/root/mark").succeeds();
     home.kiln(&["reboot", guest.id()]).succeeds();
@@ -37,7 +43,10 @@ fn a_whole_disk_boots_by_a_bios_again_after_a_reboot_and_as_a_bake() {
         .succeeds();
     home.kiln(&["terminate", guest.id()]).succeeds();
     let copy = home.launch("bake", &["--boot", "fast"]);
-    assert_eq!((booted_by(&copy), mode(&home, &copy)), ("menu".into(), "none".into()));
+    assert_eq!(
+        (booted_by(&copy), mode(&home, &copy)),
+        ("menu".into(), "none".into())
+    );
     assert_eq!(copy.says("cat /root/mark"), "changed");
     home.is_whole();
 }
@@ -54,9 +63,15 @@ fn a_whole_disk_boots_by_uefi_and_its_variables_live_with_the_instance_and_its_b
     let home = Home::new();
     // As the image is made for: it can do both.
     let guest = home.launch(IMAGE, &["--root-size", "3G"]);
-    assert_eq!((booted_by(&guest), mode(&home, &guest)), ("uefi".into(), "uefi".into()));
+    assert_eq!(
+        (booted_by(&guest), mode(&home, &guest)),
+        ("uefi".into(), "uefi".into())
+    );
     let size = guest.says("df -BM --output=size / | tail -1 | tr -dc 0-9");
-    assert!(size.parse::<u64>().expect("MiB") > 2600, "its root has grown: {size} MiB");
+    assert!(
+        size.parse::<u64>().expect("MiB") > 2600,
+        "its root has grown: {size} MiB"
+    );
     guest.exec(SET).succeeds();
     home.kiln(&["image", "create", guest.id(), "--name", "bake", "--no-reboot"])
         .succeeds();

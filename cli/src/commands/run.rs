@@ -7,8 +7,8 @@ use crate::interrupt::Interrupt;
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
 use kiln_control::{
-    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, KernelFiles, LaunchBoot, Lifetime, Reply,
-    Reservation, RunInstances, Tag,
+    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, KernelFiles, LaunchBoot,
+    Lifetime, Reply, Reservation, RunInstances, Tag,
 };
 use std::time::Duration;
 

@@ -204,8 +204,13 @@ pub(crate) fn write_initramfs(base: &Base, programs: &Programs, path: &Path) -> 
     let writing = |e: std::io::Error| Error::io("write", path, &e);
     let file = File::create(path).map_err(writing)?;
     let mut archive = Archive::new(BufWriter::with_capacity(1 << 20, file), 0);
-    let below = FIRMWARE.iter().flat_map(|file| Path::new(file).ancestors().skip(1));
-    let above: BTreeSet<_> = below.filter_map(Path::to_str).filter(|path| !path.is_empty()).collect();
+    let below = FIRMWARE
+        .iter()
+        .flat_map(|file| Path::new(file).ancestors().skip(1));
+    let above: BTreeSet<_> = below
+        .filter_map(Path::to_str)
+        .filter(|path| !path.is_empty())
+        .collect();
     for folder in ["bin", "dev", "modules", "root"].into_iter().chain(above) {
         archive.directory(folder).map_err(writing)?;
     }

@@ -1,7 +1,7 @@
 //! What is asked for about images.
 
-use crate::filter::Filter;
 use crate::ImageBoots;
+use crate::filter::Filter;
 use crate::tag::Tag;
 use kiln_imagefmt::transfer::DataMap;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 use crate::catalog::instances::{InstanceBoot, InstanceRow};
 use crate::catalog::volumes::VolumeRow;
-use crate::store::Layers;
 use crate::firmware::{self, VARIABLES};
+use crate::store::Layers;
 use crate::{Error, InstanceId, Result};
 use kiln_vmm::smbios::Identity;
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};

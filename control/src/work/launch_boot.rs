@@ -42,7 +42,9 @@ pub(super) fn choose(
     let refuse = |text: String| Err(Error::new(Code::InvalidParameterCombination, text));
     if let Some(files) = &request.kernel {
         if !matches!(request.boot, LaunchBoot::Auto | LaunchBoot::Paravirtual) {
-            return refuse("a kernel that is given is entered directly: no other way to boot goes with it".to_owned());
+            return refuse(
+                "a kernel that is given is entered directly: no other way to boot goes with it".to_owned(),
+            );
         }
         let boot = InstanceBoot::Kernel {
             initrd: files.initrd.is_some(),
@@ -67,7 +69,10 @@ pub(super) fn choose(
             return refuse(format!("the image {} is made for uefi, not for a BIOS", image.id));
         }
         (LaunchBoot::Uefi, ImageBoots::Hvm(BootMode::LegacyBios), _) => {
-            return refuse(format!("the image {} is made for legacy-bios, not for UEFI", image.id));
+            return refuse(format!(
+                "the image {} is made for legacy-bios, not for UEFI",
+                image.id
+            ));
         }
         (LaunchBoot::Bios, ..) => (FirmwareKind::Bios, None),
         (LaunchBoot::Uefi, ..) => (FirmwareKind::Uefi, None),

@@ -73,7 +73,15 @@ impl Cloud {
         };
         let mut known = None;
         let begun = Work::begin(self, KIND, |tx, id| {
-            match reserve(self, tx, id, &request, kind, &menu, session.as_ref().map(|(id, _)| id))? {
+            match reserve(
+                self,
+                tx,
+                id,
+                &request,
+                kind,
+                &menu,
+                session.as_ref().map(|(id, _)| id),
+            )? {
                 Reserved::New(about) => Ok(about),
                 Reserved::Known(reservation) => {
                     known = Some(reservation);

@@ -22,7 +22,9 @@ pub(super) fn names(mut from: impl Read, mut each: impl FnMut(&str)) -> io::Resu
         }
         let (size, name) = (field(&header, 54)?, field(&header, 94)?);
         if name == 0 || name > NAME {
-            return Err(io::Error::other("an entry of its archive has a name that is too long"));
+            return Err(io::Error::other(
+                "an entry of its archive has a name that is too long",
+            ));
         }
         let mut bytes = vec![0; usize::try_from(name).unwrap_or_default()];
         from.read_exact(&mut bytes)?;

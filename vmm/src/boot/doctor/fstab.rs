@@ -14,7 +14,10 @@ pub(super) fn examine(disk: &Examined) -> Vec<Finding> {
     };
     let text = String::from_utf8_lossy(&text);
     let missing = text.lines().filter_map(Line::parse).filter(|line| {
-        let is_optional = line.options.iter().any(|option| ["nofail", "noauto"].contains(option));
+        let is_optional = line
+            .options
+            .iter()
+            .any(|option| ["nofail", "noauto"].contains(option));
         !is_optional && disk.has(line.what) == Some(false)
     });
     missing

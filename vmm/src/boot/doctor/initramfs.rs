@@ -22,7 +22,10 @@ pub(super) fn examine(disk: &Examined) -> Option<Finding> {
         Err(error) => {
             return Some(Finding::error(
                 "InitramfsDamaged",
-                format!("the initramfs {} cannot be read: {error}", chosen.found.initrd.join(" ")),
+                format!(
+                    "the initramfs {} cannot be read: {error}",
+                    chosen.found.initrd.join(" ")
+                ),
                 "make it anew (update-initramfs -u, or dracut --force)",
             ));
         }
@@ -41,13 +44,19 @@ pub(super) fn examine(disk: &Examined) -> Option<Finding> {
     let what = if chosen.initrd.is_empty() {
         "there is no initramfs, and the kernel".to_owned()
     } else {
-        format!("neither the initramfs {} nor the kernel", chosen.found.initrd.join(" "))
+        format!(
+            "neither the initramfs {} nor the kernel",
+            chosen.found.initrd.join(" ")
+        )
     };
     let verb = if chosen.initrd.is_empty() { "lacks" } else { "has" };
     (!lacking.is_empty()).then(|| {
         Finding::error(
             "InitramfsWithoutVirtio",
-            format!("{what} {verb} {}: the system does not find its disk", lacking.join(" and ")),
+            format!(
+                "{what} {verb} {}: the system does not find its disk",
+                lacking.join(" and ")
+            ),
             "add the modules (/etc/initramfs-tools/modules and update-initramfs -u, or dracut --add-drivers)",
         )
     })
@@ -70,7 +79,9 @@ fn contents(mut initramfs: &[u8]) -> io::Result<Contents> {
     };
     let mut see = |name: &str| {
         let file = name.rsplit('/').next().unwrap_or_default();
-        let Some((module, _)) = file.split_once(".ko") else { return };
+        let Some((module, _)) = file.split_once(".ko") else {
+            return;
+        };
         found.has_modules = true;
         for (is_there, driver) in found.drivers.iter_mut().zip(DRIVERS) {
             *is_there |= module.replace('-', "_") == driver;
@@ -96,18 +107,24 @@ fn contents(mut initramfs: &[u8]) -> io::Result<Contents> {
 
 /// The list of what is built into the kernel, from the modules of its version, or from those of the only one.
 fn built_in(disk: &Examined, chosen: &Chosen) -> Option<String> {
-    let version = chosen.found.kernel.rsplit_once("vmlinuz-").map(|(_, version)| version);
+    let version = chosen
+        .found
+        .kernel
+        .rsplit_once("vmlinuz-")
+        .map(|(_, version)| version);
     let mut readable = disk.volumes.readable();
     readable.find_map(|(_, files)| {
         let version = match version {
             Some(version) => version.to_owned(),
             None => only_version(files)?,
         };
-        ["/lib/modules", "/usr/lib/modules"].into_iter().find_map(|folder| {
-            let path = format!("{folder}/{version}/modules.builtin");
-            let list = files.read(&path, BUILT_IN).ok()?;
-            Some(String::from_utf8_lossy(&list).into_owned())
-        })
+        ["/lib/modules", "/usr/lib/modules"]
+            .into_iter()
+            .find_map(|folder| {
+                let path = format!("{folder}/{version}/modules.builtin");
+                let list = files.read(&path, BUILT_IN).ok()?;
+                Some(String::from_utf8_lossy(&list).into_owned())
+            })
     })
 }
 

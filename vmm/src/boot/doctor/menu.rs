@@ -57,7 +57,11 @@ fn root(disk: &Examined, chosen: &Chosen) -> Option<Finding> {
 /// By firmware nobody adds a console: what the menu says is what there is.
 fn console(disk: &Examined, chosen: &Chosen) -> Option<Finding> {
     let by_firmware = disk.modes.bios || disk.modes.uefi;
-    let was_added = chosen.found.rewritten.iter().any(|line| line.contains("console="));
+    let was_added = chosen
+        .found
+        .rewritten
+        .iter()
+        .any(|line| line.contains("console="));
     (by_firmware && was_added).then(|| {
         Finding::warning(
             "NoSerialConsole",

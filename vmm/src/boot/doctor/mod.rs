@@ -119,10 +119,12 @@ impl Examined {
         let (kind, value) = named(name)?;
         let value = value.trim_matches('"');
         let found = match kind {
-            "UUID" => self.volumes.file_systems().any(|found| {
-                let uuid = found.uuid.as_deref();
-                uuid.is_some_and(|uuid| uuid.eq_ignore_ascii_case(value))
-            }) || self.may_be_unknown(),
+            "UUID" => {
+                self.volumes.file_systems().any(|found| {
+                    let uuid = found.uuid.as_deref();
+                    uuid.is_some_and(|uuid| uuid.eq_ignore_ascii_case(value))
+                }) || self.may_be_unknown()
+            }
             "LABEL" => {
                 let mut all = self.volumes.file_systems();
                 all.any(|found| found.label.as_deref() == Some(value)) || self.may_be_unknown()

@@ -21,7 +21,8 @@ impl CpuLevel {
     pub fn of_this_host() -> CpuLevel {
         use std::arch::is_x86_feature_detected as has;
         let v2 = has!("sse4.2") && has!("ssse3") && has!("popcnt") && has!("cmpxchg16b");
-        let v3 = has!("avx2") && has!("bmi1") && has!("bmi2") && has!("fma") && has!("movbe") && has!("lzcnt");
+        let v3 =
+            has!("avx2") && has!("bmi1") && has!("bmi2") && has!("fma") && has!("movbe") && has!("lzcnt");
         match (v2, v3) {
             (true, true) => CpuLevel::V3,
             (true, false) => CpuLevel::V2,
@@ -113,11 +114,20 @@ mod tests {
     fn what_a_release_asks_of_the_processor_is_known() {
         for (release, level) in [
             ("ID=debian\nVERSION_ID=\"12\"", None),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"8.10\"", None),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"", Some(CpuLevel::V2)),
+            (
+                "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"8.10\"",
+                None,
+            ),
+            (
+                "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"",
+                Some(CpuLevel::V2),
+            ),
             ("ID=\"rhel\"\nVERSION_ID=\"10.0\"", Some(CpuLevel::V3)),
             ("ID=\"amzn\"\nID_LIKE=\"fedora\"\nVERSION_ID=\"2023\"", None),
-            ("ID=\"amzn\"\nID_LIKE=\"centos rhel fedora\"\nVERSION_ID=\"2\"", None),
+            (
+                "ID=\"amzn\"\nID_LIKE=\"centos rhel fedora\"\nVERSION_ID=\"2\"",
+                None,
+            ),
             ("ID=rhel", None),
             ("", None),
         ] {

@@ -1,6 +1,8 @@
 //! A good disk, and the same broken in one way after the other.
 
-use super::super::pvgrub::tests::fixtures::{ROOT_UUID, Partition, disk, fat, file_system, gpt_bytes, kernel};
+use super::super::pvgrub::tests::fixtures::{
+    Partition, ROOT_UUID, disk, fat, file_system, gpt_bytes, kernel,
+};
 use super::cpio::tests::archive;
 use super::*;
 
@@ -57,7 +59,10 @@ impl Parts {
             partitions.push(Partition::new(BIOS_BOOT, vec![0; 1 << 20]));
         }
         if let Some(files) = &self.esp {
-            let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect();
+            let files: Vec<(&str, &[u8])> = files
+                .iter()
+                .map(|(path, bytes)| (*path, bytes.as_slice()))
+                .collect();
             partitions.push(Partition::new(EFI_SYSTEM, fat("FAT16", &files)));
         }
         let mut root = file_system(
@@ -73,7 +78,9 @@ impl Parts {
         );
         if self.is_dirty {
             root[0x460] |= 4;
-            let journal = root.windows(8).position(|bytes| bytes == b"\xc0\x3b\x39\x98\0\0\0\x04");
+            let journal = root
+                .windows(8)
+                .position(|bytes| bytes == b"\xc0\x3b\x39\x98\0\0\0\x04");
             root[journal.expect("it has a journal")..][..8].fill(0);
         }
         partitions.push(Partition::new(LINUX, root));
@@ -90,7 +97,10 @@ impl Parts {
 }
 
 fn codes(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
-    findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+    findings
+        .iter()
+        .map(|finding| (finding.code, finding.severity))
+        .collect()
 }
 
 #[test]
@@ -102,7 +112,12 @@ fn a_good_disk_has_no_findings() {
         ..Parts::default()
     };
     assert_eq!(built_in.findings(), [], "drivers may be built in");
-    let early = [archive(&[("kernel/x86/microcode", b"early")]), vec![0; 512], Parts::default().initrd].concat();
+    let early = [
+        archive(&[("kernel/x86/microcode", b"early")]),
+        vec![0; 512],
+        Parts::default().initrd,
+    ]
+    .concat();
     let in_two = Parts {
         initrd: early,
         ..Parts::default()
@@ -114,49 +129,110 @@ fn a_good_disk_has_no_findings() {
 fn hazard_a_disk_that_will_not_boot_is_named_with_its_fault() {
     let good = Parts::default;
     let faults: [(&str, Severity, Parts); 12] = [
-        ("NothingToBoot", Severity::Error, Parts {
-            has_boot_code: false,
-            has_bios_partition: false,
-            esp: None,
-            fstab: String::new(),
-            grub_cfg: "not a menu".into(),
-            ..good()
-        }),
-        ("NoBootCode", Severity::Error, Parts { has_boot_code: false, ..good() }),
-        ("NoEfiLoader", Severity::Error, Parts { esp: Some(vec![("/readme.txt", b"x".to_vec())]), ..good() }),
-        ("NoFallbackLoader", Severity::Error, Parts {
-            esp: Some(vec![("/EFI/debian/grubx64.efi", b"MZ".to_vec())]),
-            ..good()
-        }),
-        ("MenuKernelMissing", Severity::Error, Parts {
-            grub_cfg: good().grub_cfg.replace("vmlinuz-6.1", "vmlinuz-6.12"),
-            ..good()
-        }),
-        ("RootMissing", Severity::Error, Parts {
-            grub_cfg: good().grub_cfg.replace(ROOT_UUID, "99999999-2222-3333-4444-555555555555"),
-            ..good()
-        }),
-        ("FstabRootMissing", Severity::Error, Parts {
-            fstab: good().fstab.replace(ROOT_UUID, "99999999-2222-3333-4444-555555555555"),
-            ..good()
-        }),
-        ("FstabFileSystemMissing", Severity::Warning, Parts {
-            fstab: good().fstab.replace("ABCD-1234", "1234-ABCD"),
-            ..good()
-        }),
-        ("InitramfsWithoutVirtio", Severity::Error, Parts {
-            initrd: archive(&[("usr/lib/modules/6.1/kernel/ahci.ko", b"1")]),
-            ..good()
-        }),
-        ("NoSerialConsole", Severity::Warning, Parts {
-            grub_cfg: good().grub_cfg.replace(" console=ttyS0", ""),
-            ..good()
-        }),
-        ("FileSystemNotClean", Severity::Warning, Parts { is_dirty: true, ..good() }),
-        ("CpuLevel", Severity::Error, Parts {
-            release: "ID=rhel\nVERSION_ID=10.0\nPRETTY_NAME=\"Red Hat Enterprise Linux 10\"\n",
-            ..good()
-        }),
+        (
+            "NothingToBoot",
+            Severity::Error,
+            Parts {
+                has_boot_code: false,
+                has_bios_partition: false,
+                esp: None,
+                fstab: String::new(),
+                grub_cfg: "not a menu".into(),
+                ..good()
+            },
+        ),
+        (
+            "NoBootCode",
+            Severity::Error,
+            Parts {
+                has_boot_code: false,
+                ..good()
+            },
+        ),
+        (
+            "NoEfiLoader",
+            Severity::Error,
+            Parts {
+                esp: Some(vec![("/readme.txt", b"x".to_vec())]),
+                ..good()
+            },
+        ),
+        (
+            "NoFallbackLoader",
+            Severity::Error,
+            Parts {
+                esp: Some(vec![("/EFI/debian/grubx64.efi", b"MZ".to_vec())]),
+                ..good()
+            },
+        ),
+        (
+            "MenuKernelMissing",
+            Severity::Error,
+            Parts {
+                grub_cfg: good().grub_cfg.replace("vmlinuz-6.1", "vmlinuz-6.12"),
+                ..good()
+            },
+        ),
+        (
+            "RootMissing",
+            Severity::Error,
+            Parts {
+                grub_cfg: good()
+                    .grub_cfg
+                    .replace(ROOT_UUID, "99999999-2222-3333-4444-555555555555"),
+                ..good()
+            },
+        ),
+        (
+            "FstabRootMissing",
+            Severity::Error,
+            Parts {
+                fstab: good()
+                    .fstab
+                    .replace(ROOT_UUID, "99999999-2222-3333-4444-555555555555"),
+                ..good()
+            },
+        ),
+        (
+            "FstabFileSystemMissing",
+            Severity::Warning,
+            Parts {
+                fstab: good().fstab.replace("ABCD-1234", "1234-ABCD"),
+                ..good()
+            },
+        ),
+        (
+            "InitramfsWithoutVirtio",
+            Severity::Error,
+            Parts {
+                initrd: archive(&[("usr/lib/modules/6.1/kernel/ahci.ko", b"1")]),
+                ..good()
+            },
+        ),
+        (
+            "NoSerialConsole",
+            Severity::Warning,
+            Parts {
+                grub_cfg: good().grub_cfg.replace(" console=ttyS0", ""),
+                ..good()
+            },
+        ),
+        (
+            "FileSystemNotClean",
+            Severity::Warning,
+            Parts {
+                is_dirty: true,
+                ..good()
+            },
+        ),
+        (
+            "CpuLevel",
+            Severity::Error,
+            Parts {
+                release: "ID=rhel\nVERSION_ID=10.0\nPRETTY_NAME=\"Red Hat Enterprise Linux 10\"\n",
+                ..good()
+            },
+        ),
     ];
     for (code, severity, parts) in faults {
         let findings = parts.findings();
@@ -170,13 +246,19 @@ fn a_damaged_kernel_and_a_damaged_initramfs_are_found() {
     let mut kernel = kernel();
     let packed = kernel.windows(3).position(|bytes| bytes == b"\x1f\x8b\x08");
     kernel[packed.expect("it is packed by gzip") + 10..][..8].fill(0xa5);
-    let damaged = Parts { kernel, ..Parts::default() };
+    let damaged = Parts {
+        kernel,
+        ..Parts::default()
+    };
     assert_eq!(codes(&damaged.findings()), [("KernelDamaged", Severity::Error)]);
     let cut_off = Parts {
         initrd: Parts::default().initrd[..150].to_vec(),
         ..Parts::default()
     };
-    assert_eq!(codes(&cut_off.findings()), [("InitramfsDamaged", Severity::Error)]);
+    assert_eq!(
+        codes(&cut_off.findings()),
+        [("InitramfsDamaged", Severity::Error)]
+    );
 }
 
 #[test]

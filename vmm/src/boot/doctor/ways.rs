@@ -10,9 +10,17 @@ const FALLBACK: &str = "/EFI/BOOT/BOOTX64.EFI";
 
 pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let has_bios_partition = disk.table.partitions.iter().any(|partition| partition.is_bios_boot());
+    let has_bios_partition = disk
+        .table
+        .partitions
+        .iter()
+        .any(|partition| partition.is_bios_boot());
     if !disk.modes.bios && !disk.modes.uefi && !disk.modes.pv && !has_bios_partition && way.is_none() {
-        let why = disk.chosen.as_ref().err().map_or_else(String::new, |error| format!(": {error}"));
+        let why = disk
+            .chosen
+            .as_ref()
+            .err()
+            .map_or_else(String::new, |error| format!(": {error}"));
         findings.push(Finding::error(
             "NothingToBoot",
             format!("no boot code, no EFI system partition, and no menu that can be used{why}"),
@@ -45,7 +53,11 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
 
 /// The loaders on the EFI system partition.
 fn efi(disk: &Examined) -> Option<Finding> {
-    let mut partitions = disk.volumes.list.iter().filter(|volume| volume.role == Role::EfiSystem);
+    let mut partitions = disk
+        .volumes
+        .list
+        .iter()
+        .filter(|volume| volume.role == Role::EfiSystem);
     let Some(volume) = partitions.next() else {
         return Some(Finding::error(
             "NoEfiSystemPartition",
@@ -70,7 +82,9 @@ fn efi(disk: &Examined) -> Option<Finding> {
     Some(match loader(files) {
         Some(loader) => Finding::error(
             "NoFallbackLoader",
-            format!("{device} has the loader {loader}, but no {FALLBACK}: a machine without variables of its own finds none"),
+            format!(
+                "{device} has the loader {loader}, but no {FALLBACK}: a machine without variables of its own finds none"
+            ),
             "copy it there (grub-install --removable does)",
         ),
         None => Finding::error(
@@ -84,7 +98,12 @@ fn efi(disk: &Examined) -> Option<Finding> {
 /// A program in one of the folders where loaders are installed.
 fn loader(files: &FileTree) -> Option<String> {
     let list = |path: &str| -> Result<_, ProbeError> { files.list(path) };
-    for folder in list("/EFI").ok()?.into_iter().filter(|entry| entry.is_folder).take(64) {
+    for folder in list("/EFI")
+        .ok()?
+        .into_iter()
+        .filter(|entry| entry.is_folder)
+        .take(64)
+    {
         let path = format!("/EFI/{}", folder.name);
         for entry in list(&path).unwrap_or_default() {
             if !entry.is_folder && entry.name.to_ascii_lowercase().ends_with(".efi") {

@@ -36,7 +36,10 @@ pub(super) fn compressed_file(file: &[u8], compression: Compression) -> Result<V
 }
 
 /// A reader of what `packed` unpacks to, no more than [`UNPACKED_LIMIT`] of it; what comes behind is left alone.
-pub(in crate::boot) fn decompress(packed: &[u8], compression: Compression) -> Result<Box<dyn Read + '_>, Error> {
+pub(in crate::boot) fn decompress(
+    packed: &[u8],
+    compression: Compression,
+) -> Result<Box<dyn Read + '_>, Error> {
     let reader: Box<dyn Read> = match compression {
         Compression::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
         Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
@@ -46,10 +49,16 @@ pub(in crate::boot) fn decompress(packed: &[u8], compression: Compression) -> Re
         }
         Compression::Zstd => Box::new(zstd(packed, UNPACKED_LIMIT)?),
         Compression::Bzip2 => Box::new(bzip2::read::BzDecoder::new(packed)),
-        Compression::Lzma => Box::new(lzma_rust2::LzmaReader::new_mem_limit(packed, LZMA_MEMORY_KIB, None)?),
+        Compression::Lzma => Box::new(lzma_rust2::LzmaReader::new_mem_limit(
+            packed,
+            LZMA_MEMORY_KIB,
+            None,
+        )?),
         Compression::Lzo => {
             let whole = lzo::unpack(packed, UNPACKED_LIMIT)?;
-            Box::new(Cursor::new(whole.ok_or_else(|| Error::other("it unpacks to too much"))?))
+            Box::new(Cursor::new(
+                whole.ok_or_else(|| Error::other("it unpacks to too much"))?,
+            ))
         }
     };
     Ok(Box::new(reader.take(UNPACKED_LIMIT)))

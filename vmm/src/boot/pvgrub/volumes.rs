@@ -172,7 +172,9 @@ impl Volumes {
 
     /// The file systems, readable or not.
     pub(in crate::boot) fn file_systems(&self) -> impl Iterator<Item = &FileSystem> {
-        self.list.iter().filter_map(|volume| volume.file_system.as_ref().ok())
+        self.list
+            .iter()
+            .filter_map(|volume| volume.file_system.as_ref().ok())
     }
 
     /// Those whose files can be read, in the order in which menus are looked for on them.
