@@ -54,6 +54,13 @@ pub(super) struct About {
     warning: Option<String>,
 }
 
+/// A launch, and what was looked up for it outside of the transaction.
+struct Asked<'a> {
+    request: &'a RunInstances,
+    kind: &'a InstanceType,
+    menu: Menu,
+}
+
 /// What the transaction came to.
 enum Reserved {
     New(About),
@@ -66,22 +73,18 @@ impl Cloud {
     pub fn run_instances(&self, request: RunInstances) -> Result<Reply<Reservation>> {
         let kind = InstanceType::find(request.instance_type.as_deref().unwrap_or(InstanceType::DEFAULT))?;
         check(&request, kind)?;
-        let menu = Menu::of(self, &request)?;
+        let asked = Asked {
+            menu: Menu::of(self, &request)?,
+            request: &request,
+            kind,
+        };
         let session = match request.lifetime {
             Lifetime::Persistent => None,
             Lifetime::Session => Some(Hold::of_new_work(self)?),
         };
         let mut known = None;
         let begun = Work::begin(self, KIND, |tx, id| {
-            match reserve(
-                self,
-                tx,
-                id,
-                &request,
-                kind,
-                &menu,
-                session.as_ref().map(|(id, _)| id),
-            )? {
+            match reserve(self, tx, id, &asked, session.as_ref().map(|(id, _)| id))? {
                 Reserved::New(about) => Ok(about),
                 Reserved::Known(reservation) => {
                     known = Some(reservation);
@@ -194,11 +197,10 @@ fn reserve(
     cloud: &Cloud,
     db: &Connection,
     operation: &OperationId,
-    request: &RunInstances,
-    kind: &InstanceType,
-    menu: &Menu,
+    asked: &Asked<'_>,
     session: Option<&OperationId>,
 ) -> Result<Reserved> {
+    let Asked { request, kind, menu } = asked;
     let fingerprint = fingerprint(request);
     if let Some(token) = &request.client_token
         && let Some(before) = instances::by_token(db, cloud.region.as_str(), &cloud.account, token)?

@@ -47,10 +47,8 @@ impl Chip {
     }
 
     pub(super) fn read(&self, offset: u64, data: &mut [u8]) {
-        if !self
-            .place(offset)
-            .is_some_and(|at| self.memory.read_slice(data, at).is_ok())
-        {
+        let read = self.place(offset).map(|at| self.memory.read_slice(data, at));
+        if !matches!(read, Some(Ok(()))) {
             data.fill(0xff);
         }
     }
