@@ -13,7 +13,7 @@
 //!
 //! What is programmed is in the chip's file before the guest's next instruction, and on the host's disk once the
 //! guest reads the array again. Programming clears bits, erasing a block sets all of its.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod chip;
 mod query;
