@@ -1,10 +1,12 @@
 //! Firmware that a machine boots by: its files, open before the sandbox is entered.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use thiserror::Error;
 
 /// Firmware and its variables consist of whole pages, and so of whole blocks of flash.
@@ -127,13 +129,13 @@ impl Part {
 
     /// Two machines would each have in memory what the other has not written.
     fn lock(self) -> Result<Variables, FirmwareError> {
-        match self.file.try_lock() {
+        match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Variables {
                 file: self.file,
                 len: self.len,
             }),
-            Err(TryLockError::WouldBlock) => Err(self.refusal(io::Error::other("another machine uses it"))),
-            Err(TryLockError::Error(source)) => Err(self.refusal(source)),
+            Err(Errno::WOULDBLOCK) => Err(self.refusal(io::Error::other("another machine uses it"))),
+            Err(source) => Err(self.refusal(source.into())),
         }
     }
 

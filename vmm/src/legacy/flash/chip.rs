@@ -47,10 +47,8 @@ impl Chip {
     }
 
     pub(super) fn read(&self, offset: u64, data: &mut [u8]) {
-        if !self
-            .place(offset)
-            .is_some_and(|at| self.memory.read_slice(data, at).is_ok())
-        {
+        let at = self.place(offset);
+        if at.is_none_or(|at| self.memory.read_slice(data, at).is_err()) {
             data.fill(0xff);
         }
     }
