@@ -62,12 +62,14 @@ fn teller() -> (FwCfg, GuestMemory) {
 
 /// Accesses to the device that tells firmware. Whether any file was written.
 pub fn fw_cfg(input: &[u8]) -> bool {
-    TELLER.with(|teller_| {
-        let (device, memory) = teller_.get_or_init(teller);
+    TELLER.with(|made| {
+        let (device, memory) = made.get_or_init(teller);
         let (given, accesses) = input.split_at(GIVEN.min(input.len()));
         memory.write_slice(given, GuestAddress(0)).expect("RAM");
         for bytes in accesses.chunks_exact(10).take(MOST) {
-            let [place, size, value @ ..] = bytes else { continue };
+            let [place, size, value @ ..] = bytes else {
+                continue;
+            };
             let value = value.try_into().map_or(0, u64::from_le_bytes);
             // No access leaves the range in which it began: the bus sees to that.
             let place = u64::from(*place) % fw_cfg::LEN;
@@ -99,7 +101,10 @@ pub fn flash(input: &[u8]) -> bool {
             file.set_len(LEN).expect("a length");
             let memory = memory::map(&[(BASE, LEN)]).expect("memory");
             let kept = file.try_clone().expect("a descriptor");
-            (Flash::new(memory, BASE, LEN, kept, Box::new(NoWindow)).expect("a flash"), file)
+            (
+                Flash::new(memory, BASE, LEN, kept, Box::new(NoWindow)).expect("a flash"),
+                file,
+            )
         });
         let content = || {
             let mut bytes = vec![0; LEN as usize];
@@ -108,10 +113,17 @@ pub fn flash(input: &[u8]) -> bool {
         };
         let before = content();
         for bytes in input.chunks_exact(11).take(MOST) {
-            let [low, high, size, value @ ..] = bytes else { continue };
+            let [low, high, size, value @ ..] = bytes else {
+                continue;
+            };
             let place = u64::from(u16::from_le_bytes([*low, *high])) % LEN;
             if place + direction(*size).1 as u64 <= LEN {
-                access(flash, place, *size, value.try_into().map_or(0, u64::from_le_bytes));
+                access(
+                    flash,
+                    place,
+                    *size,
+                    value.try_into().map_or(0, u64::from_le_bytes),
+                );
             }
         }
         flash.restore(flash.state());

@@ -1,10 +1,12 @@
 //! Machines that boot by firmware: of a few instructions, at the reset vector, in real mode. Its code segment begins
 //! 64 KiB below 4 GiB, so these are of 64 KiB, or less and reached at the segment's end.
 
+use kiln_vmm::control::MachineControl;
 use kiln_vmm::spec::OnReset;
 use tempfile::TempDir;
 
-use crate::guest::{Code, Extra, Running, Shape};
+use crate::guest::{Code, Extra, Running, Shape, refusal};
+use crate::save::Disk;
 
 /// Bytes that the code segment reaches.
 const SEGMENT: usize = 0x1_0000;
@@ -122,4 +124,32 @@ fn what_uefi_writes_to_its_variables_is_in_their_file() {
         (kept[0], kept[1], kept[0x1000], kept[0x1fff]),
         (b'A', 0xff, b'A', 0xff)
     );
+}
+
+#[test]
+fn a_machine_that_is_saved_within_a_command_to_its_flash_goes_on_within_it() {
+    const VARIABLE: u16 = 0xe000;
+    // Until a byte is there: in al, dx; test al, 1; jz to the former. Then it is taken.
+    let key = |code| port(port(code, 0x3fd).bytes(&[0xec, 0xa8, 0x01, 0x74, 0xfb]), 0x3f8).bytes(&[0xec]);
+    let code = print_al(store(Code::default(), VARIABLE, 0x10).bytes(&[0xb0, b'A']));
+    let code = store(store(key(code), VARIABLE, b'Z'), VARIABLE, 0xff);
+    let code = power_off(print_at(code, VARIABLE));
+    let (_folder, extra) = files(code, 0x1000, Some(&[0xff; 0x1000]));
+    let firmware = extra.firmware.clone();
+    let running = Running::start_with(&Code::default(), Shape::default(), extra);
+    running.wait_for(b"A");
+    running.remote.pause().unwrap();
+    running.board.serial.receive(b"k");
+    let (saved, _) = Disk::of(&running);
+    drop(running);
+    let extra = |firmware| Extra {
+        saved: Some(saved.open(false)),
+        firmware,
+        ..Extra::default()
+    };
+    let mut restored = Running::start_with(&Code::default(), Shape::default(), extra(firmware));
+    restored.end();
+    assert_eq!(restored.printed(), b"Z");
+    let without = refusal(&Code::default().halt(), Shape::default(), extra(None));
+    assert!(without.contains("firmware: UEFI, this one none"), "{without}");
 }

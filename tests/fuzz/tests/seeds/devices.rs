@@ -177,7 +177,13 @@ fn the_devices_that_firmware_needs() {
     let mut memory = vec![0x5a; 512];
     memory[0x10..0x20].copy_from_slice(&[0, 0x21, 0, 0x18, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0x40]);
     let put = |place: u8, size: u8, value: u64| [&[place, size][..], &value.to_le_bytes()].concat();
-    let written = [put(4, 5, 0), put(8, 5, 0x1000_0000), put(0, 3, 0x19), put(1, 0, 0)].concat();
+    let written = [
+        put(4, 5, 0),
+        put(8, 5, 0x1000_0000),
+        put(0, 3, 0x19),
+        put(1, 0, 0),
+    ]
+    .concat();
     plant("fw_cfg", firmware::fw_cfg, &[[memory, written].concat()]);
     let command = |place: u16, value: u64| [&place.to_le_bytes()[..], &[1], &value.to_le_bytes()].concat();
     let erased = [command(0, 0x20), command(0, 0xd0)].concat();

@@ -47,8 +47,8 @@ impl Chip {
     }
 
     pub(super) fn read(&self, offset: u64, data: &mut [u8]) {
-        let read = self.place(offset).map(|at| self.memory.read_slice(data, at));
-        if !matches!(read, Some(Ok(()))) {
+        let at = self.place(offset);
+        if at.is_none_or(|at| self.memory.read_slice(data, at).is_err()) {
             data.fill(0xff);
         }
     }

@@ -7,7 +7,7 @@ type Files = BTreeMap<String, (u64, Vec<u8>)>;
 
 fn text(bytes: &[u8]) -> String {
     let text = bytes.split(|&byte| byte == 0).next().unwrap();
-    String::from_utf8(text.to_vec()).unwrap()
+    String::from_utf8_lossy(text).into_owned()
 }
 
 fn long(bytes: &[u8], at: usize) -> usize {
