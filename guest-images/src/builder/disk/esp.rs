@@ -23,7 +23,7 @@ pub(super) fn write(
         .volume_label(*b"EFI        ");
     fatfs::format_volume(&mut partition, options)?;
     partition.at = 0;
-    let files = fatfs::FileSystem::new(&mut partition, fatfs::FsOptions::new())?;
+    let files = fatfs::FileSystem::new(&mut partition, fatfs::FsOptions::new().time_provider(&FirstDay))?;
     for folder in FOLDERS {
         files.root_dir().create_dir(folder)?;
     }
@@ -32,6 +32,33 @@ pub(super) fn write(
     file.flush()?;
     drop(file);
     files.unmount()
+}
+
+/// The time of all files: the first that FAT knows. Without one they would have a month 0.
+#[derive(Debug)]
+struct FirstDay;
+
+impl fatfs::TimeProvider for FirstDay {
+    fn get_current_date(&self) -> fatfs::Date {
+        fatfs::Date {
+            year: 1980,
+            month: 1,
+            day: 1,
+        }
+    }
+
+    fn get_current_date_time(&self) -> fatfs::DateTime {
+        let time = fatfs::Time {
+            hour: 0,
+            min: 0,
+            sec: 0,
+            millis: 0,
+        };
+        fatfs::DateTime {
+            date: self.get_current_date(),
+            time,
+        }
+    }
 }
 
 /// As a disk of its own.

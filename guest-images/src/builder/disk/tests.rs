@@ -105,6 +105,8 @@ fn a_disk_has_all_three_file_systems_whole_and_what_each_firmware_loads() {
         &["-i", esp, "::/EFI/BOOT/BOOTX64.EFI", out.to_str().unwrap()],
     );
     assert!(std::fs::read(out).unwrap() == loader);
+    let listed = check("mdir", &["-i", esp, "::/EFI/BOOT"]);
+    assert_eq!(listed.matches("1980-01-01").count(), 3, "{listed}");
     let id = esp_id(file_system.uuid);
     assert!(check("blkid", &[esp]).contains(&format!("UUID=\"{id}\"")), "{id}");
 
