@@ -144,13 +144,13 @@ fn hazard_a_debian_that_prints_loses_no_line_through_a_save() {
         let numbered = whole
             .lines()
             .filter_map(|line| line.trim_end().strip_suffix(" of many"));
-        let number = |line: &str| line.strip_prefix("line ")?.parse().ok();
+        // Before the first of them there may be the prompt of the shell that waited there.
+        let number = |line: &str| line.rsplit_once("line ")?.1.parse().ok();
         numbered
             .map(|line| number(line).unwrap_or_else(|| panic!("no whole line: {line:?} of many")))
             .collect()
     };
-    let rounds = std::env::var("KILN_TEST_ROUNDS").map_or(Ok(3), |text| text.parse());
-    for round in 0..rounds.expect("KILN_TEST_ROUNDS is a number") {
+    for round in 0..3 {
         let before = lines().len();
         vmm(&guest).pause().expect("it is held");
         let saved = Saved::of(&guest);
