@@ -55,6 +55,8 @@ attempt() { # file
     # What works on this host, with machines and stores of its own.
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
+    # Firmware takes minutes where virtualization is emulated.
+    [ "$1" != firmware ] || limit=$((2 * limit))
     # Not one file but many.
     if [ "$1" = micro ]; then
         run=(scripts/units.sh micro)
@@ -117,8 +119,9 @@ esac
 status=0
 while take "$3"; do
     echo "-- $file begins"
-    # The next Debian, for the one file that launches it.
+    # The next Debian, and the same as a whole disk, each for the one file that launches it.
     [ "$file" != images ] || need debian-13-pv debian-12-pv --suite trixie
+    [ "$file" != firmware ] || need debian-disk debian-12 --suite "$suite"
     # In one piece, since another lane prints, too.
     run_file "$file" >"$WORK/log" 2>&1 || status=1
     flock "$3" cat "$WORK/log"

@@ -16,6 +16,7 @@ mod accel;
 mod args;
 mod attach;
 mod commands;
+mod compressed;
 mod failure;
 mod home;
 mod interrupt;

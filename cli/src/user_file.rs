@@ -46,6 +46,11 @@ impl UserFile {
         self.typed.extension().map(|e| e.to_string_lossy().to_lowercase())
     }
 
+    /// Whether there is a regular file of this name.
+    pub(crate) fn exists(&self) -> bool {
+        self.place.is_file()
+    }
+
     fn must_have_a_name(&self) -> Result<(), Failure> {
         let why = match self.typed.as_os_str().as_encoded_bytes() {
             b"" => "an empty name names no file",

@@ -3,9 +3,13 @@
 //! `make test` runs these: they need the programs built statically, in the folder that `KILN_TEST_BIN` names, and a
 //! mirror of Debian. No guest is started.
 
+use kiln_imagefmt::probe::TableKind;
+use kiln_imagefmt::{Access, Disk, RawDisk};
+use kiln_vmm::boot::pvgrub::{BootModes, inspect};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// Debian's `nobody`.
 const NOBODY: u32 = 65534;
@@ -146,4 +150,40 @@ fn debian_is_built_without_root_and_has_the_bytes_of_whoever_else_builds_it() {
     } else {
         are_the_same(&disk, &other.build("debian-12-pv").0);
     }
+}
+
+#[test]
+#[ignore = "downloads packages: make test runs it"]
+fn a_whole_disk_has_all_that_firmware_boots_and_the_menu_of_its_root() {
+    let person = Person::ordinary();
+    let (disk, _) = person.build("debian-12");
+    let file = std::fs::File::open(&disk).expect("the disk");
+    let raw: Arc<dyn Disk> = Arc::new(RawDisk::open(file, Access::ReadOnly).expect("a raw disk"));
+    let seen = inspect(&raw).expect("a disk that can be read");
+    assert_eq!(seen.table, TableKind::Gpt);
+    let (pv, bios, uefi) = (true, true, true);
+    assert_eq!(seen.modes, BootModes { pv, bios, uefi });
+    assert_eq!(seen.warnings, Vec::<String>::new());
+    let root = seen
+        .volumes
+        .iter()
+        .find(|volume| volume.label.as_deref() == Some("root"));
+    let root = root
+        .and_then(|volume| volume.uuid.clone())
+        .expect("the root's UUID");
+    let found = seen.boot.expect("an entry");
+    assert_eq!(found.menu, "(hd0,0)/boot/grub/grub.cfg");
+    let argument = format!("root=UUID={root} ");
+    assert!(found.cmdline.contains(&argument), "{}", found.cmdline);
+    assert!(!found.initrd.is_empty());
+
+    // The root begins after 128 MiB.
+    let root = format!("{}?offset={}", disk.display(), 128 << 20);
+    let checked = Command::new("/usr/sbin/e2fsck").args(["-fn", &root]).output();
+    let checked = checked.expect("e2fsck runs");
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stdout)
+    );
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub account: Option<String>,
     /// The program that runs guests; looked for beside the running program if not given.
     pub kiln_vmm: Option<PathBuf>,
+    /// Folders laid out as a host's root, in which firmware is looked for before this host's own is.
+    pub firmware: Vec<PathBuf>,
     /// How much memory guests may have together; the host's, less what it needs itself, if not given.
     pub memory: Option<Bytes>,
 }
@@ -34,6 +36,7 @@ impl Options {
             region: Region::default(),
             account: None,
             kiln_vmm: None,
+            firmware: Vec::new(),
             memory: None,
         }
     }
@@ -52,6 +55,7 @@ pub struct Cloud {
     pub(crate) kiln: String,
     pub(crate) host: String,
     pub(crate) memory: Option<Bytes>,
+    pub(crate) firmware: Vec<PathBuf>,
     pub(crate) catalog: Catalog,
     pub(crate) layers: Layers,
     pub(crate) machines: Arc<dyn Machines>,
@@ -93,6 +97,7 @@ impl Cloud {
             kiln,
             host,
             memory: options.memory,
+            firmware: options.firmware,
             catalog,
             machines,
             sessions: Mutex::default(),

@@ -1,8 +1,7 @@
 //! Disk files from outside, and what is on them.
 
 use crate::image::{ExportFormat, Progress};
-use crate::state::VirtualizationType;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, ImageBoots, Result};
 use kiln_imagefmt::transfer::{self, DataMap, Format, Source, TransferError};
 use kiln_imagefmt::{Chain, Disk};
 use kiln_vmm::boot::pvgrub;
@@ -41,6 +40,11 @@ impl DiskFile {
         self.source.size()
     }
 
+    /// The disk itself.
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        self.source.disk()
+    }
+
     /// Copies the disk into a new layer: whole and on disk when this returns.
     pub(crate) fn copy_into(&self, layer: &Path, progress: Option<&dyn Progress>) -> Result<()> {
         transfer::import(&self.source, layer, &mut told(progress))
@@ -76,7 +80,7 @@ fn told(progress: Option<&dyn Progress>) -> impl FnMut(transfer::Progress) + '_ 
 /// What a look at a disk told of how it boots.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) virtualization: VirtualizationType,
+    pub(crate) boots: ImageBoots,
     pub(crate) architecture: &'static str,
     pub(crate) warnings: Vec<String>,
 }
@@ -86,13 +90,12 @@ pub(crate) fn how_it_boots(disk: Chain) -> Seen {
     let disk: Arc<dyn Disk> = Arc::new(disk);
     match pvgrub::inspect(&disk) {
         Ok(report) => Seen {
-            virtualization: VirtualizationType::parse(report.modes.virtualization_type())
-                .unwrap_or(VirtualizationType::Paravirtual),
+            boots: ImageBoots::of_disk(report.modes),
             architecture: report.architecture.map_or("x86_64", |found| found.name()),
             warnings: report.warnings,
         },
         Err(error) => Seen {
-            virtualization: VirtualizationType::Paravirtual,
+            boots: ImageBoots::Paravirtual,
             architecture: "x86_64",
             warnings: vec![format!("the disk cannot be read: {error}")],
         },

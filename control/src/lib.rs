@@ -18,13 +18,16 @@
 //! ```
 
 mod agent;
+mod boot;
 mod catalog;
 mod cloud;
 mod crash;
+mod diagnosis;
 mod disk_file;
 mod error;
 mod filter;
 mod findings;
+mod firmware;
 mod folder;
 mod id;
 mod image;
@@ -45,8 +48,10 @@ mod tests;
 mod volume;
 mod work;
 
+pub use boot::{ImageBoots, LaunchBoot};
 pub use cloud::{Cloud, Options};
 pub use crash::CRASH_POINTS;
+pub use diagnosis::{CpuLevel, Way, diagnose_file};
 pub use error::{Code, Error, Result};
 pub use filter::Filter;
 pub use findings::{Collected, Finding, Findings, Severity};
@@ -66,7 +71,8 @@ pub use reply::Reply;
 pub use size::Bytes;
 pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
 pub use state::{
-    ImageState, InstanceState, OnShutdown, SnapshotState, StateReason, VirtualizationType, VolumeState,
+    BootMode, ImageState, InstanceState, OnShutdown, SnapshotState, StateReason, VirtualizationType,
+    VolumeState,
 };
 pub use tag::{Tag, name_of};
 pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};

@@ -96,6 +96,15 @@ states! {
         /// By firmware.
         Hvm = "hvm",
     }
+    /// Which firmware an image of virtualization type `hvm` is made for (EC2's `BootMode`).
+    pub BootMode {
+        /// BIOS.
+        LegacyBios = "legacy-bios",
+        /// UEFI.
+        Uefi = "uefi",
+        /// Either: UEFI where there is a choice.
+        UefiPreferred = "uefi-preferred",
+    }
     /// What happens when the guest ends by itself (EC2's `InstanceInitiatedShutdownBehavior`).
     pub OnShutdown {
         /// The instance is stopped and can be started again.

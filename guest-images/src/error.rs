@@ -40,6 +40,12 @@ pub enum BuildError {
         /// What is wrong with it.
         why: String,
     },
+    /// GRUB cannot be put on the disk.
+    #[error("GRUB cannot be put on the disk: {why}")]
+    Grub {
+        /// What is wrong with its images.
+        why: String,
+    },
     /// A program that was run failed.
     #[error("{program} failed ({status}){}", said(.last))]
     Failed {

@@ -1,6 +1,7 @@
 //! A recipe: what an image is made of.
 
 mod embedded;
+mod extends;
 
 use crate::BuildError;
 use serde::Deserialize;
@@ -21,7 +22,19 @@ pub enum Kind {
     Unpack,
 }
 
-/// `recipe.toml`.
+/// What is on the disk besides the root file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Nothing: the disk is the root file system.
+    #[default]
+    Unpartitioned,
+    /// A GUID partition table, and what a BIOS and UEFI boot. The root has what GRUB is made of, in
+    /// `/boot/grub/i386-pc` (`boot.img`, `core.img`) and `/boot/grub/x86_64-efi` (`core.efi`).
+    Gpt,
+}
+
+/// `recipe.toml`, joined with that of the recipe that it extends.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Spec {
@@ -29,6 +42,8 @@ struct Spec {
     description: String,
     architecture: String,
     kind: Kind,
+    #[serde(default)]
+    layout: Layout,
     /// Debian's suites that it can be built of, the default first.
     suites: Vec<String>,
     /// Names of the image when it is built of another suite.
@@ -55,15 +70,21 @@ struct Spec {
 pub struct Recipe {
     spec: Spec,
     suite: String,
-    /// Path in the folder -> content, `recipe.toml` included.
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    /// Path in the folder -> content, `recipe.toml` included; with those of the recipes that it
+    /// extends.
+    files: Files,
+    /// The names of these, the first of all first.
+    bases: Vec<String>,
 }
+
+/// Path in a recipe's folder -> content.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Names and descriptions of the images that come with Kiln.
 pub fn built_in() -> Vec<(String, String)> {
     let recipes = embedded::RECIPES
         .iter()
-        .filter_map(|files| Recipe::embedded(files).ok());
+        .filter_map(|(_, files)| Recipe::embedded(files).ok());
     recipes
         .flat_map(|recipe| {
             let suites = recipe.spec.suites.clone();
@@ -82,7 +103,7 @@ impl Recipe {
     /// Kiln.
     pub fn find(name: &str) -> Result<Recipe, BuildError> {
         if !name.contains('/') {
-            for files in embedded::RECIPES {
+            for (_, files) in embedded::RECIPES {
                 let recipe = Recipe::embedded(files)?;
                 if recipe.spec.name == name {
                     return Ok(recipe);
@@ -110,28 +131,22 @@ impl Recipe {
 
     /// The recipe in this folder.
     pub fn open(folder: &Path) -> Result<Recipe, BuildError> {
-        let mut files = BTreeMap::new();
+        let mut files = Files::new();
         read_tree(folder, Path::new(""), &mut files)?;
         Recipe::parse(&folder.display().to_string(), files)
     }
 
-    fn embedded(list: &[(&str, &str)]) -> Result<Recipe, BuildError> {
-        let files = list
-            .iter()
-            .map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
-        Recipe::parse("that comes with Kiln", files.collect())
+    fn embedded(list: embedded::Files) -> Result<Recipe, BuildError> {
+        Recipe::parse("that comes with Kiln", owned(list))
     }
 
-    fn parse(label: &str, files: BTreeMap<PathBuf, Vec<u8>>) -> Result<Recipe, BuildError> {
+    fn parse(label: &str, files: Files) -> Result<Recipe, BuildError> {
         let bad = |why: String| BuildError::BadRecipe {
             recipe: label.into(),
             why,
         };
-        let text = files
-            .get(Path::new("recipe.toml"))
-            .ok_or_else(|| bad("it has no recipe.toml".into()))?;
-        let text = std::str::from_utf8(text).map_err(|e| bad(format!("recipe.toml is no text: {e}")))?;
-        let spec: Spec = toml::from_str(text).map_err(|e| bad(format!("recipe.toml: {e}")))?;
+        let extends::Whole { table, files, bases } = extends::whole(files).map_err(bad)?;
+        let spec: Spec = table.try_into().map_err(|e| bad(format!("recipe.toml: {e}")))?;
         let word = |text: &str| {
             !text.is_empty()
                 && text
@@ -163,19 +178,27 @@ impl Recipe {
                 spec.size_mib
             )));
         }
-        let hook = match spec.kind {
-            Kind::Unpack => Some("hooks/assemble"),
-            Kind::Bootstrap => None,
-        };
-        if let Some(hook) = hook.filter(|hook| !files.contains_key(Path::new(hook))) {
-            return Err(bad(format!("its kind needs the script {hook}")));
+        if spec.layout == Layout::Gpt && spec.size_mib < LEAST_GPT_MIB {
+            return Err(bad(format!(
+                "size-mib = {} is less than {LEAST_GPT_MIB}, what its layout needs",
+                spec.size_mib
+            )));
         }
         let suite = spec
             .suites
             .first()
             .cloned()
             .ok_or_else(|| bad("suites is empty".into()))?;
-        Ok(Recipe { spec, suite, files })
+        let recipe = Recipe {
+            spec,
+            suite,
+            files,
+            bases,
+        };
+        if recipe.kind() == Kind::Unpack && recipe.hooks("assemble").next().is_none() {
+            return Err(bad("its kind needs the script hooks/assemble".into()));
+        }
+        Ok(recipe)
     }
 
     /// The same of another suite.
@@ -219,6 +242,11 @@ impl Recipe {
         self.spec.kind
     }
 
+    /// What is on the disk besides the root file system.
+    pub fn layout(&self) -> Layout {
+        self.spec.layout
+    }
+
     /// The packages that it names.
     pub fn packages(&self) -> impl Iterator<Item = &str> {
         let more = self.spec.suite_packages.get(&self.suite);
@@ -255,15 +283,33 @@ impl Recipe {
     }
 
     /// Its files, by path in the folder.
-    pub(crate) fn files(&self) -> &BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn files(&self) -> &Files {
         &self.files
     }
+
+    /// Paths of its scripts of this name, those of what it extends first.
+    pub(crate) fn hooks(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let own = Path::new("hooks").join(name);
+        let bases = self.bases.iter().map(|base| Path::new(base).join(&own));
+        let all: Vec<PathBuf> = bases.chain([own.clone()]).collect();
+        all.into_iter().filter(|path| self.files.contains_key(path))
+    }
 }
+
+/// In MiB, of a disk with partitions: those before the root have 128.
+const LEAST_GPT_MIB: u64 = 256;
 
 /// Bytes of one file of a recipe; larger ones belong into a package.
 const LARGEST_FILE: u64 = 64 << 20;
 
-fn read_tree(folder: &Path, inside: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<(), BuildError> {
+fn owned(list: embedded::Files) -> Files {
+    let files = list
+        .iter()
+        .map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
+    files.collect()
+}
+
+fn read_tree(folder: &Path, inside: &Path, files: &mut Files) -> Result<(), BuildError> {
     let here = folder.join(inside);
     for entry in fs::read_dir(&here).map_err(BuildError::io("read", &here))? {
         let entry = entry.map_err(BuildError::io("read", &here))?;
@@ -302,7 +348,10 @@ mod tests {
     #[test]
     fn all_recipes_that_come_with_kiln_are_sound_and_found_by_name() {
         let names: Vec<String> = built_in().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["debian-12-pv", "debian-13-pv", "tiny"]);
+        assert_eq!(
+            names,
+            ["debian-12", "debian-13", "debian-12-pv", "debian-13-pv", "tiny"]
+        );
         for name in &names {
             assert_eq!(Recipe::find(name).unwrap().name(), name);
         }
@@ -311,7 +360,7 @@ mod tests {
 
     #[test]
     fn embedded_recipes_are_those_of_the_folder() {
-        for name in ["debian-12-pv", "tiny"] {
+        for name in ["debian-12", "debian-12-pv", "tiny"] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(name);
             let (open, embedded) = (Recipe::open(&folder).unwrap(), Recipe::find(name).unwrap());
             assert!(
@@ -325,7 +374,8 @@ mod tests {
     fn what_is_no_recipe_is_named() {
         let error = Recipe::find("no-such").unwrap_err().to_string();
         assert!(
-            error.contains("no-such") && error.contains("debian-12-pv, debian-13-pv, tiny"),
+            error.contains("no-such")
+                && error.contains("debian-12, debian-13, debian-12-pv, debian-13-pv, tiny"),
             "{error}"
         );
         let error = Recipe::find("tiny")

@@ -55,6 +55,6 @@ fn the_next_debian_boots_from_its_own_menu_and_answers() {
     assert!(guest.says("cat /etc/debian_version").starts_with("13."));
     let log = guest.vmm_log();
     assert!(log.contains("chosen from the boot menu"), "{log}");
-    let stop = home.kiln(&["stop", guest.id()]).succeeds();
+    let stop = home.kiln(&["stop", guest.id(), "--timeout", "240"]).succeeds();
     assert!(!stop.stderr.contains("warning:"), "a clean stop: {}", stop.stderr);
 }

@@ -1,7 +1,7 @@
 //! A minimal virtual machine monitor on KVM: one process, one guest.
 //!
 //! The process builds a PC of the shape of QEMU's q35, loads a Linux kernel into its memory (given by
-//! name, or found on the root disk as PV-GRUB found it) and runs it until it powers off.
+//! name, or found on the root disk as PV-GRUB found it), or has firmware find one, and runs it until it powers off.
 //!
 //! ```text
 //!  spec.json --spec--> machine::assemble ----> kvm (vm, vcpus, slots, irq) -- arch (chips, registers)

@@ -46,7 +46,7 @@ pub struct MachineSpec {
     /// The pages that the memory is made of; from the host's pool, it must be a multiple of their size.
     #[serde(default)]
     pub huge_pages: HugePages,
-    /// Where kernel, initrd and command line come from.
+    /// What it boots by.
     pub boot: Boot,
     /// Its devices. The first [`Device::Block`] is the disk that it boots from.
     #[serde(default)]
@@ -75,7 +75,7 @@ pub enum Device {
     Console(ConsoleSpec),
 }
 
-/// Where kernel, initrd and command line come from.
+/// What a machine boots by: where kernel, initrd and command line come from, or the firmware that looks for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Boot {
@@ -94,6 +94,14 @@ pub enum Boot {
         initrd: Option<PathBuf>,
         /// The kernel's command line.
         cmdline: String,
+    },
+    /// By firmware, which boots the first disk that it can.
+    Firmware {
+        /// The firmware: a BIOS, or the code of UEFI.
+        code: PathBuf,
+        /// UEFI's variables, which the guest changes. Without them the code is a BIOS.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        variables: Option<PathBuf>,
     },
 }
 

@@ -4,13 +4,14 @@ use super::seconds;
 use crate::user_file::UserFile;
 use clap::{Args, Subcommand, ValueEnum};
 use kiln_control::{Filter, Tag};
+use std::ffi::OsString;
 
 /// Images: built from a recipe, imported from a disk file, created from an instance.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
     /// Make a bootable base image from a recipe, and register it
     Build(Build),
-    /// Make an image of a disk file (raw or qcow2)
+    /// Make an image of a disk file (raw or qcow2, as it is or compressed by gzip, xz or zstd)
     Import(Import),
     /// Write an image into a disk file that stands alone
     Export(Export),
@@ -20,6 +21,8 @@ pub(crate) enum Image {
     List(List),
     /// All about images
     Show(Show),
+    /// Say why an image, or a disk file, would not boot or would boot badly, before it is launched
+    Doctor(Diagnose),
     /// Remove an image: its instances live on, new launches are refused
     Deregister(Deregister),
     /// Put tags on images
@@ -28,7 +31,7 @@ pub(crate) enum Image {
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// A recipe that comes with Kiln (debian-12-pv, debian-13-pv, tiny), or a recipe's folder
+    /// A recipe that comes with Kiln (debian-12, debian-13, debian-12-pv, debian-13-pv, tiny), or a recipe's folder
     #[arg(value_name = "RECIPE")]
     pub(crate) recipe: String,
     /// The image's name [default: the recipe's]
@@ -50,6 +53,10 @@ pub(crate) struct Build {
 pub(crate) enum Boot {
     /// Find out from the disk
     Auto,
+    /// A BIOS runs the boot loader in the disk's first sector
+    Bios,
+    /// UEFI firmware runs the boot loader in the disk's EFI system partition
+    Uefi,
     /// The kernel is found on the root disk and entered directly
     Pv,
 }
@@ -143,6 +150,36 @@ pub(crate) struct Show {
     /// What the image's own boot menu would boot, and why
     #[arg(long)]
     pub(crate) boot: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diagnose {
+    /// The image (id, name, or the beginning of either), or a disk file (raw or qcow2): a name with a / in it is a file's
+    #[arg(value_name = "IMAGE|FILE")]
+    pub(crate) what: OsString,
+    /// The way to boot that is meant [default: each that the disk has]
+    #[arg(long, value_enum, value_name = "bios|uefi|pv", hide_possible_values = true)]
+    pub(crate) boot: Option<Firmware>,
+}
+
+/// A way to boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Firmware {
+    /// By the boot code in the first sector
+    Bios,
+    /// By the loader on the EFI system partition
+    Uefi,
+    /// By the kernel that the menu names
+    Pv,
+}
+
+impl Diagnose {
+    /// The file, if it is one that is meant: so says a slash in its name, or that there is such a file.
+    pub(crate) fn file(&self) -> Option<UserFile> {
+        let has_slash = self.what.as_encoded_bytes().contains(&b'/');
+        let file = UserFile::from(self.what.clone());
+        (has_slash || file.exists()).then_some(file)
+    }
 }
 
 #[derive(Debug, Args)]

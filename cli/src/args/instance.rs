@@ -16,6 +16,21 @@ pub(crate) enum Wait {
     Agent,
 }
 
+/// How to boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Boot {
+    /// As the image is made for
+    Auto,
+    /// By the kernel that the disk's menu names; by firmware where there is none
+    Fast,
+    /// By a BIOS
+    Bios,
+    /// By UEFI firmware
+    Uefi,
+    /// By the kernel that the disk's menu names
+    Pv,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The image: id, name, or the beginning of either
@@ -49,6 +64,16 @@ pub(crate) struct Run {
     /// An additional volume: empty, or of a snapshot; `,keep` leaves it behind when the instance is terminated
     #[arg(long = "volume", value_name = "SIZE|SNAPSHOT[,keep]", value_parser = volume)]
     pub(crate) volumes: Vec<NewVolume>,
+    /// How to boot: auto, as the image is made for; fast, without firmware where the disk's menu can be read; bios, uefi,
+    /// or pv
+    #[arg(
+        long,
+        value_enum,
+        value_name = "auto|fast|bios|uefi|pv",
+        hide_possible_values = true,
+        default_value_t = Boot::Auto
+    )]
+    pub(crate) boot: Boot,
     /// A kernel instead of the disk's own; --cmdline must say its command line
     #[arg(long, value_name = "FILE", requires = "cmdline")]
     pub(crate) kernel: Option<UserFile>,

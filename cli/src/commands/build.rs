@@ -3,14 +3,11 @@
 
 use super::{Context, import};
 use crate::args::image::{Boot, Build, Import};
-use crate::attach::Input;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
-use kiln_agent::client::Unread;
 use kiln_guest_images::{Options, Recipe};
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
@@ -30,15 +27,10 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
         file: UserFile::from(disk.into_os_string()),
         name,
         description: Some(recipe.description()),
-        boot: Boot::Pv,
+        boot: Boot::Auto,
         tags: build.tags,
     };
-    // No command that runs guests: a host whose KVM is not ready keeps its images here all the same.
-    if context.is_elsewhere(false)? {
-        let arguments = arguments(context, &import);
-        return context.forward(arguments, Input::None, Unread::GoesOn, import.file.map());
-    }
-    import::run(context, import)
+    import::here_or_there(context, import)
 }
 
 /// The disk of a recipe, from the cache if nothing that goes into it has changed.
@@ -64,22 +56,4 @@ fn disk(context: &Context, recipe: &Recipe) -> Result<PathBuf, Failure> {
         ));
     }
     Ok(built.path)
-}
-
-/// `image import` of the disk, as it is run in the software machine.
-fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
-    let mut all = context.arguments();
-    all.extend(["image", "import", "--boot", "pv", "--name"].map(OsString::from));
-    all.push(import.name.clone().into());
-    if let Some(text) = &import.description {
-        all.extend([OsString::from("--description"), text.into()]);
-    }
-    for tag in &import.tags {
-        all.extend([
-            OsString::from("--tag"),
-            format!("{}={}", tag.key, tag.value).into(),
-        ]);
-    }
-    all.extend([OsString::from("--"), import.file.name().into()]);
-    all
 }

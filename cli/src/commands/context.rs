@@ -119,6 +119,7 @@ impl Context {
         let mut options = Options::new(&self.home);
         options.region = Region::parse(&self.region())?;
         options.account = self.account.clone();
+        options.firmware = vec![software_machine::unpacked_packages()];
         let cloud = Cloud::open(options).map_err(|error| {
             if inside::has_lost_its_disk() {
                 Failure::coded(Code::Unavailable.as_str(), LOST_DISK)

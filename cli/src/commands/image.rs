@@ -15,11 +15,12 @@ use std::time::Duration;
 pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
     match command {
         Image::Build(build) => super::build::run(context, build),
-        Image::Import(import) => super::import::run(context, import),
+        Image::Import(import) => super::import::here_or_there(context, import),
         Image::Export(export) => self::export(context, &export),
         Image::Create(create) => self::create(context, create),
         Image::List(list) => self::list(context, list),
         Image::Show(show) => self::show(context, show),
+        Image::Doctor(diagnose) => super::diagnose::image(context, &diagnose),
         Image::Deregister(deregister) => self::deregister(context, deregister),
         Image::Tag(tag) => super::instance::tag(context, tag),
     }
@@ -135,7 +136,13 @@ fn show(context: &Context, show: Show) -> Result<u8, Failure> {
         if let Some(text) = &image.description {
             field("description", text.clone());
         }
-        field("boot", image.virtualization_type.to_string());
+        field(
+            "boot",
+            match image.boot_mode {
+                Some(mode) => format!("{} ({mode})", image.virtualization_type),
+                None => image.virtualization_type.to_string(),
+            },
+        );
         field(
             "owner",
             image

@@ -2,10 +2,64 @@
 
 use super::Context;
 use crate::args::image::{Boot, Import};
+use crate::attach::Input;
+use crate::compressed::{self, Compression};
 use crate::failure::Failure;
 use crate::progress::Copying;
 use crate::software_machine::inside;
-use kiln_control::{ImportImage, VirtualizationType};
+use crate::user_file::UserFile;
+use kiln_agent::client::Unread;
+use kiln_control::{BootMode, ImageBoots, ImportImage};
+use std::ffi::OsString;
+
+/// Imports a disk of this host: here, or in the software machine.
+pub(super) fn here_or_there(context: &Context, import: Import) -> Result<u8, Failure> {
+    // No command that runs guests: a host whose KVM is not ready keeps its images here all the same.
+    if context.is_elsewhere(false)? {
+        let arguments = arguments(context, &import);
+        return context.forward(arguments, Input::None, Unread::GoesOn, import.file.map());
+    }
+    run(context, import)
+}
+
+/// Imports a file of this host that may be compressed: it is unpacked here, where that is fast.
+pub(super) fn perhaps_compressed(context: &Context, import: Import) -> Result<u8, Failure> {
+    let file = import.file.open()?;
+    let Some(compression) = Compression::of(&file) else {
+        return here_or_there(context, import);
+    };
+    kiln_control::check_name(&import.name)?;
+    let copying = Copying::begin(context.progress(), "unpacking");
+    let name = import.file.name();
+    let unpacked = compressed::unpack(&file, &name, compression, &crate::home::cache(), &copying)?;
+    drop(copying);
+    let file = UserFile::from(unpacked.path().as_os_str().to_owned());
+    here_or_there(context, Import { file, ..import })
+}
+
+/// `image import` of the disk, as it is run in the software machine.
+fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
+    let mut all = context.arguments();
+    let boot = match import.boot {
+        Boot::Auto => "auto",
+        Boot::Bios => "bios",
+        Boot::Uefi => "uefi",
+        Boot::Pv => "pv",
+    };
+    all.extend(["image", "import", "--boot", boot, "--name"].map(OsString::from));
+    all.push(import.name.clone().into());
+    if let Some(text) = &import.description {
+        all.extend([OsString::from("--description"), text.into()]);
+    }
+    for tag in &import.tags {
+        all.extend([
+            OsString::from("--tag"),
+            format!("{}={}", tag.key, tag.value).into(),
+        ]);
+    }
+    all.extend([OsString::from("--"), import.file.name().into()]);
+    all
+}
 
 pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
     let source = import.file.open()?;
@@ -18,9 +72,11 @@ pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
         map: inside::user_map(),
         name: import.name,
         description: import.description,
-        virtualization: match import.boot {
+        boots: match import.boot {
             Boot::Auto => None,
-            Boot::Pv => Some(VirtualizationType::Paravirtual),
+            Boot::Bios => Some(ImageBoots::Hvm(BootMode::LegacyBios)),
+            Boot::Uefi => Some(ImageBoots::Hvm(BootMode::Uefi)),
+            Boot::Pv => Some(ImageBoots::Paravirtual),
         },
         tags: import.tags,
         progress: Some(&copying),

@@ -5,6 +5,7 @@ mod build;
 mod completions;
 mod console;
 mod context;
+mod diagnose;
 mod doctor;
 mod image;
 mod import;
@@ -23,6 +24,7 @@ use crate::args::image::Image;
 use crate::args::{Command, storage as args_of_storage};
 use crate::attach::Input;
 use crate::failure::Failure;
+use crate::software_machine::inside;
 use kiln_agent::client::Unread;
 
 /// Does what was asked for; the exit status.
@@ -70,19 +72,26 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
     if let Command::Image(Image::Build(build)) = command {
         return build::run(context, build);
     }
+    // A disk is unpacked on the host, too.
+    if let Command::Image(Image::Import(import)) = command {
+        return match inside::user_folder() {
+            None => import::perhaps_compressed(context, import),
+            Some(_) => import::run(context, import),
+        };
+    }
+    if let Command::Image(Image::Doctor(diagnose)) = &command
+        && let Some(file) = diagnose.file()
+    {
+        return diagnose::file(context, diagnose, &file);
+    }
     if context.is_forwarded(&command)? {
         let reads = if command.reads_input() {
             Input::Own
         } else {
             Input::None
         };
-        // The machine sees the file, but not where it has holes.
-        let map = match &command {
-            Command::Image(Image::Import(import)) => import.file.map(),
-            _ => None,
-        };
         let arguments = argv.into_iter().skip(1).collect();
-        return context.forward(arguments, reads, unread(&command), map);
+        return context.forward(arguments, reads, unread(&command), None);
     }
     let launched = match &command {
         Command::Run(run) => Some(run.image.clone()),

@@ -1,14 +1,14 @@
 //! `kiln run`: launch, wait, perhaps run a command, perhaps leave nothing.
 
 use super::{Context, agent};
-use crate::args::instance::{Run, Wait};
+use crate::args::instance::{Boot, Run, Wait};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
 use kiln_control::{
-    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, KernelFiles, Lifetime, Reply,
-    Reservation, RunInstances, Tag,
+    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, KernelFiles, LaunchBoot,
+    Lifetime, Reply, Reservation, RunInstances, Tag,
 };
 use std::time::Duration;
 
@@ -111,6 +111,13 @@ fn request(run: Run) -> Result<RunInstances, Failure> {
         tags,
         root_size: run.root_size.map(|size| Bytes(size.bytes())),
         volumes: run.volumes,
+        boot: match run.boot {
+            Boot::Auto => LaunchBoot::Auto,
+            Boot::Fast => LaunchBoot::Fast,
+            Boot::Bios => LaunchBoot::Bios,
+            Boot::Uefi => LaunchBoot::Uefi,
+            Boot::Pv => LaunchBoot::Paravirtual,
+        },
         kernel,
         append: run.cmdline_append,
         lifetime: if run.rm {

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
-use kiln_control::{Bytes, Severity};
+use kiln_control::{Bytes, Findings, Severity};
 
 /// Status 1 if something is missing or damaged.
 pub(crate) fn check(context: &Context) -> Result<u8, Failure> {
@@ -12,20 +12,7 @@ pub(crate) fn check(context: &Context) -> Result<u8, Failure> {
         Format::Json => output::document(&found)?,
         Format::Id => {}
         Format::Table => {
-            let mut table = Table::fields();
-            for finding in &found.findings {
-                let severity = match finding.severity {
-                    Severity::Warning => "warning",
-                    Severity::Error => "error",
-                };
-                table.row([
-                    severity.to_owned(),
-                    finding.code.to_owned(),
-                    finding.message.clone(),
-                    finding.fix.clone(),
-                ]);
-            }
-            output::bytes(table.to_string().as_bytes())?;
+            output::bytes(table(&found).to_string().as_bytes())?;
             let verdict = if found.has_errors() { "damaged" } else { "whole" };
             output::line(&format!(
                 "the store is {verdict}: {} checked",
@@ -34,6 +21,24 @@ pub(crate) fn check(context: &Context) -> Result<u8, Failure> {
         }
     }
     Ok(u8::from(found.has_errors()))
+}
+
+/// A line for each finding.
+pub(super) fn table(found: &Findings) -> Table {
+    let mut table = Table::fields();
+    for finding in &found.findings {
+        let severity = match finding.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        table.row([
+            severity.to_owned(),
+            finding.code.to_owned(),
+            finding.message.clone(),
+            finding.fix.clone(),
+        ]);
+    }
+    table
 }
 
 pub(crate) fn collect(context: &Context) -> Result<u8, Failure> {

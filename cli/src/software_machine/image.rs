@@ -1,11 +1,12 @@
-//! What the machine boots: Debian's full kernel, and an initramfs with busybox, the modules, our own
-//! binaries and a small init.
+//! What the machine boots: Debian's full kernel, and an initramfs with busybox, the modules, firmware for the guests,
+//! our own binaries and a small init.
 //!
-//! Kernel, modules and busybox come from the shared cache. The initramfs is written anew at each
+//! Kernel, modules, busybox and firmware come from the shared cache. The initramfs is written anew at each
 //! start, which costs less than to find out whether an old one is still right.
 
 use super::{Error, modules};
 use kiln_guest_images::{cpio::Archive, packages};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -25,21 +26,28 @@ pub(crate) struct Base {
 
 /// The packages of the machine, and the release of Debian that they are of: its kernel is the one
 /// that was measured.
-const PACKAGES: &[&str] = &["linux-image-amd64", "busybox-static"];
+const PACKAGES: &[&str] = &["linux-image-amd64", "busybox-static", "seabios", "ovmf"];
 const SUITE: &str = "bookworm";
+
+/// What guests with firmware begin with, where their packages install it.
+const FIRMWARE: &[&str] = &[
+    "usr/share/seabios/bios-256k.bin",
+    "usr/share/OVMF/OVMF_CODE_4M.fd",
+    "usr/share/OVMF/OVMF_VARS_4M.fd",
+];
 
 impl Base {
     /// The packages, downloaded if the cache lacks them. Once there they stay as they are: no command
     /// waits for a mirror.
     pub(crate) fn ensure(cache: &Path) -> Result<Self, Error> {
         let link = Self::link(cache);
-        if let Ok(tree) = link.canonicalize() {
-            return Ok(Self { tree });
+        if let Some(base) = Self::cached(&link) {
+            return Ok(base);
         }
         let folder = cache.join("machine");
         std::fs::create_dir_all(&folder).map_err(|e| Error::of_place(&folder, &e, "XDG_CACHE_HOME"))?;
         let tree = packages::fetch(PACKAGES, SUITE, cache).map_err(|e| Error::new(e.to_string()))?;
-        // A link that led nowhere, because somebody emptied the cache in parts.
+        // A link to what an older Kiln wanted, or that led nowhere because somebody emptied the cache in parts.
         let _ = std::fs::remove_file(&link);
         match std::os::unix::fs::symlink(&tree, &link) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -49,13 +57,21 @@ impl Base {
         }
     }
 
-    fn link(cache: &Path) -> PathBuf {
+    /// Where in the cache they are: a folder laid out as a host's root.
+    pub(crate) fn link(cache: &Path) -> PathBuf {
         cache.join("machine/base")
+    }
+
+    /// Those that are there, if it is all of them.
+    fn cached(link: &Path) -> Option<Self> {
+        let tree = link.canonicalize().ok()?;
+        let has_all = FIRMWARE.iter().all(|file| tree.join(file).is_file());
+        has_all.then_some(Self { tree })
     }
 
     /// Is it in the cache already?
     pub(crate) fn is_cached(cache: &Path) -> bool {
-        Self::link(cache).exists()
+        Self::cached(&Self::link(cache)).is_some()
     }
 
     /// The kernel.
@@ -188,8 +204,20 @@ pub(crate) fn write_initramfs(base: &Base, programs: &Programs, path: &Path) -> 
     let writing = |e: std::io::Error| Error::io("write", path, &e);
     let file = File::create(path).map_err(writing)?;
     let mut archive = Archive::new(BufWriter::with_capacity(1 << 20, file), 0);
-    for folder in ["bin", "dev", "modules", "root"] {
+    let below = FIRMWARE
+        .iter()
+        .flat_map(|file| Path::new(file).ancestors().skip(1));
+    let above: BTreeSet<_> = below
+        .filter_map(Path::to_str)
+        .filter(|path| !path.is_empty())
+        .collect();
+    for folder in ["bin", "dev", "modules", "root"].into_iter().chain(above) {
         archive.directory(folder).map_err(writing)?;
+    }
+    for file in FIRMWARE {
+        let from = base.tree.join(file);
+        let content = std::fs::read(&from).map_err(|e| Error::io("read", &from, &e))?;
+        archive.file(file, 0o644, &content).map_err(writing)?;
     }
     archive.character_device("dev/console", 5, 1).map_err(writing)?;
     archive.file("bin/busybox", 0o755, &busybox).map_err(writing)?;

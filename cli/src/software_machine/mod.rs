@@ -46,6 +46,12 @@ pub(crate) fn own_program(name: &str) -> Result<PathBuf, Error> {
     Ok(image::Programs::find()?.path(name))
 }
 
+/// The folder of the cache in which the packages of a software machine are unpacked, firmware among them; it may not be
+/// there.
+pub(crate) fn unpacked_packages() -> PathBuf {
+    image::Base::link(&crate::home::cache())
+}
+
 /// Sets this system's clock, in a machine that slept in a file for a while: nanoseconds since 1970, UTC.
 pub(crate) fn set_clock(nanos: &OsStr) -> Result<(), Error> {
     let nanos: i64 = nanos

@@ -31,7 +31,7 @@ impl Micro {
             map: None,
             name: "micro".to_owned(),
             description: None,
-            virtualization: None,
+            boots: None,
             tags: Vec::new(),
             progress: None,
         };

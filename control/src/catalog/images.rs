@@ -1,9 +1,10 @@
 //! Images and the disks that they name.
 
+use crate::boot::ImageBoots;
 use crate::id::{ImageId, SnapshotId};
 use crate::moment::Moment;
 use crate::size::Bytes;
-use crate::state::{ImageState, VirtualizationType};
+use crate::state::{BootMode, ImageState, VirtualizationType};
 use crate::{Code, Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -20,9 +21,22 @@ pub(crate) struct ImageRow {
     pub(crate) reason: Option<(String, String)>,
     pub(crate) architecture: String,
     pub(crate) virtualization: VirtualizationType,
+    /// Absent for paravirtual ones, and for those that were registered before there was firmware.
+    pub(crate) boot_mode: Option<BootMode>,
     pub(crate) root_device: String,
     pub(crate) source_instance: Option<String>,
     pub(crate) created: Moment,
+}
+
+impl ImageRow {
+    /// How it boots.
+    pub(crate) fn boots(&self) -> ImageBoots {
+        match self.virtualization {
+            VirtualizationType::Paravirtual => ImageBoots::Paravirtual,
+            // As in EC2, an image that says nothing is made for a BIOS.
+            VirtualizationType::Hvm => ImageBoots::Hvm(self.boot_mode.unwrap_or(BootMode::LegacyBios)),
+        }
+    }
 }
 
 /// A disk of an image.
@@ -36,7 +50,7 @@ pub(crate) struct ImageDevice {
 }
 
 const COLUMNS: &str = "id, region, location, owner, name, description, state, reason_code, reason, \
-                       architecture, virtualization, root_device, source_instance, created";
+                       architecture, virtualization, root_device, source_instance, created, boot_mode";
 
 fn image(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
     let code: Option<String> = row.get(7)?;
@@ -55,6 +69,7 @@ fn image(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
         root_device: row.get(11)?,
         source_instance: row.get(12)?,
         created: row.get(13)?,
+        boot_mode: row.get(14)?,
     })
 }
 
@@ -63,8 +78,8 @@ pub(crate) fn insert(db: &Connection, new: &ImageRow, devices: &[ImageDevice]) -
     refuse_duplicate(db, new)?;
     db.execute(
         "INSERT INTO images (id, region, location, owner, name, description, state, architecture,
-                             virtualization, root_device, source_instance, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                             virtualization, root_device, source_instance, created, boot_mode)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             new.id,
             new.region,
@@ -77,7 +92,8 @@ pub(crate) fn insert(db: &Connection, new: &ImageRow, devices: &[ImageDevice]) -
             new.virtualization,
             new.root_device,
             new.source_instance,
-            new.created
+            new.created,
+            new.boot_mode
         ],
     )?;
     for device in devices {
@@ -173,20 +189,25 @@ pub(crate) fn change(db: &Connection, id: &ImageId, from: &[ImageState], to: Ima
         "UPDATE images SET state = ?3, deregistered = ?4 WHERE id = ?1 AND state = ?2",
         params![id, now, to, gone],
     )?;
-    super::exactly_one(rows, || format!("image {id} has changed under this command"))
+    super::exactly_one(rows, || format!("image {id} has changed under this command"))?;
+    if to == ImageState::Deregistered {
+        super::variables::forget(db, id)?;
+    }
+    Ok(())
 }
 
 /// Records how an image boots, once that is known.
 pub(crate) fn describe_boot(
     db: &Connection,
     id: &ImageId,
-    virtualization: VirtualizationType,
+    boots: ImageBoots,
     architecture: &str,
 ) -> Result<()> {
+    let virtualization = boots.virtualization();
     let root_device = virtualization.root_device_name();
     db.execute(
-        "UPDATE images SET virtualization = ?2, root_device = ?3, architecture = ?4 WHERE id = ?1",
-        params![id, virtualization, root_device, architecture],
+        "UPDATE images SET virtualization = ?2, root_device = ?3, architecture = ?4, boot_mode = ?5 WHERE id = ?1",
+        params![id, virtualization, root_device, architecture, boots.boot_mode()],
     )?;
     db.execute(
         "UPDATE image_devices SET device = ?2 WHERE image = ?1 AND position = 0",
@@ -204,6 +225,7 @@ pub(crate) fn withdraw(db: &Connection, id: &ImageId) -> Result<()> {
     )?;
     if pending == 1 {
         db.execute("DELETE FROM image_devices WHERE image = ?1", [id])?;
+        super::variables::forget(db, id)?;
         db.execute("DELETE FROM images WHERE id = ?1", [id])?;
         super::tags::forget(db, id.as_str())?;
     }

@@ -1,6 +1,7 @@
 //! Instances and reservations.
 
 use super::{from_json, to_json};
+use crate::boot::FirmwareKind;
 use crate::id::{ImageId, InstanceId, OperationId, ReservationId};
 use crate::moment::Moment;
 use crate::size::Bytes;
@@ -51,6 +52,21 @@ pub(crate) enum InstanceBoot {
         /// The whole command line.
         cmdline: String,
     },
+    /// Firmware, which loads the boot loader from the disk.
+    Firmware {
+        /// Which one.
+        firmware: FirmwareKind,
+    },
+}
+
+impl InstanceBoot {
+    /// The firmware, if it begins with one.
+    pub(crate) fn firmware(&self) -> Option<FirmwareKind> {
+        match self {
+            InstanceBoot::Firmware { firmware } => Some(*firmware),
+            InstanceBoot::Disk { .. } | InstanceBoot::Kernel { .. } => None,
+        }
+    }
 }
 
 /// One launch.

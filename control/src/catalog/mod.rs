@@ -16,6 +16,7 @@ mod open;
 pub(crate) mod operations;
 pub(crate) mod snapshots;
 pub(crate) mod tags;
+pub(crate) mod variables;
 pub(crate) mod volumes;
 
 use crate::{Code, Error, Result};

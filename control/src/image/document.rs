@@ -2,7 +2,7 @@
 
 use crate::moment::Moment;
 use crate::size::Bytes;
-use crate::state::{ImageState, StateReason, VirtualizationType};
+use crate::state::{BootMode, ImageState, StateReason, VirtualizationType};
 use crate::tag::Tag;
 use serde::Serialize;
 
@@ -60,6 +60,9 @@ pub struct Image {
     pub source_instance_id: Option<String>,
     /// Its tags.
     pub tags: Vec<Tag>,
+    /// Which firmware an `hvm` image is made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_mode: Option<BootMode>,
     /// `paravirtual` or `hvm`.
     pub virtualization_type: VirtualizationType,
 }

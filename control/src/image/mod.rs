@@ -55,6 +55,7 @@ const FILTERS: &[&str] = &[
     "root-device-name",
     "source-instance-id",
     "state",
+    "boot-mode",
     "virtualization-type",
 ];
 
@@ -125,6 +126,7 @@ fn document(db: &Connection, row: ImageRow) -> Result<Image> {
         },
     };
     let alias = accounts::alias(db, &row.owner)?;
+    let boot_mode = row.boots().boot_mode();
     Ok(Image {
         image_location: format!("{}/{}", alias.as_deref().unwrap_or(&row.owner), row.name),
         block_device_mappings: images::devices(db, &row.id)?.into_iter().map(mapping).collect(),
@@ -145,6 +147,7 @@ fn document(db: &Connection, row: ImageRow) -> Result<Image> {
         root_device_name: row.root_device,
         root_device_type: "ebs",
         source_instance_id: row.source_instance,
+        boot_mode,
         virtualization_type: row.virtualization,
     })
 }

@@ -1,7 +1,7 @@
 //! What is asked for about images.
 
+use crate::ImageBoots;
 use crate::filter::Filter;
-use crate::state::VirtualizationType;
 use crate::tag::Tag;
 use kiln_imagefmt::transfer::DataMap;
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub struct ImportImage<'a> {
     /// Free text.
     pub description: Option<String>,
     /// How it boots; found on the disk if not given.
-    pub virtualization: Option<VirtualizationType>,
+    pub boots: Option<ImageBoots>,
     /// Tags of the image and its snapshot.
     pub tags: Vec<Tag>,
     /// Told how far the copy is.

@@ -2,7 +2,7 @@
 
 use crate::HugePages;
 use crate::moment::Moment;
-use crate::state::{InstanceState, OnShutdown, StateReason, VirtualizationType};
+use crate::state::{BootMode, InstanceState, OnShutdown, StateReason, VirtualizationType};
 use crate::tag::Tag;
 use serde::Serialize;
 
@@ -71,6 +71,9 @@ pub struct Instance {
     pub state_reason: Option<StateReason>,
     /// Tags.
     pub tags: Vec<Tag>,
+    /// Which firmware it begins with, if with any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_instance_boot_mode: Option<BootMode>,
     /// `paravirtual` or `hvm`.
     pub virtualization_type: VirtualizationType,
     /// What happens when the guest ends by itself: EC2 tells it in DescribeInstanceAttribute only.

@@ -8,6 +8,7 @@ pub use document::*;
 pub use request::*;
 pub use statistics::*;
 
+use crate::boot::FirmwareKind;
 use crate::catalog::instances::{self, InstanceRow};
 use crate::catalog::{tags, volumes};
 use crate::{Cloud, ReservationId, Result, filter, resolve};
@@ -22,6 +23,7 @@ const FILTERS: &[&str] = &[
     "instance-state-name",
     "instance-type",
     "reservation-id",
+    "current-instance-boot-mode",
     "virtualization-type",
 ];
 
@@ -103,6 +105,11 @@ fn field((reservation, instance): &(ReservationId, Instance), name: &str) -> Vec
         "instance-state-name" => vec![instance.state.name.to_string()],
         "instance-type" => vec![instance.instance_type.clone()],
         "reservation-id" => vec![reservation.to_string()],
+        "current-instance-boot-mode" => instance
+            .current_instance_boot_mode
+            .map(|mode| mode.to_string())
+            .into_iter()
+            .collect(),
         "virtualization-type" => vec![instance.virtualization_type.to_string()],
         _ => Vec::new(),
     }
@@ -146,6 +153,7 @@ fn document(cloud: &Cloud, db: &Connection, row: InstanceRow) -> Result<(Reserva
         root_device_name: row.root_device,
         root_device_type: "ebs",
         state_reason: row.reason,
+        current_instance_boot_mode: row.boot.firmware().map(FirmwareKind::boot_mode),
         virtualization_type: row.virtualization,
         on_shutdown: row.on_shutdown,
     };

@@ -1,6 +1,7 @@
 //! What is asked for about instances.
 
 use crate::HugePages;
+use crate::boot::LaunchBoot;
 use crate::filter::Filter;
 use crate::image::OnTermination;
 use crate::size::Bytes;
@@ -30,6 +31,8 @@ pub struct RunInstances {
     pub root_size: Option<Bytes>,
     /// Additional volumes.
     pub volumes: Vec<NewVolume>,
+    /// How the instances boot.
+    pub boot: LaunchBoot,
     /// A kernel in place of the disk's own.
     pub kernel: Option<KernelFiles>,
     /// Words added to the kernel's command line that the disk's menu names.
@@ -53,6 +56,7 @@ impl RunInstances {
             tags: Vec::new(),
             root_size: None,
             volumes: Vec::new(),
+            boot: LaunchBoot::default(),
             kernel: None,
             append: None,
             on_shutdown: OnShutdown::default(),

@@ -2,6 +2,7 @@
 
 use crate::catalog::instances::{InstanceBoot, InstanceRow};
 use crate::catalog::volumes::VolumeRow;
+use crate::firmware::{self, VARIABLES};
 use crate::store::Layers;
 use crate::{Error, InstanceId, Result};
 use kiln_vmm::smbios::Identity;
@@ -12,14 +13,20 @@ use kiln_vmm::virtio::rng::RngSpec;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// The name under which the guest's agent finds its port.
 const AGENT_PORT: &str = "org.kiln.agent.0";
 
-/// The machine of an instance: its disks in their order (the root first), entropy, a console and the agent's port.
-pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &Layers) -> MachineSpec {
+/// The machine of an instance, with firmware from the first of the folders that has it: its disks in their order (the root first), entropy, a console and the agent's port.
+pub(crate) fn spec(
+    dir: &Path,
+    row: &InstanceRow,
+    disks: &[VolumeRow],
+    layers: &Layers,
+    firmware: &[PathBuf],
+) -> Result<MachineSpec> {
     let block = |disk: &VolumeRow| {
         Device::Block(BlockSpec {
             id: disk.id.to_string(),
@@ -41,7 +48,7 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
     let mut devices: Vec<Device> = disks.iter().map(block).collect();
     devices.push(Device::Rng(RngSpec::default()));
     devices.push(Device::Console(ConsoleSpec { ports }));
-    MachineSpec {
+    Ok(MachineSpec {
         name: row.id.to_string(),
         identity: identity(row),
         cpus: row.vcpus,
@@ -56,12 +63,19 @@ pub(crate) fn spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &
                 initrd: initrd.then(|| dir.join("initrd")),
                 cmdline: cmdline.clone(),
             },
+            InstanceBoot::Firmware { firmware: kind } => {
+                let files = firmware::find(*kind, firmware)?;
+                Boot::Firmware {
+                    code: files.code,
+                    variables: files.variables.map(|_| dir.join(VARIABLES)),
+                }
+            }
         },
         devices,
         on_reset: OnReset::Restart,
         restore: None,
         directory: Some(dir.to_owned()),
-    }
+    })
 }
 
 /// What the guest finds in its SMBIOS tables: which instance it is. The serial number is not the UUID once more, as
@@ -83,8 +97,14 @@ fn uuid(id: &InstanceId) -> Uuid {
 }
 
 /// Writes the specification: whole, or not at all.
-pub(crate) fn write_spec(dir: &Path, row: &InstanceRow, disks: &[VolumeRow], layers: &Layers) -> Result<()> {
-    let machine = spec(dir, row, disks, layers);
+pub(crate) fn write_spec(
+    dir: &Path,
+    row: &InstanceRow,
+    disks: &[VolumeRow],
+    layers: &Layers,
+    firmware: &[PathBuf],
+) -> Result<()> {
+    let machine = spec(dir, row, disks, layers, firmware)?;
     let path = dir.join("spec.json");
     let writing = |error| Error::internal(format!("write {}", path.display()), error);
     let new = dir.join("spec.json.new");

@@ -181,7 +181,7 @@ fn what_cannot_be_imported_leaves_nothing() {
             map: None,
             name: "new".to_owned(),
             description: None,
-            virtualization: None,
+            boots: None,
             tags: Vec::new(),
             progress: None,
         };

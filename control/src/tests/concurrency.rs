@@ -68,7 +68,7 @@ fn one_name_is_given_once() {
             map: None,
             name: "one".to_owned(),
             description: None,
-            virtualization: None,
+            boots: None,
             tags: Vec::new(),
             progress: None,
         };

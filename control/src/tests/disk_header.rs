@@ -79,7 +79,7 @@ fn hazard_a_qcow2_header_that_a_guest_writes_on_its_disk_is_data_to_everybody() 
             map: None,
             name: format!("imported as {format:?}").to_lowercase(),
             description: None,
-            virtualization: None,
+            boots: None,
             tags: Vec::new(),
             progress: None,
         };

@@ -97,7 +97,7 @@ fn import(cloud: &Cloud, name: &str) -> String {
         map: None,
         name: name.to_owned(),
         description: None,
-        virtualization: None,
+        boots: None,
         tags: Vec::new(),
         progress: None,
     };

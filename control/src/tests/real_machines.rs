@@ -234,7 +234,7 @@ fn a_disk_without_a_menu_is_registered_with_a_warning_and_refused_at_launch() {
         map: None,
         name: "odd".to_owned(),
         description: None,
-        virtualization: None,
+        boots: None,
         tags: Vec::new(),
         progress: None,
     };

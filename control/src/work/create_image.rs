@@ -57,6 +57,7 @@ impl Cloud {
                 reason: None,
                 architecture: "x86_64".to_owned(),
                 virtualization: row.virtualization,
+                boot_mode: images::find(tx, &row.image)?.and_then(|image| image.boot_mode),
                 root_device: row.root_device,
                 source_instance: Some(instance.to_string()),
                 created: Moment::now(),

@@ -21,7 +21,7 @@ impl Cloud {
     }
 
     /// The layer of an image's root disk, and how many more disks it has.
-    pub(super) fn root_layer(&self, image: &str) -> Result<(LayerId, usize)> {
+    pub(crate) fn root_layer(&self, image: &str) -> Result<(LayerId, usize)> {
         self.catalog.read(|tx| {
             let id = resolve::image(self, tx, image)?;
             let devices = images::devices(tx, &id)?;

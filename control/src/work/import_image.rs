@@ -16,10 +16,10 @@ use crate::id::LayerId;
 use crate::image::{CreatedImage, ImportImage, check_name};
 use crate::moment::Moment;
 use crate::size::Bytes;
-use crate::state::{ImageState, LayerState, SnapshotState, VirtualizationType};
+use crate::state::{ImageState, LayerState, SnapshotState};
 use crate::store::Writer;
 use crate::tag;
-use crate::{Cloud, Code, Error, ImageId, Reply, Result, SnapshotId, VolumeId};
+use crate::{Cloud, Code, Error, ImageBoots, ImageId, Reply, Result, SnapshotId, VolumeId};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
@@ -71,8 +71,8 @@ impl Cloud {
                 started: Moment::now(),
             };
             snapshots::insert(tx, &snapshot)?;
-            let virtualization = request.virtualization.unwrap_or(VirtualizationType::Paravirtual);
-            let root_device = virtualization.root_device_name().to_owned();
+            let boots = request.boots.unwrap_or(ImageBoots::Paravirtual);
+            let root_device = boots.virtualization().root_device_name().to_owned();
             let device = ImageDevice {
                 position: 0,
                 device: root_device.clone(),
@@ -90,7 +90,8 @@ impl Cloud {
                 state: ImageState::Pending,
                 reason: None,
                 architecture: "x86_64".to_owned(),
-                virtualization,
+                virtualization: boots.virtualization(),
+                boot_mode: boots.boot_mode(),
                 root_device,
                 source_instance: None,
                 created: Moment::now(),
@@ -124,7 +125,7 @@ impl Cloud {
         self.layers.seal(&about.layer, Writer::Gone)?;
         crash_point!("import_image.after_seal");
         let mut seen = disk_file::how_it_boots(self.layers.open_chain(&about.layer)?);
-        seen.virtualization = request.virtualization.unwrap_or(seen.virtualization);
+        seen.boots = request.boots.unwrap_or(seen.boots);
         Ok(seen)
     }
 
@@ -136,7 +137,7 @@ impl Cloud {
                 params![about.layer, size],
             )?;
             snapshots::complete(tx, &about.snapshot, &about.layer)?;
-            images::describe_boot(tx, &about.image, seen.virtualization, seen.architecture)?;
+            images::describe_boot(tx, &about.image, seen.boots, seen.architecture)?;
             images::change(tx, &about.image, &[ImageState::Pending], ImageState::Available)
         })
     }

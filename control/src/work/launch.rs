@@ -1,9 +1,11 @@
 //! What a launch makes: folders, disks, machines, and their undoing.
 
 use super::plan::Plan;
-use crate::catalog::instances::{self, InstanceBoot, InstanceRow};
+use crate::catalog::instances::{self, InstanceRow};
 use crate::catalog::layers::{self, Layer};
+use crate::catalog::variables;
 use crate::catalog::volumes::{self, Attachment, VolumeRow};
+use crate::firmware;
 use crate::folder::{make_private, sync_names};
 use crate::id::{LayerId, OperationId};
 use crate::instance::KernelFiles;
@@ -92,11 +94,20 @@ pub(crate) fn attach_volumes(db: &Connection, instance: &InstanceId) -> Result<(
     Ok(())
 }
 
-/// Makes an instance's folder, with a copy of the kernel that was given. Both are durable, with their names, when this
+/// Makes an instance's folder, with a copy of the kernel that was given, or with the variables that its firmware
+/// begins with. All is durable, with their names, when this
 /// returns: the instance can be started again after a power cut.
 pub(crate) fn make_folder(cloud: &Cloud, instance: &InstanceId, kernel: Option<&KernelFiles>) -> Result<()> {
     let dir = cloud.instance_directory(instance);
     make_private(&dir)?;
+    let (row, own) = cloud.catalog.read(|tx| {
+        let row = instances::get(tx, instance)?;
+        let own = variables::find(tx, &row.image)?;
+        Ok((row, own))
+    })?;
+    if let Some(kind) = row.boot.firmware() {
+        firmware::give_variables(kind, &cloud.firmware, own, &dir)?;
+    }
     if let Some(files) = kernel {
         copy(&files.kernel, &dir.join("kernel"))?;
         if let Some(initrd) = &files.initrd {
@@ -137,19 +148,8 @@ pub(crate) fn spawn(cloud: &Cloud, instance: &InstanceId) -> Result<()> {
         .read(|tx| Ok((instances::get(tx, instance)?, volumes::of_instance(tx, instance)?)))?;
     let layers = cloud.layers_of(&row.region)?;
     let dir = cloud.instance_directory(instance);
-    crate::supervisor::spawn::write_spec(&dir, &row, &disks, &layers)?;
+    crate::supervisor::spawn::write_spec(&dir, &row, &disks, &layers, &cloud.firmware)?;
     cloud.machines.spawn(&dir)
-}
-
-/// What it takes to enter an instance, from what was asked for.
-pub(crate) fn boot(kernel: Option<&KernelFiles>, append: Option<String>) -> InstanceBoot {
-    match kernel {
-        Some(files) => InstanceBoot::Kernel {
-            initrd: files.initrd.is_some(),
-            cmdline: files.cmdline.clone(),
-        },
-        None => InstanceBoot::Disk { append },
-    }
 }
 
 /// Undoes the launch of an instance, as far as it came; the instance shows as terminated, with the reason.

@@ -38,6 +38,7 @@ mod hold;
 mod import_image;
 mod inspect_image;
 pub(crate) mod launch;
+mod launch_boot;
 mod plan;
 mod reboot;
 pub(crate) mod recover;

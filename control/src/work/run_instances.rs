@@ -15,6 +15,7 @@
 //! whoever finds that lock free terminates the instances. It is recorded in the same transaction as the launch, so
 //! that there is no moment in which a killed command leaves something behind.
 
+use super::launch_boot::{self, Menu};
 use super::plan::plan;
 use super::stop::at_once;
 use super::{Hold, Work, capacity, ending, launch};
@@ -48,6 +49,16 @@ pub(super) struct About {
     pub(super) session: Option<OperationId>,
     #[serde(default)]
     reservation: Option<ReservationId>,
+    /// What to tell whoever asked.
+    #[serde(default)]
+    warning: Option<String>,
+}
+
+/// A launch, and what was looked up for it outside of the transaction.
+struct Asked<'a> {
+    request: &'a RunInstances,
+    kind: &'a InstanceType,
+    menu: Menu,
 }
 
 /// What the transaction came to.
@@ -62,13 +73,18 @@ impl Cloud {
     pub fn run_instances(&self, request: RunInstances) -> Result<Reply<Reservation>> {
         let kind = InstanceType::find(request.instance_type.as_deref().unwrap_or(InstanceType::DEFAULT))?;
         check(&request, kind)?;
+        let asked = Asked {
+            menu: Menu::of(self, &request)?,
+            request: &request,
+            kind,
+        };
         let session = match request.lifetime {
             Lifetime::Persistent => None,
             Lifetime::Session => Some(Hold::of_new_work(self)?),
         };
         let mut known = None;
         let begun = Work::begin(self, KIND, |tx, id| {
-            match reserve(self, tx, id, &request, kind, session.as_ref().map(|(id, _)| id))? {
+            match reserve(self, tx, id, &asked, session.as_ref().map(|(id, _)| id))? {
                 Reserved::New(about) => Ok(about),
                 Reserved::Known(reservation) => {
                     known = Some(reservation);
@@ -112,7 +128,7 @@ impl Cloud {
             .map(|id| self.describe_reservation(id))
             .transpose()?;
         reservation
-            .map(Reply::new)
+            .map(|reservation| Reply::with(reservation, about.warning.into_iter().collect()))
             .ok_or_else(|| Error::new(Code::InternalError, "the launch has no reservation"))
     }
 }
@@ -181,10 +197,10 @@ fn reserve(
     cloud: &Cloud,
     db: &Connection,
     operation: &OperationId,
-    request: &RunInstances,
-    kind: &InstanceType,
+    asked: &Asked<'_>,
     session: Option<&OperationId>,
 ) -> Result<Reserved> {
+    let Asked { request, kind, menu } = asked;
     let fingerprint = fingerprint(request);
     if let Some(token) = &request.client_token
         && let Some(before) = instances::by_token(db, cloud.region.as_str(), &cloud.account, token)?
@@ -198,6 +214,7 @@ fn reserve(
         return Ok(Reserved::Known(before.id));
     }
     let image = available_image(cloud, db, &request.image)?;
+    let (boot, warning) = launch_boot::choose(cloud, &image, request, menu)?;
     let plans = plan(cloud, db, &image, request)?;
     let (pages, count) = (request.huge_pages, request.count);
     capacity::check(cloud, db, kind.name, kind.memory(), pages, count)?;
@@ -228,7 +245,7 @@ fn reserve(
             transition: String::new(),
             virtualization: image.virtualization,
             root_device: image.root_device.clone(),
-            boot: launch::boot(request.kernel.as_ref(), request.append.clone()),
+            boot: boot.clone(),
             on_shutdown: request.on_shutdown,
             operation: Some(operation.clone()),
             launched: Moment::now(),
@@ -243,6 +260,7 @@ fn reserve(
             instances: launched.clone(),
             session: None,
             reservation: None,
+            warning: None,
         };
         let new = Operation {
             id: id.clone(),
@@ -259,6 +277,7 @@ fn reserve(
         instances: launched,
         session: session.cloned(),
         reservation: Some(reservation.id),
+        warning,
     }))
 }
 
@@ -279,6 +298,7 @@ fn fingerprint(request: &RunInstances) -> String {
                 .as_ref()
                 .map(|files| (&files.cmdline, files.initrd.is_some())),
             &request.append,
+            request.boot,
             request.on_shutdown,
         )
     )

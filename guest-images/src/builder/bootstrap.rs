@@ -40,13 +40,13 @@ pub(super) fn make(
     recipe: &Recipe,
     stage: &Stage,
     source_list: &Path,
-    disk: &ext4::Disk,
+    file_system: &ext4::FileSystem,
     image: &Path,
     say: &dyn Fn(&str),
 ) -> Result<(), BuildError> {
     let is_root = rustix::process::geteuid().is_root();
-    let file = disk.prepare(image)?;
-    let mut bootstrap = mmdebstrap(recipe, stage, source_list, disk, is_root);
+    let file = file_system.prepare(image)?;
+    let mut bootstrap = mmdebstrap(recipe, stage, source_list, file_system, is_root);
     let mut bootstrapping = spawn(bootstrap.stdout(Stdio::piped()))?;
     let Some(tar) = bootstrapping.stdout.take() else {
         return end("mmdebstrap", bootstrapping, say);
@@ -59,9 +59,11 @@ pub(super) fn make(
         helper
     };
     extract
-        .args(["-c", EXTRACT, "sh", &disk.size_argument()])
-        .args(disk.mke2fs_options());
-    extract.env("TMPDIR", stage.parent()).envs(disk.environment());
+        .args(["-c", EXTRACT, "sh", &file_system.size_argument()])
+        .args(file_system.mke2fs_options());
+    extract
+        .env("TMPDIR", stage.parent())
+        .envs(file_system.environment());
     let extracting = spawn(extract.stdin(tar).stdout(file))?;
     // Both write to their pipes: each is read while the other may still wait for it.
     let (bootstrapped, extracted) = std::thread::scope(|scope| {
@@ -80,7 +82,7 @@ fn mmdebstrap(
     recipe: &Recipe,
     stage: &Stage,
     source_list: &Path,
-    disk: &ext4::Disk,
+    file_system: &ext4::FileSystem,
     is_root: bool,
 ) -> Command {
     let mut bootstrap = command("mmdebstrap");
@@ -93,12 +95,16 @@ fn mmdebstrap(
     for (name, value) in proxies() {
         bootstrap.arg(format!("--aptopt={name} \"{value}\""));
     }
+    let (files, root, esp) = (
+        stage.recipe().join("files"),
+        file_system.uuid,
+        super::disk::esp_id(file_system.uuid),
+    );
     for hook in ["essential", "customize"] {
-        if let Some(script) = stage.hook(hook) {
+        for script in stage.hooks(recipe, hook) {
             // mmdebstrap gives the line to a shell, with the tree as its first argument.
-            let files = stage.recipe().join("files");
             bootstrap.arg(format!(
-                "--{hook}-hook=umask 022; FILES='{}' sh '{}' \"$1\"",
+                "--{hook}-hook=umask 022; FILES='{}' ROOT_UUID={root} ESP_ID={esp} sh '{}' \"$1\"",
                 files.display(),
                 script.display()
             ));
@@ -109,7 +115,7 @@ fn mmdebstrap(
     bootstrap.args([recipe.suite(), "-"]).arg(source_list);
     bootstrap
         .env("TMPDIR", stage.parent())
-        .env("SOURCE_DATE_EPOCH", disk.epoch.to_string());
+        .env("SOURCE_DATE_EPOCH", file_system.epoch.to_string());
     bootstrap
 }
 

@@ -1,4 +1,4 @@
-//! The disk: an ext4 file system without a partition table, made of a tree by e2fsprogs.
+//! The root: an ext4 file system on a disk, made of a tree by e2fsprogs.
 //!
 //! mke2fs leaves three things to chance: the UUID and the seed of the directories' hashes (both
 //! given here), the times of its own (`E2FSPROGS_FAKE_TIME`), and the files' times of access and
@@ -8,7 +8,9 @@
 use super::stage::chmod;
 use crate::BuildError;
 use crate::programs::{command, run};
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use uuid::Uuid;
@@ -19,9 +21,11 @@ const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetyp
     sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
 #[derive(Debug)]
-pub(super) struct Disk {
-    /// In bytes.
-    pub(super) size: u64,
+pub(super) struct FileSystem {
+    /// The whole disk's size in bytes.
+    pub(super) disk: u64,
+    /// Where on it the file system lies, in bytes.
+    pub(super) place: Range<u64>,
     pub(super) uuid: Uuid,
     pub(super) epoch: u64,
 }
@@ -35,13 +39,13 @@ pub(super) enum Owners {
     Root,
 }
 
-impl Disk {
-    /// Gives an empty file the disk's size. Until [`Disk::fix`] whoever has a descriptor may write
+impl FileSystem {
+    /// Gives an empty file the disk's size. Until [`FileSystem::fix`] whoever has a descriptor may write
     /// it: root of a user namespace does. The folder keeps all others out.
     pub(super) fn prepare(&self, image: &Path) -> Result<File, BuildError> {
         let file = File::options().read(true).write(true).open(image);
         let file = file.map_err(BuildError::io("open", image))?;
-        file.set_len(self.size).map_err(BuildError::io("resize", image))?;
+        file.set_len(self.disk).map_err(BuildError::io("resize", image))?;
         chmod(image, 0o666)?;
         Ok(file)
     }
@@ -49,7 +53,8 @@ impl Disk {
     /// The options of mke2fs; the tree, the file and the size come after them.
     pub(super) fn mke2fs_options(&self) -> Vec<String> {
         let uuid = self.uuid.hyphenated().to_string();
-        let mut extended = format!("hash_seed={uuid},root_owner=0:0,nodiscard");
+        let offset = self.place.start;
+        let mut extended = format!("hash_seed={uuid},root_owner=0:0,nodiscard,offset={offset}");
         if knows_zeroes(&version()) {
             // A new file reads as zeros: neither journal nor inode tables need to be written, now or
             // by the guest.
@@ -64,9 +69,9 @@ impl Disk {
         .collect()
     }
 
-    /// The size, as mke2fs takes it.
+    /// The file system's size, as mke2fs takes it.
     pub(super) fn size_argument(&self) -> String {
-        format!("{}k", self.size >> 10)
+        format!("{}k", (self.place.end - self.place.start) >> 10)
     }
 
     /// The environment of all e2fsprogs.
@@ -98,12 +103,38 @@ impl Disk {
         debugfs
             .args(["-w", "-f"])
             .arg(&script)
-            .arg(image)
+            .arg(self.on(image))
             .envs(self.environment());
         let done = run(&mut debugfs, &|_| {});
         let _ = fs::remove_file(&script);
         done?;
         chmod(image, 0o644)
+    }
+
+    /// The file system on the disk in `image`, as debugfs and dumpe2fs take it.
+    fn on(&self, image: &Path) -> OsString {
+        let mut name = image.as_os_str().to_owned();
+        if self.place.start > 0 {
+            name.push(format!("?offset={}", self.place.start));
+        }
+        name
+    }
+
+    /// Reads a file of it.
+    pub(super) fn read_file(&self, image: &Path, path: &str) -> Result<Vec<u8>, BuildError> {
+        let out = image.with_extension("file");
+        // By its name in its folder: debugfs takes its request apart at spaces.
+        let name = out.file_name().unwrap_or_default().to_string_lossy();
+        let mut debugfs = command("debugfs");
+        debugfs
+            .args(["-R", &format!("dump {path} {name}")])
+            .arg(self.on(Path::new(image.file_name().unwrap_or_default())))
+            .current_dir(image.parent().unwrap_or(Path::new("/")));
+        // It succeeds without the file, too.
+        let read = run(&mut debugfs, &|_| {})
+            .and_then(|()| fs::read(&out).map_err(BuildError::io("read from the image", Path::new(path))));
+        let _ = fs::remove_file(&out);
+        read
     }
 
     fn dump(&self, image: &Path) -> Result<String, BuildError> {
@@ -113,7 +144,10 @@ impl Disk {
             last: String::new(),
         };
         let mut dumpe2fs: Command = command("dumpe2fs");
-        let output = dumpe2fs.arg(image).output().map_err(|e| failed(e.to_string()))?;
+        let output = dumpe2fs
+            .arg(self.on(image))
+            .output()
+            .map_err(|e| failed(e.to_string()))?;
         if !output.status.success() {
             return Err(failed(output.status.to_string()));
         }

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod child;
+mod disk;
 mod ext4;
 mod initramfs;
 mod stage;
@@ -10,7 +11,7 @@ mod unpack;
 
 use crate::packages::{Apt, Package};
 use crate::programs::missing_programs;
-use crate::recipe::{Kind, Recipe};
+use crate::recipe::{Kind, Layout, Recipe};
 use crate::{BuildError, packages};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -165,20 +166,25 @@ impl Plan {
             self.packages.len()
         ));
         let stage = stage::Stage::make(recipe, agent)?;
-        let disk = ext4::Disk {
-            size: recipe.size(),
+        let root = ext4::FileSystem {
+            disk: recipe.size(),
+            place: disk::root(recipe.layout(), recipe.size()),
             uuid: self.uuid,
             epoch: self.epoch,
         };
         match recipe.kind() {
             Kind::Bootstrap => {
-                bootstrap::make(recipe, &stage, &self.source_list, &disk, image, say)?;
-                disk.fix(image, ext4::Owners::Kept)
+                bootstrap::make(recipe, &stage, &self.source_list, &root, image, say)?;
+                root.fix(image, ext4::Owners::Kept)?;
             }
             Kind::Unpack => {
-                unpack::make(recipe, &stage, options, &disk, image)?;
-                disk.fix(image, ext4::Owners::Root)
+                unpack::make(recipe, &stage, options, &root, image)?;
+                root.fix(image, ext4::Owners::Root)?;
             }
+        }
+        match recipe.layout() {
+            Layout::Unpartitioned => Ok(()),
+            Layout::Gpt => disk::finish(image, &root),
         }
     }
 }

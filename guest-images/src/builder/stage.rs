@@ -61,8 +61,9 @@ impl Stage {
         self.folder.join("recipe")
     }
 
-    pub(super) fn hook(&self, name: &str) -> Option<PathBuf> {
-        Some(self.recipe().join("hooks").join(name)).filter(|hook| hook.is_file())
+    /// The scripts of this name, in the order in which they run: what a recipe extends comes first.
+    pub(super) fn hooks(&self, recipe: &Recipe, name: &str) -> Vec<PathBuf> {
+        recipe.hooks(name).map(|hook| self.recipe().join(hook)).collect()
     }
 
     pub(super) fn work(&self) -> PathBuf {

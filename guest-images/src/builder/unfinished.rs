@@ -20,7 +20,7 @@ impl Unfinished {
     /// An empty file in this folder, which is made if need be; what killed builds left there goes.
     ///
     /// The folder's owner alone enters it: who helps with a build writes a disk by its descriptor,
-    /// as what it is for the host (see [`super::ext4::Disk::prepare`]), and nobody else may.
+    /// as what it is for the host (see [`super::ext4::FileSystem::prepare`]), and nobody else may.
     pub(super) fn make(folder: &Path, digest: &str) -> Result<Unfinished, BuildError> {
         fs::create_dir_all(folder).map_err(BuildError::io("make", folder))?;
         chmod(folder, 0o700)?;

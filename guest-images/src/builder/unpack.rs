@@ -15,7 +15,7 @@ pub(super) fn make(
     recipe: &Recipe,
     stage: &Stage,
     options: &Options<'_>,
-    disk: &ext4::Disk,
+    file_system: &ext4::FileSystem,
     image: &Path,
 ) -> Result<(), BuildError> {
     let names: Vec<&str> = recipe.packages().collect();
@@ -31,22 +31,20 @@ pub(super) fn make(
         fs::create_dir(folder).map_err(BuildError::io("make", folder))?;
         chmod(folder, 0o755)?;
     }
-    let hook = stage.hook("assemble").ok_or_else(|| BuildError::BadRecipe {
-        recipe: recipe.name().into(),
-        why: "it has no hooks/assemble".into(),
-    })?;
-    // Not executed itself: where it lies may forbid that.
-    let mut assemble = command("sh");
-    assemble.args(["-c", "umask 022; . \"$0\""]).arg(hook);
-    assemble
-        .env("TREE", &fetched.tree)
-        .env("ROOT", &root)
-        .env("INITRAMFS", &initramfs);
-    run(assemble.env("FILES", stage.recipe().join("files")), &|_| {})?;
+    for hook in stage.hooks(recipe, "assemble") {
+        // Not executed itself: where it lies may forbid that.
+        let mut assemble = command("sh");
+        assemble.args(["-c", "umask 022; . \"$0\""]).arg(hook);
+        assemble
+            .env("TREE", &fetched.tree)
+            .env("ROOT", &root)
+            .env("INITRAMFS", &initramfs);
+        run(assemble.env("FILES", stage.recipe().join("files")), &|_| {})?;
+    }
     if fs::read_dir(&initramfs).is_ok_and(|mut inside| inside.next().is_some()) {
         let initrd = root.join("boot/initrd.img");
-        super::initramfs::pack(&initramfs, &initrd, disk.epoch)?;
+        super::initramfs::pack(&initramfs, &initrd, file_system.epoch)?;
         chmod(&initrd, 0o644)?;
     }
-    disk.make(&root, image)
+    file_system.make(&root, image)
 }

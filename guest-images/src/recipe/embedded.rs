@@ -2,12 +2,43 @@
 
 macro_rules! recipe {
     ($name:literal: $($path:literal),+ $(,)?) => {
-        &[$(($path, include_str!(concat!("../../recipes/", $name, "/", $path)))),+]
+        ($name, &[$(($path, include_str!(concat!("../../recipes/", $name, "/", $path)))),+])
     };
 }
 
-/// Path in the recipe's folder and content, recipe by recipe.
-pub(super) const RECIPES: &[&[(&str, &str)]] = &[
+/// Path in the recipe's folder and content.
+pub(super) type Files = &'static [(&'static str, &'static str)];
+
+/// What others extend and nobody builds: the folder's name and its files.
+pub(super) const BASES: &[(&str, Files)] = &[recipe!("debian":
+    "recipe.toml",
+    "hooks/essential",
+    "hooks/customize",
+    "files/etc/hostname",
+    "files/etc/hosts",
+    "files/etc/initramfs-tools/conf.d/kiln",
+    "files/etc/initramfs-tools/scripts/init-bottom/kiln",
+    "files/etc/systemd/journald.conf.d/kiln.conf",
+    "files/etc/systemd/system.conf.d/kiln.conf",
+    "files/etc/systemd/system/kiln-agent.service",
+    "files/etc/systemd/system/serial-getty@.service.d/kiln.conf",
+    "files/usr/share/initramfs-tools/modules.d/kiln",
+)];
+
+/// The recipes themselves, as [`BASES`].
+pub(super) const RECIPES: &[(&str, Files)] = &[
+    recipe!("debian-12":
+        "recipe.toml",
+        "hooks/essential",
+        "hooks/customize",
+        "grub/probe",
+        "files/etc/default/grub",
+        "files/etc/fstab",
+        "files/etc/initramfs-tools/scripts/local-bottom/kiln",
+        "files/etc/repart.d/50-root.conf",
+        "files/etc/systemd/system/systemd-repart.service.d/kiln.conf",
+        "files/usr/share/initramfs-tools/hooks/kiln",
+    ),
     recipe!("debian-12-pv":
         "recipe.toml",
         "hooks/essential",
@@ -16,15 +47,6 @@ pub(super) const RECIPES: &[&[(&str, &str)]] = &[
         "menu/update-menu-lst",
         "files/boot/grub/menu.lst",
         "files/etc/fstab",
-        "files/etc/hostname",
-        "files/etc/hosts",
-        "files/etc/initramfs-tools/conf.d/kiln",
-        "files/etc/initramfs-tools/scripts/init-bottom/kiln",
-        "files/etc/systemd/journald.conf.d/kiln.conf",
-        "files/etc/systemd/system.conf.d/kiln.conf",
-        "files/etc/systemd/system/kiln-agent.service",
-        "files/etc/systemd/system/serial-getty@.service.d/kiln.conf",
-        "files/usr/share/initramfs-tools/modules.d/kiln",
     ),
     recipe!("tiny":
         "recipe.toml",
@@ -72,9 +94,10 @@ mod tests {
                 files
             })
             .collect();
-        let embedded = RECIPES
+        let embedded = BASES
             .iter()
-            .map(|files| files.iter().map(|(path, _)| (*path).to_owned()).collect());
+            .chain(RECIPES)
+            .map(|(_, files)| files.iter().map(|(path, _)| (*path).to_owned()).collect());
         assert_eq!(embedded.collect::<BTreeSet<BTreeSet<String>>>(), there);
     }
 }

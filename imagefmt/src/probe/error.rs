@@ -47,23 +47,17 @@ pub enum ProbeError {
     )]
     SectorSize(u32),
     /// The file system is not one that can be read here.
-    #[error("the file system is {found}; only ext2, ext3, ext4 and FAT can be read")]
+    #[error("the file system is {found}; only ext2, ext3, ext4, XFS and FAT can be read")]
     Unsupported {
         /// Its name, or what is known of it.
         found: String,
     },
-    /// The ext file system is damaged, or has a feature that is not known here.
+    /// The file system is damaged, or has a feature that is not known here.
     #[error("the {kind} file system cannot be read: {reason}")]
-    Ext {
-        /// `ext2`, `ext3` or `ext4`.
+    Damaged {
+        /// `ext2`, `ext3`, `ext4`, `FAT` or `XFS`.
         kind: &'static str,
         /// What the reader says.
-        reason: String,
-    },
-    /// The FAT file system is damaged.
-    #[error("the FAT file system cannot be read: {reason}")]
-    Fat {
-        /// What is wrong with it.
         reason: String,
     },
     /// A file that is not written in place.

@@ -1,17 +1,19 @@
 //! The files of a file system that can be read, whichever it is.
 
-use super::ext::{ExtTree, Journal};
+use super::ext::ExtTree;
 use super::fat::FatTree;
 use super::signatures::REACH;
-use super::{FileSystem, FileSystemKind, FolderEntry, ProbeError, Window};
+use super::xfs::XfsTree;
+use super::{FileSystem, FileSystemKind, FolderEntry, Journal, ProbeError, Window};
 
-/// The files of an ext2, ext3, ext4 or FAT file system, read only.
+/// The files of an ext2, ext3, ext4, XFS or FAT file system, read only.
 ///
 /// It belongs to one thread: the readers keep caches without locks.
 pub struct FileTree(Tree);
 
 enum Tree {
     Ext(Box<ExtTree>),
+    Xfs(XfsTree),
     Fat(FatTree),
 }
 
@@ -23,6 +25,7 @@ impl FileTree {
         let found = FileSystem::identify(&head);
         Ok(FileTree(match found.kind {
             FileSystemKind::Ext(family) => Tree::Ext(Box::new(ExtTree::open(window, &head, family)?)),
+            FileSystemKind::Xfs => Tree::Xfs(XfsTree::open(window, &head)?),
             FileSystemKind::Fat => Tree::Fat(FatTree::open(window, &head)?),
             kind => {
                 return Err(ProbeError::Unsupported {
@@ -32,10 +35,11 @@ impl FileTree {
         }))
     }
 
-    /// `ext2`, `ext3`, `ext4`, `FAT12`, `FAT16` or `FAT32`.
+    /// `ext2`, `ext3`, `ext4`, `XFS`, `FAT12`, `FAT16` or `FAT32`.
     pub fn family(&self) -> &'static str {
         match &self.0 {
             Tree::Ext(tree) => tree.family(),
+            Tree::Xfs(_) => "XFS",
             Tree::Fat(tree) => tree.family(),
         }
     }
@@ -44,6 +48,7 @@ impl FileTree {
     pub fn journal(&self) -> &Journal {
         match &self.0 {
             Tree::Ext(tree) => tree.journal(),
+            Tree::Xfs(tree) => tree.journal(),
             Tree::Fat(_) => &Journal::Clean,
         }
     }
@@ -52,6 +57,7 @@ impl FileTree {
     pub fn uuid(&self) -> String {
         match &self.0 {
             Tree::Ext(tree) => tree.uuid(),
+            Tree::Xfs(tree) => tree.uuid(),
             Tree::Fat(tree) => tree.uuid(),
         }
     }
@@ -59,26 +65,26 @@ impl FileTree {
     /// The bytes of the file at `path`, symbolic links followed; an error if it is longer than
     /// `cap` bytes. The length that the file system claims is checked before anything is allocated.
     pub fn read(&self, path: &str, cap: u64) -> Result<Vec<u8>, ProbeError> {
-        match &self.0 {
-            Tree::Ext(tree) => tree.read(path, cap),
-            Tree::Fat(tree) => {
-                let len = tree.len(path)?;
-                if len > cap {
-                    return Err(ProbeError::TooLong {
-                        path: path.into(),
-                        len,
-                        cap,
-                    });
-                }
-                tree.read_at(path, 0, usize::try_from(len).unwrap_or(usize::MAX))
-            }
+        let len = match &self.0 {
+            Tree::Ext(tree) => return tree.read(path, cap),
+            Tree::Xfs(tree) => tree.len(path)?,
+            Tree::Fat(tree) => tree.len(path)?,
+        };
+        if len > cap {
+            return Err(ProbeError::TooLong {
+                path: path.into(),
+                len,
+                cap,
+            });
         }
+        self.read_at(path, 0, usize::try_from(len).unwrap_or(usize::MAX))
     }
 
     /// No more than `len` bytes of the file at `path` from `offset` on; fewer where it ends before.
     pub fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Vec<u8>, ProbeError> {
         match &self.0 {
             Tree::Ext(tree) => tree.read_at(path, offset, len),
+            Tree::Xfs(tree) => tree.read_at(path, offset, len),
             Tree::Fat(tree) => tree.read_at(path, offset, len),
         }
     }
@@ -87,6 +93,7 @@ impl FileTree {
     pub fn exists(&self, path: &str) -> Result<bool, ProbeError> {
         match &self.0 {
             Tree::Ext(tree) => tree.exists(path),
+            Tree::Xfs(tree) => tree.exists(path),
             Tree::Fat(tree) => tree.exists(path),
         }
     }
@@ -95,6 +102,7 @@ impl FileTree {
     pub fn resolve(&self, path: &str) -> Result<String, ProbeError> {
         match &self.0 {
             Tree::Ext(tree) => tree.resolve(path),
+            Tree::Xfs(tree) => tree.resolve(path),
             Tree::Fat(tree) => match tree.exists(path)? {
                 true => Ok(path.into()),
                 false => Err(ProbeError::NotFound { path: path.into() }),
@@ -102,10 +110,11 @@ impl FileTree {
         }
     }
 
-    /// What is in the folder at `path`, by name; of ext no more than the first 10,000 entries.
+    /// What is in the folder at `path`, by name; of ext and XFS no more than the first 10,000 entries.
     pub fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
         match &self.0 {
             Tree::Ext(tree) => tree.list(path),
+            Tree::Xfs(tree) => tree.list(path),
             Tree::Fat(tree) => tree.list(path),
         }
     }
@@ -115,6 +124,10 @@ impl FileTree {
     pub(super) fn pieces(&self, path: &str) -> Result<Vec<(u64, u64)>, ProbeError> {
         match &self.0 {
             Tree::Ext(tree) => tree.pieces(path),
+            Tree::Xfs(_) => Err(ProbeError::InPlace {
+                path: path.into(),
+                reason: "XFS is read only".into(),
+            }),
             Tree::Fat(tree) => tree.pieces(path),
         }
     }

@@ -3,6 +3,7 @@
 use super::ext::superblock::Superblock;
 use super::fat::boot_sector::BootSector;
 use super::signatures::{REACH, SIGNATURES};
+use super::xfs::superblock as xfs;
 use super::{ProbeError, Window};
 
 /// What was found in a partition or on an unpartitioned disk.
@@ -22,6 +23,8 @@ pub struct FileSystem {
 pub enum FileSystemKind {
     /// ext2, ext3 or ext4; can be read ([`super::FileTree`]).
     Ext(&'static str),
+    /// XFS; can be read, too.
+    Xfs,
     /// FAT12, FAT16 or FAT32; can be read, too.
     Fat,
     /// Another one, by its name.
@@ -37,6 +40,7 @@ impl FileSystemKind {
     pub fn name(self) -> &'static str {
         match self {
             FileSystemKind::Ext(name) | FileSystemKind::Other(name) => name,
+            FileSystemKind::Xfs => "XFS",
             FileSystemKind::Fat => "FAT",
             FileSystemKind::Empty => "empty (only zero bytes)",
             FileSystemKind::Unknown => "of a kind that is not known",
@@ -78,6 +82,13 @@ impl FileSystem {
                 kind: FileSystemKind::Fat,
                 uuid: sector.as_ref().and_then(BootSector::uuid),
                 label: sector.as_ref().and_then(BootSector::label),
+            };
+        }
+        if found.is_some_and(|signature| signature.name == "XFS") {
+            return FileSystem {
+                kind: FileSystemKind::Xfs,
+                uuid: uuid("XFS", head),
+                label: xfs::label(head),
             };
         }
         let kind = match found {

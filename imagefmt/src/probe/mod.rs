@@ -10,11 +10,12 @@
 //!           none | MBR | GPT                       a range     "ext4", "xfs", …      paths, files
 //! ```
 //!
-//! ext2, ext3, ext4 and FAT can be read ([`FileTree`]); other file systems are told by their name, so
+//! ext2, ext3, ext4, XFS and FAT can be read ([`FileTree`]); other file systems are told by their name, so
 //! that a message can say what is there instead.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+mod crc32c;
 mod error;
 mod ext;
 mod fat;
@@ -23,18 +24,21 @@ mod filesystem;
 mod folder_entry;
 mod gpt;
 mod in_place;
+mod journal;
 mod mbr;
 mod partition;
+mod path;
 mod signatures;
 mod table;
 mod window;
+mod xfs;
 
 pub use error::ProbeError;
-pub use ext::Journal;
 pub use file_tree::FileTree;
 pub use filesystem::{FileSystem, FileSystemKind};
 pub use folder_entry::FolderEntry;
 pub use in_place::overwrite;
+pub use journal::Journal;
 pub use partition::{Partition, PartitionKind};
 pub use table::{PartitionTable, TableKind};
 pub use window::Window;

@@ -187,11 +187,11 @@ fn other_contents_are_told_by_their_name() {
 #[test]
 fn a_file_system_that_cannot_be_read_is_named() {
     let mut disk = vec![0; 1 << 20];
-    disk[..4].copy_from_slice(b"XFSB");
+    disk[3..11].copy_from_slice(b"NTFS    ");
     let error = open(&disk).err().unwrap().to_string();
     assert_eq!(
         error,
-        "the file system is XFS; only ext2, ext3, ext4 and FAT can be read"
+        "the file system is NTFS; only ext2, ext3, ext4, XFS and FAT can be read"
     );
 }
 

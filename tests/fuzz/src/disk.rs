@@ -107,6 +107,30 @@ pub fn ext(input: &[u8]) -> bool {
     files.list("/boot").is_ok_and(|entries| !entries.is_empty())
 }
 
+/// An XFS file system: opened, its folders of every form listed, and a few files read. Whether it has a `/boot`.
+pub fn xfs(input: &[u8]) -> bool {
+    let Ok(files) = FileTree::open(&Window::whole(Ram::new(sparse::unpack(input)))) else {
+        return false;
+    };
+    let _ = (files.family(), files.journal(), files.uuid());
+    for path in ["/", "/many", "/etc"] {
+        let _ = files.list(path);
+    }
+    for path in [
+        "/boot/grub2/grub.cfg",
+        "/vmlinuz",
+        "/boot/pieces",
+        "/many/a-name-99",
+        "/missing",
+    ] {
+        let _ = files.exists(path);
+        let _ = files.resolve(path);
+        let _ = files.read(path, CAP);
+        let _ = files.read_at(path, 70_000, 9000);
+    }
+    files.list("/boot").is_ok_and(|entries| !entries.is_empty())
+}
+
 /// A FAT file system: opened, listed, and a few files read. Whether it has a `/loader`.
 pub fn fat(input: &[u8]) -> bool {
     let Ok(files) = FileTree::open(&Window::whole(Ram::new(sparse::unpack(input)))) else {

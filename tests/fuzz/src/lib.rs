@@ -14,6 +14,7 @@ pub mod boot;
 pub mod control;
 pub mod device;
 pub mod disk;
+pub mod firmware;
 pub mod image;
 pub mod pci;
 pub mod saved;

@@ -10,6 +10,7 @@
 //! | `CpuTemplate`, `VcpuState`, `SavedVcpu`, `vcpu` | what a vCPU shows of itself, and all that KVM keeps of it |
 //! | `kernel`, `Entry`, `Tables` | a kernel in memory, how it is entered, what it is told of the machine |
 //! | `Board` | the devices at fixed places |
+//! | `Firmware`, `Surroundings` | firmware in its machine, and the devices that it needs |
 //! | `probe` | whether this host's KVM can run kernels |
 //! | `syscalls` | system calls that only this architecture has |
 

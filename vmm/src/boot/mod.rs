@@ -4,8 +4,12 @@
 //!   host.
 //! * [`payload`] unpacks the kernel.
 //! * [`kernel`] is what the architecture then places in guest memory, to be entered by the first vCPU.
+//! * [`firmware`] is what a machine boots by that finds its kernel itself.
+//! * [`doctor`] says why a disk would not boot.
 //! * [`source`] keeps what is needed to do the same again when the guest resets.
 
+pub mod doctor;
+pub mod firmware;
 pub mod kernel;
 pub mod payload;
 pub mod pvgrub;

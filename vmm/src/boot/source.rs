@@ -1,4 +1,5 @@
-//! Where kernel, initramfs and command line come from, open and ready to be read again at each reset.
+//! What a machine boots by: firmware, or where kernel, initramfs and command line come from, open and ready to be read
+//! again at each reset.
 
 use std::fs::File;
 use std::io;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use kiln_imagefmt::Disk;
 use thiserror::Error;
 
+use super::firmware::{Firmware, FirmwareError};
 use super::kernel::Kernel;
 use super::payload::KernelKind;
 use super::pvgrub::{self, Found};
@@ -18,8 +20,16 @@ use crate::spec::Boot;
 /// 32-bit sizes hold. It stops an endless file (a device, a pipe's name) from filling memory.
 const FILE_LIMIT: u64 = u32::MAX as u64;
 
-/// An open source.
+/// What a machine boots by, open.
 pub enum BootSource {
+    /// A kernel.
+    Kernel(KernelSource),
+    /// Firmware.
+    Firmware(Firmware),
+}
+
+/// Where a kernel comes from.
+pub enum KernelSource {
     /// Files of the host.
     Files {
         /// The kernel.
@@ -84,6 +94,9 @@ pub enum SourceError {
         /// What the host said.
         source: io::Error,
     },
+    /// Firmware.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
     /// The menu's disk.
     #[error(transparent)]
     Menu(#[from] pvgrub::BootError),
@@ -169,26 +182,32 @@ impl BootSource {
         match boot {
             Boot::PvGrub { append } => {
                 let disk = disk.ok_or(SourceError::NoDisk)?;
-                Ok(Self::PvGrub {
+                Ok(Self::Kernel(KernelSource::PvGrub {
                     disk,
                     append: append.clone(),
-                })
+                }))
             }
             Boot::Kernel {
                 kernel,
                 initrd,
                 cmdline,
-            } => Ok(Self::Files {
+            } => Ok(Self::Kernel(KernelSource::Files {
                 kernel: NamedFile::open("kernel", directory, kernel)?,
                 initrd: match initrd {
                     Some(path) => Some(NamedFile::open("initrd", directory, path)?),
                     None => None,
                 },
                 cmdline: cmdline.clone(),
-            }),
+            })),
+            Boot::Firmware { code, variables } => {
+                let firmware = Firmware::open(directory, code, variables.as_deref())?;
+                Ok(Self::Firmware(firmware))
+            }
         }
     }
+}
 
+impl KernelSource {
     /// Reads it, as it is now. What a menu on the disk remembers of this boot is written.
     pub fn read(&self) -> Result<BootFiles<'_>, SourceError> {
         match self {
@@ -231,13 +250,20 @@ mod tests {
         }
     }
 
+    fn open(boot: &Boot, directory: &Path) -> KernelSource {
+        match BootSource::open(boot, directory, None).unwrap() {
+            BootSource::Kernel(source) => source,
+            BootSource::Firmware(_) => panic!("it is a kernel"),
+        }
+    }
+
     #[test]
     fn files_are_read_anew_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("vmlinuz", "old kernel");
         write("initrd", "initramfs");
-        let source = BootSource::open(&boot("vmlinuz", Some("initrd")), folder.path(), None).unwrap();
+        let source = open(&boot("vmlinuz", Some("initrd")), folder.path());
         let elf = format!("\x7fELF\x02{}\x3e\0", "\0".repeat(13));
         let bytes = |files: &BootFiles<'_>| match files.kernel.get() {
             Kernel::Bytes(bytes) => bytes.to_vec(),
@@ -270,7 +296,7 @@ mod tests {
                 .open(folder.path().join("kernel"))
                 .unwrap();
             file.set_len(FILE_LIMIT + 1).unwrap();
-            let source = BootSource::open(&boot("kernel", None), folder.path(), None).unwrap();
+            let source = open(&boot("kernel", None), folder.path());
             let refusal = source.read().unwrap_err().to_string();
             assert!(refusal.contains("more than a kernel can take"), "{refusal}");
         }

@@ -17,15 +17,15 @@ use crate::virtio::rng::RngSpec;
 /// The guest's serial port (ttyS0: say console=ttyS0) is standard output and input; messages go to
 /// standard error. On a terminal, Ctrl-A X ends the machine. SIGTERM presses the power button.
 ///
-/// Without --kernel, kernel and initramfs are found by the boot menu of the first disk.
+/// Without --kernel and --firmware, kernel and initramfs are found by the boot menu of the first disk.
 ///
 /// Exit status: 0 if the guest powered off, 1 if anything failed, 2 for wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "kiln-vmm", version, max_term_width = 100)]
-#[command(group(ArgGroup::new("source").required(true).multiple(true).args(["spec", "kernel", "disks"])))]
+#[command(group(ArgGroup::new("source").required(true).multiple(true).args(["spec", "kernel", "firmware", "disks"])))]
 pub struct Args {
     /// Read the whole machine from a JSON file instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "memory", "huge_pages", "cpus", "disks", "no_reboot", "restore"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "firmware", "variables", "memory", "huge_pages", "cpus", "disks", "no_reboot", "restore"])]
     pub spec: Option<PathBuf>,
 
     /// With --spec: tell on this descriptor, in one line of JSON, how the start went; then go into the
@@ -44,6 +44,14 @@ pub struct Args {
     /// The kernel's command line; without --kernel, words to add to the menu's.
     #[arg(long, value_name = "WORDS")]
     pub cmdline: Option<String>,
+
+    /// Boot by firmware, as a PC does: a BIOS (SeaBIOS' bios-256k.bin), or UEFI (OVMF_CODE_4M.fd with --variables).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "cmdline"])]
+    pub firmware: Option<PathBuf>,
+
+    /// UEFI's variables, which the guest changes: a copy of OVMF_VARS_4M.fd, of this machine alone.
+    #[arg(long, value_name = "FILE", requires = "firmware")]
+    pub variables: Option<PathBuf>,
 
     /// Memory in MiB, or with a unit: 512M, 4G.
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
@@ -185,13 +193,17 @@ fn parse_memory(text: &str) -> Result<u64, String> {
 impl Args {
     /// The machine that the options (not `--spec`) describe: its disks in their order, and entropy.
     pub fn machine(self) -> MachineSpec {
-        let boot = match self.kernel {
-            Some(kernel) => Boot::Kernel {
+        let boot = match (self.kernel, self.firmware) {
+            (Some(kernel), _) => Boot::Kernel {
                 kernel,
                 initrd: self.initrd,
                 cmdline: self.cmdline.unwrap_or_default(),
             },
-            None => Boot::PvGrub { append: self.cmdline },
+            (None, Some(code)) => Boot::Firmware {
+                code,
+                variables: self.variables,
+            },
+            (None, None) => Boot::PvGrub { append: self.cmdline },
         };
         let disks = self.disks.into_iter().enumerate().map(|(index, disk)| {
             Device::Block(BlockSpec {
@@ -304,6 +316,26 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_by_hand_boots_by_firmware() {
+        let spec = parse(&["--firmware", "code", "--variables", "own", "--disk", "path=d"])
+            .expect("it is good usage")
+            .machine();
+        let uefi = Boot::Firmware {
+            code: "code".into(),
+            variables: Some("own".into()),
+        };
+        assert_eq!(spec.boot, uefi);
+        let bios = Boot::Firmware {
+            code: "code".into(),
+            variables: None,
+        };
+        let spec = parse(&["--firmware", "code"])
+            .expect("it needs no disk")
+            .machine();
+        assert_eq!(spec.boot, bios);
+    }
+
+    #[test]
     fn a_machine_by_hand_goes_on_from_a_folder() {
         let spec = parse(&["--kernel", "k", "--restore", "saved"])
             .expect("it is good usage")
@@ -352,6 +384,10 @@ mod tests {
             &["--disk", "path=x,queues=17"],
             &["--spec", "f", "--kernel", "k"],
             &["--kernel", "k", "--ready-fd", "3"],
+            &["--kernel", "k", "--firmware", "f"],
+            &["--disk", "path=x", "--variables", "v"],
+            &["--firmware", "f", "--cmdline", "quiet"],
+            &["--spec", "s", "--firmware", "f"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }

@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
+use kvm_ioctls::{Cap, IoEventAddress, NoDatamatch, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::irq::Router;
+use super::memory_slots::ReadOnlyMemory;
 use super::vcpu::Vcpu;
 use super::{Hypervisor, KvmError, ioctl, memory_slots};
 use crate::arch::native::{Chips, ChipsState, lines};
@@ -47,6 +48,17 @@ impl Vm {
             .create_vcpu(u64::from(id))
             .map_err(ioctl("KVM_CREATE_VCPU"))?;
         Ok(Vcpu::new(fd))
+    }
+
+    /// Memory that the guest will only read, the `index`-th of the machine; it is hidden until it is shown.
+    ///
+    /// # Errors
+    /// The host's KVM has no such memory.
+    pub fn read_only_memory(&self, index: u32, memory: GuestMemory) -> Result<ReadOnlyMemory, KvmError> {
+        if !self.fd.check_extension(Cap::ReadonlyMem) {
+            return Err(KvmError::Lacks(Cap::ReadonlyMem));
+        }
+        Ok(ReadOnlyMemory::new(Arc::clone(&self.fd), index, memory))
     }
 
     /// The descriptor, for what only a test of the architecture's does to a machine.

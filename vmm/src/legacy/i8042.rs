@@ -1,11 +1,15 @@
 //! The keyboard controller, as far as it resets the PC: the command 0xFE pulses the CPU's reset line.
-//! It has no keyboard: its status is "nothing there, ready for commands".
+//! It has no keyboard: its status is that of a controller which waits for one in vain.
 
 use super::{PowerEvent, PowerSink, ResetCause};
 use crate::bus::BusDevice;
 
 /// Pulse output line 0.
 const RESET: u8 = 0xfe;
+
+/// Status: a byte is there, which never goes away; the keyboard did not answer in time; what it said was garbled. Firmware
+/// then looks no further. That the controller is ready for commands is what a reset waits for.
+const STATUS: u8 = 1 << 0 | 1 << 6 | 1 << 7;
 
 /// Port 0x64.
 pub struct I8042 {
@@ -21,7 +25,7 @@ impl I8042 {
 
 impl BusDevice for I8042 {
     fn read(&self, _offset: u64, data: &mut [u8]) {
-        data.fill(0);
+        data.fill(STATUS);
     }
 
     fn write(&self, offset: u64, data: &[u8]) {

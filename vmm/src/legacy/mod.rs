@@ -1,6 +1,8 @@
 //! The devices of a PC that are older than PCI, each at its fixed ports. Where these are, and which
 //! interrupt each has, is the board's to say (`Board` in [`crate::arch`]).
 
+pub mod flash;
+pub mod fw_cfg;
 pub mod generation;
 pub mod i8042;
 pub mod power_management;

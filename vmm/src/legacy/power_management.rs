@@ -21,6 +21,11 @@ pub const EVENT: u16 = 0;
 pub const CONTROL: u16 = 4;
 /// Offset of the timer, 32 bits.
 pub const TIMER: u16 = 8;
+/// Offset of the control of system management interrupts, of which there are none, 32 bits (13.8.3.7).
+const SMI: u64 = 0x30;
+/// Its value: writing to port 0xB2 would make one. Firmware that reads this as set takes system management mode for
+/// set up already; else SeaBIOS sets it up and waits for its first interrupt for ever.
+const SMI_CONTROL: u8 = 1 << 5;
 /// The sleep type that means power off, as the DSDT's `\_S5` says.
 pub const S5: u8 = 0;
 
@@ -134,6 +139,9 @@ impl Registers {
 
 impl PowerManagementState {
     fn byte(&self, offset: u64) -> u8 {
+        if offset == SMI {
+            return SMI_CONTROL;
+        }
         let [status, enable] = [self.status, self.enable].map(u16::to_le_bytes);
         let control = (self.control | SCI_ENABLE).to_le_bytes();
         let timer = self.timer.to_le_bytes();
@@ -285,13 +293,22 @@ mod tests {
     }
 
     #[test]
+    fn firmware_takes_system_management_mode_for_set_up() {
+        let bench = bench();
+        bench.block.write(SMI, &[0; 4]);
+        let mut control = [0; 4];
+        bench.block.read(SMI, &mut control);
+        assert_eq!(u32::from_le_bytes(control), 1 << 5);
+    }
+
+    #[test]
     fn every_port_answers_at_every_width_and_the_empty_ones_with_zero() {
         let bench = bench();
         for offset in 0..LEN {
             for len in 1..=8 {
                 let mut data = vec![0xff; len];
                 bench.block.read(offset, &mut data);
-                if offset >= 12 {
+                if offset >= 12 && !(SMI - 7..=SMI).contains(&offset) {
                     assert_eq!(data, vec![0; len], "{offset:#x}");
                 }
                 bench.block.write(offset, &vec![0x0f; len]);

@@ -13,15 +13,23 @@ use super::vcpu_thread::Outside;
 use super::vcpus::Crew;
 use super::{HostSide, MachineError, Saved, slots};
 use crate::arch::description::Description;
-use crate::arch::native::{Board, CpuTemplate, MemoryMap, Tables, VcpuState};
-use crate::boot::source::BootSource;
+use crate::arch::native::{Board, CpuTemplate, Firmware, MemoryMap, Surroundings, Tables, VcpuState};
+use crate::boot::source::{BootSource, KernelSource};
 use crate::bus::Bus;
 use crate::kvm::vm::Vm;
 use crate::kvm::{Hypervisor, kick};
 use crate::memory::{self, GuestMemory};
 use crate::pci::PciBus;
-use crate::spec::{MachineSpec, OnReset};
+use crate::spec::{Device, MachineSpec, OnReset};
 use crate::virtio::transport::{VirtioPci, Wiring};
+
+/// What a machine boots by.
+pub(super) enum Boot {
+    /// A kernel, which is loaded each time.
+    Kernel(KernelSource),
+    /// Firmware, in its place.
+    Firmware(Firmware),
+}
 
 /// A machine, assembled and not yet booted.
 pub struct Machine {
@@ -29,13 +37,13 @@ pub struct Machine {
     pub(super) memory: GuestMemory,
     pub(super) map: MemoryMap,
     pub(super) tables: Tables,
-    /// Where in guest memory the generation id is, once the tables are placed.
+    /// Where in guest memory the generation id is, once the tables are placed; by firmware they are later.
     pub(super) generation_at: u64,
     /// The command line of the kernel that was booted.
     pub(super) cmdline: String,
     /// Whether the guest has a past that others may have, too, and has not been told so.
     pub(super) is_copy: bool,
-    pub(super) boot: BootSource,
+    pub(super) boot: Boot,
     pub(super) saved: Option<Saved>,
     pub(super) shape: Shape,
     pub(super) hypervisor: Arc<Hypervisor>,
@@ -83,10 +91,34 @@ impl Machine {
         };
         let backings = disks.iter().map(|disk| disk.backing.disk()).collect();
         let mut plugs = Plugs::new(&pci, spec.cpus, wiring, disks);
+        let mut bootable = Vec::new();
         for (slot, device) in slots::assign(&spec.devices)? {
             plugs.plug(slot, device, ports.as_mut())?;
+            if let Device::Block(_) = device {
+                bootable.push(slot);
+            }
         }
         let Plugs { functions, disks, .. } = plugs;
+        let tables = Tables::new(&Description {
+            cpus: spec.cpus,
+            identity: &spec.identity,
+            ram: &map.ram(),
+            generation: board.generation.id(),
+        });
+        let boot = match boot {
+            BootSource::Kernel(source) => Boot::Kernel(source),
+            BootSource::Firmware(firmware) => {
+                let around = Surroundings {
+                    vm: &vm,
+                    memory: &memory,
+                    map: &map,
+                    tables: &tables,
+                    cpus: spec.cpus,
+                    disks: &bootable,
+                };
+                Boot::Firmware(Firmware::new(firmware, &around, &port_bus, &memory_bus, &pci)?)
+            }
+        };
 
         let outside = Outside {
             ports: port_bus,
@@ -104,12 +136,7 @@ impl Machine {
         remote.attach(board.power_button(), disks);
         Ok(Self {
             on_reset: spec.on_reset,
-            tables: Tables::new(&Description {
-                cpus: spec.cpus,
-                identity: &spec.identity,
-                ram: &map.ram(),
-                generation: board.generation.id(),
-            }),
+            tables,
             generation_at: 0,
             cmdline: String::new(),
             is_copy: false,

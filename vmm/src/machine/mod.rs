@@ -56,7 +56,7 @@ pub struct HostSide {
     pub hypervisor: Hypervisor,
     /// The spec's disks, in its order.
     pub disks: Vec<OpenDisk>,
-    /// Where the kernel comes from.
+    /// What it boots by.
     pub boot: BootSource,
     /// What the machine goes on from, instead of booting.
     pub saved: Option<Saved>,
@@ -118,6 +118,9 @@ pub enum MachineError {
     /// The devices at fixed places cannot be made.
     #[error(transparent)]
     Board(#[from] native::BoardError),
+    /// Firmware and its devices cannot be made.
+    #[error(transparent)]
+    Firmware(#[from] native::FirmwareBoardError),
     /// The PCI bus is full.
     #[error(transparent)]
     Pci(#[from] PciError),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
+use super::assemble::Boot;
 use super::remote::Event;
 use super::{Machine, MachineError};
 use crate::arch::native::{VcpuState, kernel};
@@ -72,9 +73,23 @@ impl Machine {
         result
     }
 
-    /// Reads, loads and readies the kernel; no vCPU runs.
+    /// Readies the kernel or the firmware; no vCPU runs.
     fn boot(&mut self) -> Result<BootReport, MachineError> {
-        let files = self.boot.read()?;
+        let source = match &self.boot {
+            Boot::Kernel(source) => source,
+            Boot::Firmware(firmware) => {
+                let (entry, kind) = (firmware.start(&self.memory)?, firmware.kind());
+                self.is_copy = false;
+                self.crew.restart_at(entry);
+                tracing::info!("booting by {kind}");
+                return Ok(BootReport {
+                    found: None,
+                    cmdline: String::new(),
+                    entry: kind.into(),
+                });
+            }
+        };
+        let files = source.read()?;
         self.is_copy = false;
         let tables = self.tables.write(&self.memory)?;
         self.generation_at = tables.generation;
@@ -145,12 +160,15 @@ impl Machine {
         }
     }
 
-    /// Everything as at power-on, and the kernel read anew.
+    /// Everything as at power-on, and a kernel read anew.
     fn restart(&mut self) -> Result<BootReport, MachineError> {
         let parted = self.crew.each(|_, vcpu| VcpuState::part_from_memory(vcpu))?;
         parted.into_iter().collect::<Result<(), KvmError>>()?;
         self.pci.reset()?;
         self.board.reset();
+        if let Boot::Firmware(firmware) = &self.boot {
+            firmware.reset();
+        }
         self.vm.reset_chips()?;
         memory::discard_all(&self.memory)?;
         self.boot()

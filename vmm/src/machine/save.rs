@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use vm_memory::{Bytes, GuestAddress};
 
+use super::assemble::Boot;
 use super::state::{MachineState, UnlikeError};
 use super::{BootReport, Machine, MachineError, resumption};
 use crate::arch::native::SavedVcpu;
@@ -80,7 +81,14 @@ impl Machine {
             board: self.board.state(),
             pci: self.pci.state(),
             functions: self.functions.iter().map(|function| function.state()).collect(),
-            generation_at: self.generation_at,
+            firmware: match &self.boot {
+                Boot::Kernel(_) => None,
+                Boot::Firmware(firmware) => Some(firmware.state()),
+            },
+            generation_at: match &self.boot {
+                Boot::Kernel(_) => self.generation_at,
+                Boot::Firmware(firmware) => firmware.generation_at(),
+            },
             cmdline: self.cmdline.clone(),
             memory: memory_file::write(&self.memory, &files.memory)?,
         };
@@ -92,10 +100,13 @@ impl Machine {
     /// longer the only one with its past. And has its agent told, which sets what its kernel does not by itself.
     pub(super) fn tell_apart(&mut self) {
         if std::mem::replace(&mut self.is_copy, false) {
-            let place = GuestAddress(self.generation_at);
-            // The place was looked at when the machine was restored.
-            let _ = self.memory.write_slice(&self.board.generation.id(), place);
-            self.board.generation.announce();
+            // At 0 it is not: firmware has not yet placed it, and will place this machine's.
+            if self.generation_at != 0 {
+                let place = GuestAddress(self.generation_at);
+                // The place was looked at when the machine was restored.
+                let _ = self.memory.write_slice(&self.board.generation.id(), place);
+                self.board.generation.announce();
+            }
             if let Some(agent) = self.remote.agent() {
                 resumption::tell_soon(agent);
             }
@@ -135,6 +146,9 @@ impl Machine {
         }
         self.pci.remap();
         self.board.restore(&state.board)?;
+        if let (Boot::Firmware(firmware), Some(state)) = (&self.boot, &state.firmware) {
+            firmware.restore(state)?;
+        }
         let mut id = [0; generation::LEN];
         self.memory
             .read_slice(&mut id, GuestAddress(state.generation_at))?;

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch::native::{BoardState, ChipsState, SavedVcpu};
+use crate::arch::native::{BoardState, ChipsState, FirmwareState, SavedVcpu};
 use crate::pci::PciBusState;
 use crate::saved::memory_file::MemorySum;
-use crate::spec::{Device, MachineSpec};
+use crate::spec::{Boot, Device, MachineSpec};
 use crate::virtio::transport::VirtioPciState;
 
 /// A machine that is held, without its memory.
@@ -24,6 +24,9 @@ pub struct MachineState {
     pub pci: PciBusState,
     /// The functions in its slots, in their order.
     pub functions: Vec<VirtioPciState>,
+    /// The devices that a machine with firmware has.
+    #[serde(default)]
+    pub firmware: Option<FirmwareState>,
     /// Where in guest memory the generation id is.
     pub generation_at: u64,
     /// The command line that its kernel was booted with: it says which console a login waits at.
@@ -39,6 +42,9 @@ pub struct Shape {
     cpus: u8,
     memory: u64,
     devices: Vec<String>,
+    /// What kind of firmware, if it has any.
+    #[serde(default)]
+    firmware: Option<String>,
 }
 
 /// The longest command line, in bytes: no kernel takes a longer one. It is told on to whoever starts the machine.
@@ -87,6 +93,11 @@ impl Shape {
                 .iter()
                 .map(|device| name(device).to_owned())
                 .collect(),
+            firmware: match &spec.boot {
+                Boot::Firmware { variables: None, .. } => Some("a BIOS".to_owned()),
+                Boot::Firmware { .. } => Some("UEFI".to_owned()),
+                Boot::Kernel { .. } | Boot::PvGrub { .. } => None,
+            },
         }
     }
 
@@ -95,6 +106,7 @@ impl Shape {
             (saved != here).then_some(UnlikeError::Shape { what, saved, here })
         };
         let devices = |shape: &Self| format!("[{}]", shape.devices.join(", "));
+        let firmware = |shape: &Self| shape.firmware.as_deref().unwrap_or("none").to_owned();
         unlike("vCPUs:", self.cpus.to_string(), here.cpus.to_string())
             .or_else(|| {
                 unlike(
@@ -104,6 +116,7 @@ impl Shape {
                 )
             })
             .or_else(|| unlike("devices:", devices(self), devices(here)))
+            .or_else(|| unlike("firmware:", firmware(self), firmware(here)))
     }
 }
 
@@ -121,6 +134,9 @@ impl MachineState {
         }
         if self.functions.len() != self.shape.devices.len() {
             return Err(UnlikeError::Incomplete("the number of devices"));
+        }
+        if self.firmware.is_some() != self.shape.firmware.is_some() {
+            return Err(UnlikeError::Incomplete("whether there is firmware"));
         }
         if self.cmdline.len() > MAX_CMDLINE {
             return Err(UnlikeError::Incomplete("the length of the command line"));

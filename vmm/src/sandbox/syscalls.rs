@@ -74,6 +74,11 @@ group! {
 }
 
 group! {
+    /// What UEFI's variables became is on disk before the guest reads them again; `LOG` has what writes them.
+    VARIABLES: SYS_fdatasync
+}
+
+group! {
     /// An event: of an interrupt, of a wait that can be ended.
     EVENTS: SYS_eventfd2
 }
@@ -170,7 +175,7 @@ fn groups(kind: ThreadKind) -> &'static [Group] {
         ThreadKind::Main => &[
             COMMON, THREAD, CLOSE, PATIENCE, LAYERS, HOLES, MACHINES, EVENTS, THREADS, RANDOM, SLEEP,
         ],
-        ThreadKind::Vcpu => &[COMMON, THREAD, CLOSE, LOG, EVENTS, KICKS],
+        ThreadKind::Vcpu => &[COMMON, THREAD, CLOSE, LOG, VARIABLES, EVENTS, KICKS],
         ThreadKind::Block => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, CACHED, HOLES],
         ThreadKind::Console => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LOG, STREAMS],
         ThreadKind::Rng => &[COMMON, THREAD, WAITS, RANDOM],

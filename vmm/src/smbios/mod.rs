@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Who made the machine.
 const MANUFACTURER: &str = "Kiln";
 /// Bytes of the 64-bit entry point (5.2.2).
-const ENTRY_POINT: usize = 24;
+pub(crate) const ENTRY_POINT: usize = 24;
 
 /// Which machine it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Guests in machine code, and machines that run them with their serial port in a buffer.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -222,6 +223,8 @@ pub(crate) struct Extra {
     /// The first of its disks, where they are not to be opened by their paths.
     pub(crate) opened: Vec<Backing>,
     pub(crate) saved: Option<Saved>,
+    /// Firmware's files, by which the machine boots instead of by the code: the code, and UEFI's variables.
+    pub(crate) firmware: Option<(PathBuf, Option<PathBuf>)>,
 }
 
 /// Puts a machine together that prints to `printed`.
@@ -238,10 +241,13 @@ fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machi
         cpus: shape.cpus,
         memory: shape.memory,
         huge_pages: kiln_vmm::memory::HugePages::default(),
-        boot: Boot::Kernel {
-            kernel: "kernel".into(),
-            initrd: None,
-            cmdline: "micro".into(),
+        boot: match extra.firmware {
+            Some((code, variables)) => Boot::Firmware { code, variables },
+            None => Boot::Kernel {
+                kernel: "kernel".into(),
+                initrd: None,
+                cmdline: "micro".into(),
+            },
         },
         devices: extra.disks.into_iter().map(Device::Block).collect(),
         on_reset: shape.on_reset,

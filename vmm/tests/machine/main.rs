@@ -5,6 +5,7 @@
 mod clock;
 mod entry;
 mod exits;
+mod firmware;
 mod generation;
 mod guest;
 mod hold;

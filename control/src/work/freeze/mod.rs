@@ -40,9 +40,11 @@ use super::{Step, Work, ending, launch, start};
 use crate::catalog::layers::{self, Layer};
 use crate::catalog::operations::{self};
 use crate::catalog::snapshots::{self, SnapshotRow};
+use crate::catalog::variables::{self, Packed};
 use crate::catalog::volumes::{self, VolumeRow};
 use crate::catalog::{images, instances, tags};
 use crate::crash::crash_point;
+use crate::firmware;
 use crate::id::LayerId;
 use crate::instance::Ending;
 use crate::moment::Moment;
@@ -286,6 +288,10 @@ fn seal_and_commit(work: &Work<'_>, about: &About, writer: Writer) -> Result<(),
         sealed.map_err(Failure::NotSynced)?;
     }
     crash_point!("create_image.after_seal");
+    let own = match (&about.image, &about.instance) {
+        (Some(_), Some(instance)) => firmware::variables_in(&work.cloud.instance_directory(instance))?,
+        _ => None,
+    };
     work.cloud.catalog.write(|tx| {
         move_volumes(tx, about)?;
         for disk in &about.disks {
@@ -293,11 +299,27 @@ fn seal_and_commit(work: &Work<'_>, about: &About, writer: Writer) -> Result<(),
         }
         if let Some(image) = &about.image {
             images::change(tx, image, &[ImageState::Pending], ImageState::Available)?;
+            keep_variables(tx, image, about.instance.as_ref(), own)?;
         }
         operations::advance(tx, &work.id, Step::Restart.as_str())
     })?;
     crash_point!("create_image.after_commit");
     Ok(())
+}
+
+/// Gives an image the variables of its instance; one that never needed any hands on those of its own image.
+fn keep_variables(
+    db: &Connection,
+    image: &ImageId,
+    instance: Option<&InstanceId>,
+    own: Option<Packed>,
+) -> Result<()> {
+    let Some(instance) = instance else { return Ok(()) };
+    let store = match own {
+        Some(store) => Some(store),
+        None => variables::find(db, &instances::get(db, instance)?.image)?,
+    };
+    store.map_or(Ok(()), |store| variables::set(db, image, &store))
 }
 
 fn move_volumes(db: &Connection, about: &About) -> Result<()> {

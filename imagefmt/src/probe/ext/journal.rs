@@ -15,10 +15,10 @@ use std::collections::HashMap;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::crc32c;
 use super::inode::{BlockMap, MapError};
 use super::journal_block::{Header, Layout, Tag};
 use super::superblock::Superblock;
+use crate::probe::crc32c;
 use crate::probe::{ProbeError, Window};
 
 /// The longest journal that is read, in blocks: 4 GiB in blocks of 4 KiB, four times the largest

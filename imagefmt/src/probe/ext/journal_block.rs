@@ -2,7 +2,7 @@
 //!
 //! Linux, `Documentation/filesystems/ext4/journal.rst`; all numbers are big-endian.
 
-use super::crc32c;
+use crate::probe::crc32c;
 
 const INCOMPAT_64BIT: u32 = 0x2;
 const INCOMPAT_CSUM_V2: u32 = 0x8;

@@ -2,14 +2,12 @@
 //!
 //! Names, inodes and extents are read by the `ext4-view` library. What surrounds it is here:
 //! limits on what a hostile superblock may ask for, and the journal, which is applied in memory
-//! in all its formats ([`Journal`]), so that a disk whose guest was stopped by force shows what
+//! in all its formats, so that a disk whose guest was stopped by force shows what
 //! its guest had committed.
 
-mod crc32c;
 mod inode;
 mod journal;
 mod journal_block;
-mod links;
 mod place;
 pub(crate) mod superblock;
 mod view;
@@ -20,29 +18,11 @@ use self::inode::MapError;
 use self::journal::{Replay, Unusable};
 use self::superblock::Superblock;
 use self::view::View;
-use super::{FolderEntry, ProbeError, Window};
+use super::path::{self, Step, TARGET_LIMIT};
+use super::{FolderEntry, Journal, ProbeError, Window};
 
 /// The most entries of a folder that are listed.
 const LIST_LIMIT: usize = 10_000;
-
-/// What became of the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Journal {
-    /// There was nothing in it to apply, or there is none.
-    Clean,
-    /// It was applied, in memory.
-    Replayed {
-        /// Committed transactions found in it.
-        transactions: u32,
-        /// Blocks whose newer version was in it.
-        blocks: usize,
-    },
-    /// It could not be applied; files show as they were before.
-    Ignored {
-        /// Why.
-        reason: String,
-    },
-}
 
 /// The files of an ext2, ext3 or ext4 file system, read only.
 pub(super) struct ExtTree {
@@ -56,12 +36,12 @@ pub(super) struct ExtTree {
 impl ExtTree {
     /// Opens the file system in `window`, which begins with `head` and is of this `family`.
     pub(super) fn open(window: &Window, head: &[u8], family: &'static str) -> Result<ExtTree, ProbeError> {
-        let superblock = Superblock::parse(head).ok_or_else(|| ProbeError::Ext {
+        let superblock = Superblock::parse(head).ok_or_else(|| ProbeError::Damaged {
             kind: family,
             reason: "it has no superblock".into(),
         })?;
         if let Some(reason) = superblock.implausible(window.len()) {
-            return Err(ProbeError::Ext { kind: family, reason });
+            return Err(ProbeError::Damaged { kind: family, reason });
         }
         let tree = |files, journal| ExtTree {
             files,
@@ -159,9 +139,32 @@ impl ExtTree {
         })
     }
 
+    /// The steps to what `path` leads to, none of them a link.
+    fn way(&self, path: &str) -> Result<Vec<(Vec<u8>, PathBuf)>, ProbeError> {
+        let named = |error| named(path, error);
+        path::follow(path, |folder: Option<&PathBuf>, name| {
+            let here = folder.map_or_else(|| PathBuf::new(b"/").join(name), |folder| folder.join(name));
+            let found = self.files.symlink_metadata(&here).map_err(named)?;
+            if !found.file_type().is_symlink() {
+                return Ok(Step::Node(here));
+            }
+            if found.len() > TARGET_LIMIT {
+                return Err(path::link_too_long(path, found.len()));
+            }
+            let target = self.files.read_link(&here).map_err(named)?;
+            Ok(Step::Link(target.as_ref().to_vec()))
+        })
+    }
+
+    /// The path without links that `path` leads to. Something is there.
+    fn follow(&self, path: &str) -> Result<PathBuf, ProbeError> {
+        let last = self.way(path)?.pop();
+        Ok(last.map_or_else(|| PathBuf::new(b"/"), |(_, at)| at))
+    }
+
     /// The file at `path` without links, and how long its inode says it is.
     fn file(&self, path: &str) -> Result<(PathBuf, u64), ProbeError> {
-        let at = links::follow(&self.files, path)?;
+        let at = self.follow(path)?;
         let metadata = self.files.metadata(&at).map_err(|error| named(path, error))?;
         let file_type = metadata.file_type();
         if !file_type.is_regular_file() {
@@ -175,7 +178,7 @@ impl ExtTree {
 
     /// Whether there is anything at `path`, symbolic links followed.
     pub(super) fn exists(&self, path: &str) -> Result<bool, ProbeError> {
-        match links::follow(&self.files, path) {
+        match self.follow(path) {
             Ok(_) => Ok(true),
             Err(ProbeError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -184,12 +187,12 @@ impl ExtTree {
 
     /// The path that `path` leads to once symbolic links are followed.
     pub(super) fn resolve(&self, path: &str) -> Result<String, ProbeError> {
-        Ok(links::follow(&self.files, path)?.display().to_string())
+        Ok(path::shown(&self.way(path)?))
     }
 
     /// What is in the folder at `path`, by name; no more than the first 10,000 entries.
     pub(super) fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
-        let at = links::follow(&self.files, path)?;
+        let at = self.follow(path)?;
         let entries = self.files.read_dir(&at).map_err(|error| named(path, error))?;
         let mut found = Vec::new();
         for entry in entries.take(LIST_LIMIT) {
@@ -212,12 +215,12 @@ fn load(
     replay: Replay,
     kind: &'static str,
 ) -> Result<Ext4, ProbeError> {
-    let damaged = || ProbeError::Ext {
+    let damaged = || ProbeError::Damaged {
         kind,
         reason: "its superblock is damaged".into(),
     };
     let view = View::new(window.clone(), superblock.block_size(), replay)?.ok_or_else(damaged)?;
-    Ext4::load(Box::new(view)).map_err(|error| ProbeError::Ext {
+    Ext4::load(Box::new(view)).map_err(|error| ProbeError::Damaged {
         kind,
         reason: error.to_string(),
     })

@@ -223,7 +223,7 @@ impl Superblock {
         if self.feature_ro_compat.get() & RO_COMPAT_METADATA_CSUM != 0
             && let Some((covered, sum)) = bytes.split_last_chunk_mut::<4>()
         {
-            *sum = super::crc32c::update(!0, covered).to_le_bytes();
+            *sum = crate::probe::crc32c::update(!0, covered).to_le_bytes();
         }
         bytes
     }

@@ -33,7 +33,8 @@ enum Place {
 impl FatTree {
     /// Opens the file system in `window`, whose first bytes are `head`.
     pub(crate) fn open(window: &Window, head: &[u8]) -> Result<FatTree, ProbeError> {
-        let sector = BootSector::parse(head).ok_or(ProbeError::Fat {
+        let sector = BootSector::parse(head).ok_or(ProbeError::Damaged {
+            kind: "FAT",
             reason: "its first sector makes no sense".into(),
         })?;
         Ok(FatTree {
@@ -170,7 +171,8 @@ impl FatTree {
             .runs(cluster, FOLDER_LIMIT, Whole::No)
             .map_err(|error| match error {
                 ChainError::Disk(error) => error,
-                ChainError::Damaged(reason) => ProbeError::Fat {
+                ChainError::Damaged(reason) => ProbeError::Damaged {
+                    kind: "FAT",
                     reason: reason.into(),
                 },
             })?;

@@ -1,6 +1,6 @@
 //! Rings in guest memory.
 
-use kiln_fuzz::{device, pci, sparse};
+use kiln_fuzz::{device, firmware, pci, sparse};
 
 use crate::plant;
 
@@ -168,4 +168,25 @@ fn bars_are_sized_and_moved_by_both_ways_of_configuration() {
         pci::accesses,
         &[by_memory.concat(), by_ports.concat()],
     );
+}
+
+#[test]
+fn the_devices_that_firmware_needs() {
+    // Sizes: 0 and 1 are a byte read and written, 3 two bytes written, 5 four. The request at 0x10: select file 0x21,
+    // which is for writing, and write 8 bytes from 0x40.
+    let mut memory = vec![0x5a; 512];
+    memory[0x10..0x20].copy_from_slice(&[0, 0x21, 0, 0x18, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0x40]);
+    let put = |place: u8, size: u8, value: u64| [&[place, size][..], &value.to_le_bytes()].concat();
+    let written = [
+        put(4, 5, 0),
+        put(8, 5, 0x1000_0000),
+        put(0, 3, 0x19),
+        put(1, 0, 0),
+    ]
+    .concat();
+    plant("fw_cfg", firmware::fw_cfg, &[[memory, written].concat()]);
+    let command = |place: u16, value: u64| [&place.to_le_bytes()[..], &[1], &value.to_le_bytes()].concat();
+    let erased = [command(0, 0x20), command(0, 0xd0)].concat();
+    let programmed = [command(8, 0x10), command(8, 0x55), command(8, 0xff)].concat();
+    plant("flash", firmware::flash, &[[erased, programmed].concat()]);
 }

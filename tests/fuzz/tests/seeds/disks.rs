@@ -102,6 +102,85 @@ fn file_systems_of_the_whole_family_are_listed_with_and_without_a_live_journal()
     plant("ext", disk::ext, &inputs.map(|disk| sparse::pack(&disk)));
 }
 
+/// An XFS file system made by `mkfs.xfs` with these options, whose folders are of every form.
+fn xfs(options: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let [image, file, list] = ["image", "file", "list"].map(|name| folder.path().join(name));
+    std::fs::write(&file, [b'#'; 80_000]).unwrap();
+    let shown = file.display();
+    let many: String = (0..300)
+        .map(|n| format!("a-name-{n} ---644 0 0 /dev/null\n"))
+        .collect();
+    let target = "boot/../".repeat(28);
+    let prototype = format!(
+        "none\n0 0\nd--755 0 0\nboot d--755 0 0\ngrub2 d--755 0 0\ngrub.cfg ---644 0 0 {shown}\n$\npieces ---644 0 0 {shown}\n$\n\
+         vmlinuz l--777 0 0 {target}boot/pieces\nmany d--755 0 0\n{many}$\n$\n"
+    );
+    std::fs::write(&list, prototype).unwrap();
+    std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let own = [
+        "-q",
+        "--unsupported",
+        "-p",
+        list.to_str().unwrap(),
+        "-d",
+        "agcount=1",
+    ];
+    tool("mkfs.xfs", &[&own, options, &[image.to_str().unwrap()]].concat());
+    std::fs::read(image).unwrap()
+}
+
+/// An XFS file system that a kernel wrote: its metadata in blocks of 1 KiB, without the inodes of small files.
+fn metadata_of(name: &str) -> Vec<u8> {
+    let path = format!(
+        "{}/../../imagefmt/testdata/{name}.img.gz",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let disk = filtered(&["gzip", "-dc"], &std::fs::read(path).unwrap());
+    let size = usize::from(u16::from_be_bytes([disk[104], disk[105]]));
+    let mut left = vec![0; disk.len()];
+    let kinds = [
+        &b"XFSB"[..],
+        b"XD2B",
+        b"XD2D",
+        b"XDB3",
+        b"XDD3",
+        b"BMAP",
+        b"BMA3",
+        b"XSLM",
+        b"////",
+    ];
+    for (at, block) in disk.chunks(1024).enumerate() {
+        if kinds.iter().any(|magic| block.starts_with(magic)) {
+            left[at * 1024..][..block.len()].copy_from_slice(block);
+        }
+    }
+    for (at, inode) in disk.chunks(size).enumerate() {
+        let is_small_file = inode[2] >> 4 == 8 && inode[56..62] == [0; 6];
+        if inode.starts_with(b"IN") && !is_small_file {
+            left[at * size..][..size].copy_from_slice(inode);
+        }
+    }
+    left
+}
+
+#[test]
+fn xfs_of_both_versions_is_listed() {
+    let made = [
+        xfs(&["-m", "crc=0", "-b", "size=512"]),
+        xfs(&["-m", "crc=0", "-n", "ftype=0", "-i", "size=256"]),
+        xfs(&["-b", "size=1024"]),
+        xfs(&["-n", "size=16384"]),
+    ];
+    let written = ["xfs-v4", "xfs-v5", "dirty-xfs-v5"].map(metadata_of);
+    let inputs: Vec<Vec<u8>> = made
+        .iter()
+        .chain(&written)
+        .map(|disk| sparse::pack(disk))
+        .collect();
+    plant("xfs", disk::xfs, &inputs);
+}
+
 /// A FAT file system made by dosfstools and mtools, with a few files.
 fn fat(bits: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@
 pub mod board;
 pub mod chips;
 pub mod cpu;
+pub mod firmware_board;
 pub mod kernel;
 pub mod layout;
 pub mod lines;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use board::{Board, BoardError, BoardState};
 pub use chips::{Chips, ChipsState};
 pub use cpu::Template as CpuTemplate;
+pub use firmware_board::{Firmware, FirmwareBoardError, FirmwareState, Surroundings};
 pub use memory_map::MemoryMap;
 pub use registers::{Entry, EntryError};
 pub use saved_vcpu::SavedVcpu;

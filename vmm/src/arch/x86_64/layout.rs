@@ -46,6 +46,8 @@ pub const RTC: u16 = 0x70;
 pub const COM1: u16 = 0x3f8;
 /// `pvpanic`.
 pub const PVPANIC: u16 = 0x505;
+/// The device by which firmware learns of its machine.
+pub const FW_CFG: u16 = 0x510;
 /// The power management block (`PMBASE`), 128 ports.
 pub const PM: u16 = 0x600;
 /// PCI configuration mechanism 1: address (0xCF8) and data (0xCFC).

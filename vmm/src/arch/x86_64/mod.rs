@@ -4,8 +4,10 @@
 pub mod acpi;
 pub mod board;
 pub mod chips;
+pub mod chipset;
 mod clock;
 pub mod cpuid;
+pub mod firmware_board;
 #[cfg(test)]
 mod hostile;
 pub mod kernel;
@@ -17,6 +19,7 @@ pub mod registers;
 pub mod saved_vcpu;
 pub mod syscalls;
 pub mod tables;
+mod told;
 pub mod vcpu;
 pub mod vcpu_state;
 
@@ -25,6 +28,7 @@ use kvm_ioctls::Cap;
 pub use board::{Board, BoardError, BoardState};
 pub use chips::{Chips, ChipsState};
 pub use cpuid::Template as CpuTemplate;
+pub use firmware_board::{Firmware, FirmwareBoardError, FirmwareState, Surroundings};
 pub use memory_map::MemoryMap;
 pub use registers::{Entry, EntryError};
 pub use saved_vcpu::SavedVcpu;

@@ -31,7 +31,9 @@ pub enum Entry {
         /// Physical address of `boot_params`.
         zero_page: u64,
     },
-    /// Real mode at a segment and offset, for small guests of tests and, in time, for firmware.
+    /// As the CPU comes out of a reset: real mode, 16 bytes below 4 GiB. For firmware.
+    ResetVector,
+    /// Real mode at a segment and offset, for small guests of tests.
     RealMode {
         /// Base of the code segment, a multiple of 16.
         base: u64,
@@ -85,7 +87,7 @@ impl Entry {
         let wide = match self {
             Self::Pvh { .. } => false,
             Self::Linux64 { .. } => true,
-            Self::RealMode { .. } => return Ok(()),
+            Self::ResetVector | Self::RealMode { .. } => return Ok(()),
         };
         let table = [
             0,
@@ -114,7 +116,7 @@ impl Entry {
     /// Puts any vCPU, fresh from its creation or reset, into the state in which firmware would leave
     /// it for a kernel.
     pub fn prepare(&self, vcpu: &Vcpu) -> Result<(), EntryError> {
-        if matches!(self, Self::RealMode { .. }) {
+        if matches!(self, Self::ResetVector | Self::RealMode { .. }) {
             return Ok(());
         }
         let msrs = kvm_bindings::Msrs::from_entries(&[MTRR_DEFAULT_TYPE])
@@ -151,6 +153,12 @@ impl Entry {
                     ..Default::default()
                 }
             }
+            // Where KVM puts a vCPU by itself.
+            Self::ResetVector => kvm_regs {
+                rip: 0xfff0,
+                rflags: RFLAGS,
+                ..Default::default()
+            },
             Self::RealMode { base, ip } => {
                 sregs.cs.base = base;
                 sregs.cs.selector = (base >> 4) as u16;

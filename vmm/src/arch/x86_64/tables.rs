@@ -4,7 +4,7 @@ use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 use super::acpi::blob::{self, Blob, PlaceError};
-use super::acpi::{self, generation};
+use super::acpi::{self, generation, loader};
 use super::layout::{ACPI, SMBIOS};
 use crate::arch::description::{Description, Places};
 use crate::memory::GuestMemory;
@@ -60,5 +60,16 @@ impl Tables {
             root: placed.address_of(acpi::RSDP).unwrap_or(ACPI),
             generation: placed.address_of(generation::ID).unwrap_or(ACPI),
         })
+    }
+    /// The same as files for firmware, which places them itself.
+    ///
+    /// # Errors
+    /// They do not fit together.
+    pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, PlaceError> {
+        let mut files = loader::files(&self.acpi)?;
+        let (entry_point, tables) = self.smbios.split_at(smbios::ENTRY_POINT.min(self.smbios.len()));
+        files.push(("etc/smbios/smbios-anchor", entry_point.to_vec()));
+        files.push(("etc/smbios/smbios-tables", tables.to_vec()));
+        Ok(files)
     }
 }

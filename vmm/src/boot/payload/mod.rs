@@ -19,6 +19,7 @@ mod xz;
 
 pub use bzimage::BzImage;
 pub use kind::{Compression, KernelKind};
+pub(super) use unpack::decompress;
 pub use vmlinux::Vmlinux;
 
 /// The largest kernel that is unpacked, in bytes. Debian's with everything in it is 60 MiB; the

@@ -35,6 +35,35 @@ pub(super) fn compressed_file(file: &[u8], compression: Compression) -> Result<V
     bounded(file, compression, Size::AtMost(UNPACKED_LIMIT))
 }
 
+/// A reader of what `packed` unpacks to, no more than [`UNPACKED_LIMIT`] of it; what comes behind is left alone.
+pub(in crate::boot) fn decompress(
+    packed: &[u8],
+    compression: Compression,
+) -> Result<Box<dyn Read + '_>, Error> {
+    let reader: Box<dyn Read> = match compression {
+        Compression::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
+        Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+        Compression::Xz => {
+            xz::check_dictionaries(packed)?;
+            Box::new(lzma_rust2::XzReader::new(packed, false))
+        }
+        Compression::Zstd => Box::new(zstd(packed, UNPACKED_LIMIT)?),
+        Compression::Bzip2 => Box::new(bzip2::read::BzDecoder::new(packed)),
+        Compression::Lzma => Box::new(lzma_rust2::LzmaReader::new_mem_limit(
+            packed,
+            LZMA_MEMORY_KIB,
+            None,
+        )?),
+        Compression::Lzo => {
+            let whole = lzo::unpack(packed, UNPACKED_LIMIT)?;
+            Box::new(Cursor::new(
+                whole.ok_or_else(|| Error::other("it unpacks to too much"))?,
+            ))
+        }
+    };
+    Ok(Box::new(reader.take(UNPACKED_LIMIT)))
+}
+
 /// Unpacks no more than `size` allows. LZO is unpacked as a whole, of the others a decoder keeps what it may refer to again: of
 /// Zstandard's frames, as the kernel's build makes them, that is all.
 fn bounded(packed: &[u8], compression: Compression, size: Size) -> Result<Vmlinux<'_>, PayloadError> {

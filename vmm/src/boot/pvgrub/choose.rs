@@ -35,7 +35,7 @@ pub fn boot(disk: &Arc<dyn Disk>, append: Option<&str>) -> Result<Chosen, BootEr
 }
 
 /// The same, on a disk that was looked at already.
-pub(super) fn choose_on(volumes: &Volumes, append: Option<&str>) -> Result<Chosen, BootError> {
+pub(in crate::boot) fn choose_on(volumes: &Volumes, append: Option<&str>) -> Result<Chosen, BootError> {
     let located = search::find(volumes)?;
     let entries = &located.menu.entries;
     let mut choice = Choice {

@@ -14,7 +14,9 @@ pub enum BootError {
     #[error("the root disk cannot be read: {0}")]
     Disk(#[source] ProbeError),
     /// No file system on the disk can be read.
-    #[error("no file system that can be read is on the root disk (ext2, ext3, ext4 and FAT can): {found}")]
+    #[error(
+        "no file system that can be read is on the root disk (ext2, ext3, ext4, XFS and FAT can): {found}"
+    )]
     NoFileSystem {
         /// What is on it instead.
         found: String,

@@ -180,7 +180,7 @@ fn warn_of_kernel(kernel: &[u8], architecture: Architecture, cmdline: &str, warn
 
 /// Whether the first sector has code before the partition table. That of a disk that only carries
 /// a file system, or only partitions, is zero.
-fn has_boot_code(disk: &Arc<dyn Disk>) -> Result<bool, probe::ProbeError> {
+pub(in crate::boot) fn has_boot_code(disk: &Arc<dyn Disk>) -> Result<bool, probe::ProbeError> {
     let sector = Window::whole(Arc::clone(disk)).read_up_to(0, 512)?;
     let code = sector.get(..440).unwrap_or_default();
     let signed = sector.get(510..) == Some(&[0x55, 0xAA]);

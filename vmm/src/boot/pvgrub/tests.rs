@@ -3,7 +3,7 @@
 mod cost;
 mod debian;
 mod disks;
-pub(super) mod fixtures;
+pub(in crate::boot) mod fixtures;
 mod tools;
 
 use super::{Architecture, BootError, Chosen, choose, inspect};
@@ -165,12 +165,12 @@ fn hazard_broken_images_are_named_before_launch() {
     let blank = disk(&[0; 1 << 20]);
     assert_eq!(
         said(&blank),
-        "no file system that can be read is on the root disk (ext2, ext3, ext4 and FAT can): \
+        "no file system that can be read is on the root disk (ext2, ext3, ext4, XFS and FAT can): \
          (hd0) (empty (only zero bytes))"
     );
-    let mut xfs = vec![0; 1 << 20];
-    xfs[..4].copy_from_slice(b"XFSB");
-    assert!(said(&disk(&xfs)).ends_with("(hd0) (XFS)"));
+    let mut ntfs = vec![0; 1 << 20];
+    ntfs[3..11].copy_from_slice(b"NTFS    ");
+    assert!(said(&disk(&ntfs)).ends_with("(hd0) (NTFS)"));
     assert_eq!(
         said(&unpartitioned(&[])),
         "no boot menu is on the root disk: no grub/menu.lst, grub/grub.conf, grub/grub.cfg, grub2/grub.cfg, \

@@ -12,7 +12,7 @@ use super::error::{BootError, EntryProblem};
 
 /// What a volume is for. Menus are looked for in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
+pub(in crate::boot) enum Role {
     /// It is the root file system: by the table, or by what is on it.
     Root,
     /// It is an extended boot loader partition, as UAPI.1 calls a `/boot` of its own.
@@ -24,17 +24,17 @@ pub(super) enum Role {
 }
 
 /// One partition, or all of an unpartitioned disk.
-pub(super) struct Volume {
+pub(in crate::boot) struct Volume {
     /// The partition's index; none for the whole disk.
-    pub(super) partition: Option<u32>,
+    pub(in crate::boot) partition: Option<u32>,
     /// What it is for.
-    pub(super) role: Role,
+    pub(in crate::boot) role: Role,
     /// Its bytes; none where the table leads beyond the end of the disk.
-    pub(super) window: Option<Window>,
+    pub(in crate::boot) window: Option<Window>,
     /// What is on it.
-    pub(super) file_system: Result<FileSystem, ProbeError>,
+    pub(in crate::boot) file_system: Result<FileSystem, ProbeError>,
     /// Its files, if they can be read.
-    pub(super) files: Result<FileTree, ProbeError>,
+    pub(in crate::boot) files: Result<FileTree, ProbeError>,
 }
 
 impl Volume {
@@ -80,7 +80,7 @@ impl Volume {
     }
 
     /// GRUB's name.
-    pub(super) fn device(&self) -> Device {
+    pub(in crate::boot) fn device(&self) -> Device {
         Device::Disk {
             disk: 0,
             partition: self.partition,
@@ -88,7 +88,7 @@ impl Volume {
     }
 
     /// `(hd0,0) (ext4)`, or why it cannot be read.
-    pub(super) fn description(&self) -> String {
+    pub(in crate::boot) fn description(&self) -> String {
         let device = self.device();
         match (&self.files, &self.file_system) {
             (Ok(files), _) => format!("{device} ({})", files.family()),
@@ -98,7 +98,7 @@ impl Volume {
     }
 
     /// What Linux calls it in a Kiln guest, where the root disk is the first virtio disk.
-    pub(super) fn guest_device(&self) -> String {
+    pub(in crate::boot) fn guest_device(&self) -> String {
         match self.partition {
             None => "/dev/vda".into(),
             Some(index) => format!("/dev/vda{}", index.saturating_add(1)),
@@ -106,7 +106,7 @@ impl Volume {
     }
 
     /// What became of its journal, if that is worth a word.
-    pub(super) fn journal_note(&self) -> Option<String> {
+    pub(in crate::boot) fn journal_note(&self) -> Option<String> {
         match self.files.as_ref().ok()?.journal() {
             Journal::Clean => None,
             Journal::Replayed { transactions, blocks } => Some(format!(
@@ -123,15 +123,15 @@ impl Volume {
 }
 
 /// All of them.
-pub(super) struct Volumes {
-    pub(super) table: TableKind,
+pub(in crate::boot) struct Volumes {
+    pub(in crate::boot) table: TableKind,
     /// Partitions in the order of the table; then the whole disk, if it is a file system.
-    pub(super) list: Vec<Volume>,
+    pub(in crate::boot) list: Vec<Volume>,
 }
 
 impl Volumes {
     /// Looks at the disk: which partitions there are, and what is on them.
-    pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<Volumes, BootError> {
+    pub(in crate::boot) fn open(disk: &Arc<dyn Disk>) -> Result<Volumes, BootError> {
         let table = PartitionTable::read(disk).map_err(BootError::Disk)?;
         let mut list: Vec<Volume> = table
             .partitions
@@ -150,7 +150,7 @@ impl Volumes {
 
     /// An empty disk, for menus that are tried without one.
     #[cfg(any(test, fuzzing))]
-    pub(super) fn none() -> Volumes {
+    pub(in crate::boot) fn none() -> Volumes {
         Volumes {
             table: TableKind::None,
             list: vec![Volume {
@@ -164,21 +164,28 @@ impl Volumes {
     }
 
     /// Those whose files can be read.
-    pub(super) fn readable(&self) -> impl Iterator<Item = (&Volume, &FileTree)> {
+    pub(in crate::boot) fn readable(&self) -> impl Iterator<Item = (&Volume, &FileTree)> {
         self.list
             .iter()
             .filter_map(|volume| volume.files.as_ref().ok().map(|files| (volume, files)))
     }
 
+    /// The file systems, readable or not.
+    pub(in crate::boot) fn file_systems(&self) -> impl Iterator<Item = &FileSystem> {
+        self.list
+            .iter()
+            .filter_map(|volume| volume.file_system.as_ref().ok())
+    }
+
     /// Those whose files can be read, in the order in which menus are looked for on them.
-    pub(super) fn in_search_order(&self) -> Vec<(&Volume, &FileTree)> {
+    pub(in crate::boot) fn in_search_order(&self) -> Vec<(&Volume, &FileTree)> {
         let mut readable: Vec<_> = self.readable().collect();
         readable.sort_by_key(|(volume, _)| volume.role);
         readable
     }
 
     /// GRUB 2's name of a volume, without parentheses.
-    pub(super) fn grub2_name(&self, volume: &Volume) -> String {
+    pub(in crate::boot) fn grub2_name(&self, volume: &Volume) -> String {
         match (volume.partition, self.table) {
             (None, _) => "hd0".into(),
             (Some(index), TableKind::Gpt) => format!("hd0,gpt{}", index.saturating_add(1)),
@@ -187,7 +194,7 @@ impl Volumes {
     }
 
     /// All of them, as a message lists them.
-    pub(super) fn descriptions(&self) -> String {
+    pub(in crate::boot) fn descriptions(&self) -> String {
         if self.list.is_empty() {
             return "a partition table without partitions".into();
         }
@@ -198,18 +205,18 @@ impl Volumes {
             .join(", ")
     }
 
-    pub(super) fn partition(&self, index: u32) -> Option<&Volume> {
+    pub(in crate::boot) fn partition(&self, index: u32) -> Option<&Volume> {
         self.list.iter().find(|volume| volume.partition == Some(index))
     }
 
     /// The whole disk, where it is a file system.
-    pub(super) fn whole(&self) -> Option<&Volume> {
+    pub(in crate::boot) fn whole(&self) -> Option<&Volume> {
         self.list.iter().find(|volume| volume.partition.is_none())
     }
 
     /// The volume that a menu on `menu` means by `device`, and a note where that is not what GRUB
     /// would have taken: menus travel from partitioned to unpartitioned disks and back.
-    pub(super) fn resolve<'a>(
+    pub(in crate::boot) fn resolve<'a>(
         &'a self,
         device: &Device,
         menu: &'a Volume,

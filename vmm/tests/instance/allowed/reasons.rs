@@ -106,6 +106,11 @@ pub(super) const ELSEWHERE: &[Reason] = &[
         why: "a file system without holes, or a block device: punch_hole and length of imagefmt",
     },
     Reason {
+        kinds: &[Vcpu],
+        calls: "fdatasync",
+        why: "UEFI changed its variables: sync of legacy/flash/chip.rs",
+    },
+    Reason {
         kinds: &[Control],
         calls: "pwrite64 lseek",
         why: "the same, of the layer that is sealed or of the overlay that is to come",

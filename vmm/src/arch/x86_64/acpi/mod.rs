@@ -2,13 +2,14 @@
 //! registers the machine has.
 //!
 //! They are built once, as [`blob::Blob`]s that point to each other by name. For a kernel that is
-//! entered directly [`blob::place`] puts them at an address; firmware that places tables itself is
-//! told the same pointers and checksums.
+//! entered directly [`blob::place`] puts them at an address; [`loader`] tells firmware, which places
+//! tables itself, the same pointers and checksums.
 
 pub mod blob;
 mod dsdt;
 mod fadt;
 pub mod generation;
+pub mod loader;
 mod madt;
 
 use acpi_tables::Aml;

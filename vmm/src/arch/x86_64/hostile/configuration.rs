@@ -3,6 +3,7 @@
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{Target, edges};
+use crate::arch::x86_64::chipset::LPC_SLOT;
 use crate::arch::x86_64::layout::{ECAM, ECAM_LEN, PCI_CONFIG};
 use crate::pci::{PciFunction, Slot};
 
@@ -36,9 +37,10 @@ fn values(offset: u64, size: usize) -> Vec<u64> {
     }
 }
 
-/// The functions of the bus: the bridge's slot, then the devices'.
-fn slots(target: &Target) -> std::ops::RangeInclusive<u64> {
-    0..=target.functions.len() as u64
+/// The functions of the bus: the host bridge's slot, the devices', the south bridge's.
+fn slots(target: &Target) -> impl Iterator<Item = u64> + use<> {
+    let devices = 0..=target.functions.len() as u64;
+    devices.chain([u64::from(LPC_SLOT)])
 }
 
 /// What no driver changes: who the function is, and that RAM is RAM.
@@ -77,7 +79,7 @@ fn hazard_every_byte_of_configuration_space_takes_every_size_and_edge_value() {
     }
     let all: usize = (1..=8).map(|size| edges(size).len()).sum();
     let each = REGISTERS * all as u64 + (SPACE - REGISTERS) * 8 * 2;
-    assert_eq!(writes, (1 + target.functions.len() as u64) * each);
+    assert_eq!(writes, slots(&target).count() as u64 * each);
     println!("figure: {writes} writes to configuration space by ECAM");
     target.is_well();
 }
@@ -130,7 +132,7 @@ fn hazard_functions_that_are_none_are_not_there_on_any_bus() {
         put(&target, ECAM + function + 4, 4, u64::MAX);
     }
     assert_eq!(found, present);
-    let beyond = Slot::new(present as u8).expect("a slot");
+    let beyond = Slot::new(target.functions.len() as u8 + 1).expect("a slot");
     let mut bytes = [0; 4];
     target.pci.config_read(beyond, 0, &mut bytes);
     assert_eq!(bytes, [0xff; 4]);

@@ -5,6 +5,7 @@
 
 mod configuration;
 mod driver;
+mod firmware;
 mod outside;
 mod ports;
 mod registers;
@@ -27,6 +28,7 @@ use crate::virtio::rng::{Rng, RngSpec};
 use crate::virtio::transport::{VirtioPci, Wiring};
 use crate::virtio::{ThreadSetup, VirtioDevice};
 use driver::Driver;
+use firmware::Firmware;
 use kiln_imagefmt::{Access, RawDisk};
 
 /// Bytes of the disk.
@@ -50,6 +52,7 @@ struct Target {
     pci: Arc<PciBus>,
     functions: Vec<Arc<VirtioPci>>,
     board: Board,
+    firmware: Firmware,
     ram: GuestMemory,
     messages: Arc<Messages>,
     /// What the guest asked for, in words, each once.
@@ -114,12 +117,14 @@ impl Target {
         });
         let board = Board::unwired(Arc::clone(&power) as _).expect("events");
         board.plug(&ports, &memory_bus, &pci, power).expect("room");
+        let firmware = Firmware::plugged(&ports, &memory_bus, &pci, &ram);
         Self {
             ports,
             memory: memory_bus,
             pci,
             functions,
             board,
+            firmware,
             ram,
             messages,
             asked,
@@ -138,6 +143,7 @@ impl Target {
     /// Every device is what it was before: after a reset a driver that means well has it work.
     fn is_well(&self) {
         self.pci.reset().expect("as at power-on");
+        self.firmware.is_well(&self.ports);
         for driver in self.drivers() {
             driver.is_served();
         }

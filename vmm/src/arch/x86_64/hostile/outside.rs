@@ -5,6 +5,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::Target;
 use super::driver::{Driver, State};
+use super::firmware::FLASH;
 use super::request::Request;
 use crate::arch::x86_64::layout::{BARS, BARS_LEN, ECAM, IO_APIC, KVM_PAGES, LOCAL_APIC};
 use crate::pci::PciFunction;
@@ -23,7 +24,7 @@ pub(super) fn places(driver: &Driver<'_>) -> Vec<u64> {
     let parts = bars.flat_map(|(bar, _)| PARTS.map(|(_, part)| bar + part.offset));
     parts
         .chain([ECAM, ECAM + (1 << 15), BARS, BARS + BARS_LEN - 16])
-        .chain([IO_APIC, LOCAL_APIC, KVM_PAGES, END])
+        .chain([IO_APIC, LOCAL_APIC, KVM_PAGES, FLASH, END])
         .collect()
 }
 

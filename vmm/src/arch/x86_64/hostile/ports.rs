@@ -1,7 +1,7 @@
 //! Ports: all 65,536 of them, and the registers behind the devices' own.
 
+use super::firmware::PORTS;
 use super::{Target, edges};
-use crate::arch::x86_64::board::PORTS;
 use crate::arch::x86_64::layout::{COM1, RTC};
 
 /// What the instruction set has.

@@ -1,7 +1,7 @@
 //! Where menus are looked for, and of which formats.
 
 use super::super::uki::tests::image;
-use super::fixtures::{File, Partition, ROOT_UUID, fat, gpt, kernel, partitioned, unpartitioned};
+use super::fixtures::{File, Partition, ROOT_UUID, disk, fat, gpt, kernel, partitioned, unpartitioned, xfs};
 use super::{Chosen, choose};
 
 fn menu_of(chosen: Chosen) -> String {
@@ -70,6 +70,52 @@ fn the_root_comes_first_then_the_boot_partitions_then_all_others() {
             left[taken].clear();
         }
         assert_eq!(menu_of(choose(&gpt(&left), None).unwrap()), wanted);
+    }
+}
+
+#[test]
+fn menus_of_every_kind_are_found_on_xfs() {
+    let kernel = kernel();
+    let uuid = format!("uuid={ROOT_UUID}");
+    let boots = |files: &[File<'_>], options: &[&str]| {
+        let whole = xfs(files, &[&["-m", &uuid], options].concat());
+        let chosen = choose(&disk(&whole), None).unwrap();
+        assert!(chosen.kernel == kernel && chosen.initrd == b"cpio", "{options:?}");
+        assert_eq!(chosen.cmdline, format!("root=UUID={ROOT_UUID} ro console=hvc0"));
+        // The same in a partition whose content alone tells that it is the root.
+        let parted = gpt(&[Partition::new(LINUX, whole)]);
+        assert_eq!(choose(&parted, None).unwrap().kernel.len(), kernel.len());
+        chosen.found
+    };
+    let script = format!("search --fs-uuid --set=root {ROOT_UUID}\nload_env\nblscfg\n");
+    let entry = format!(
+        "title b\nlinux /boot/vmlinuz-6\ninitrd /boot/initrd\noptions root=UUID={ROOT_UUID} ro console=hvc0\n"
+    );
+    let menu = format!(
+        "menuentry a {{ linux /vmlinuz root=UUID={ROOT_UUID} ro console=hvc0; initrd /boot/initrd }}\n"
+    );
+    let files: &[File<'_>] = &[
+        ("/boot/initrd", b"cpio"),
+        ("/boot/vmlinuz-6", &kernel),
+        ("/etc/fstab", b""),
+        ("/vmlinuz", b"->boot/vmlinuz-6"),
+    ];
+    for options in [&["-m", "crc=0", "-n", "ftype=0"][..], &["-b", "size=1024"], &[]] {
+        let found = boots(
+            &[files, &[("/boot/grub2/grub.cfg", menu.as_bytes())]].concat(),
+            options,
+        );
+        assert_eq!(found.menu, "(hd0)/boot/grub2/grub.cfg");
+        assert_eq!(found.notes, [""; 0]);
+        let bls: &[File<'_>] = &[
+            ("/boot/grub2/grub.cfg", script.as_bytes()),
+            ("/boot/loader/entries/b.conf", entry.as_bytes()),
+        ];
+        let found = boots(&[files, bls].concat(), options);
+        assert_eq!(
+            (found.entry.as_str(), found.kernel.as_str()),
+            ("b", "(hd0)/boot/vmlinuz-6")
+        );
     }
 }
 

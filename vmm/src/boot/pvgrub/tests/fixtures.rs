@@ -1,4 +1,4 @@
-//! Disks with menus for tests, made by e2fsprogs.
+//! Disks with menus for tests, made by e2fsprogs, dosfstools and xfsprogs.
 
 use std::path::Path;
 use std::process::Command;
@@ -130,6 +130,39 @@ pub(crate) fn fat(family: &str, files: &[File<'_>]) -> Vec<u8> {
             &["-i", shown, source.to_str().unwrap(), &format!("::{path}")],
         );
     }
+    std::fs::read(image).unwrap()
+}
+
+/// An XFS file system with these files, made by xfsprogs from a prototype; nothing is mounted.
+pub(crate) fn xfs(files: &[File<'_>], options: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sorted = files.to_vec();
+    sorted.sort_unstable();
+    let mut prototype = "none\n0 0\nd--755 0 0\n".to_owned();
+    let mut inside: Vec<&str> = Vec::new();
+    for (nth, (path, content)) in sorted.iter().enumerate() {
+        let steps: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let (name, folders) = steps.split_last().unwrap();
+        let same = inside.iter().zip(folders).take_while(|(a, b)| a == b).count();
+        prototype += &"$\n".repeat(inside.len() - same);
+        for folder in &folders[same..] {
+            prototype += &format!("{folder} d--755 0 0\n");
+        }
+        inside = folders.to_vec();
+        let source = folder.path().join(nth.to_string());
+        std::fs::write(&source, content).unwrap();
+        prototype += &match content.strip_prefix(b"->") {
+            Some(target) => format!("{name} l--777 0 0 {}\n", String::from_utf8_lossy(target)),
+            None => format!("{name} ---644 0 0 {}\n", source.display()),
+        };
+    }
+    prototype += &"$\n".repeat(inside.len() + 1);
+    let (image, list) = (folder.path().join("image"), folder.path().join("prototype"));
+    std::fs::write(&list, prototype).unwrap();
+    std::fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    // Without the first option nothing below 300 MiB is made.
+    let own = ["--unsupported", "-q", "-p", list.to_str().unwrap()];
+    tool("mkfs.xfs", &[&own, options, &[image.to_str().unwrap()]].concat());
     std::fs::read(image).unwrap()
 }
 

@@ -1,7 +1,7 @@
-//! CRC-32C (Castagnoli), the checksum of ext4 and of its journal.
+//! CRC-32C (Castagnoli), the checksum of ext4, of its journal and of XFS.
 //!
 //! The value is handed on raw, without the usual inversion at the end, as the kernel's `crc32c()`
-//! does: ext4 starts from all ones, or from a seed that is such a value itself.
+//! does: ext4 starts from all ones, or from a seed that is such a value itself; XFS inverts it.
 
 /// The polynomial, bits reversed.
 const POLYNOMIAL: u32 = 0x82F6_3B78;

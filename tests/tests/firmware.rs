@@ -1,0 +1,118 @@
+//! A whole disk, unmodified, boots through firmware and its own boot loader: by a BIOS, by UEFI; and fast, by its menu.
+
+use kiln_tests::{Guest, Home};
+
+/// The image of the recipe for whole disks.
+const IMAGE: &str = "debian-disk";
+
+/// Firmware and boot loader take minutes where virtualization is emulated.
+const PATIENCE: &str = "--agent-timeout=900";
+
+/// By what the guest was booted: GRUB names the kernel on its command line, UEFI firmware shows under `/sys`.
+fn booted_by(guest: &Guest<'_>) -> String {
+    guest.says(
+        "if [ -d /sys/firmware/efi ]; then echo uefi; elif grep -q BOOT_IMAGE= /proc/cmdline; then echo bios; \
+         else echo menu; fi",
+    )
+}
+
+fn mode(home: &Home, guest: &Guest<'_>) -> String {
+    let document = home.json(&["show", guest.id()]);
+    document["Reservations"][0]["Instances"][0]["CurrentInstanceBootMode"]
+        .as_str()
+        .unwrap_or("none")
+        .to_owned()
+}
+
+#[test]
+fn a_whole_disk_boots_by_a_bios_again_after_a_reboot_and_as_a_bake() {
+    let home = Home::new();
+    let guest = home.launch(IMAGE, &["--boot", "bios", PATIENCE]);
+    assert_eq!(
+        (booted_by(&guest), mode(&home, &guest)),
+        ("bios".into(), "legacy-bios".into())
+    );
+    let log = guest.log();
+    assert!(
+        log.contains("SeaBIOS"),
+        "the firmware's own lines are in the log: {log}"
+    );
+    let before = guest.says("cat /proc/sys/kernel/random/boot_id");
+    guest.exec("echo changed >/root/mark").succeeds();
+    home.kiln(&["reboot", guest.id()]).succeeds();
+    home.kiln(&["wait", guest.id(), "agent"]).succeeds();
+    assert_ne!(guest.says("cat /proc/sys/kernel/random/boot_id"), before);
+    home.kiln(&["image", "create", guest.id(), "--name", "bake", "--no-reboot"])
+        .succeeds();
+    home.kiln(&["terminate", guest.id()]).succeeds();
+    let copy = home.launch("bake", &["--boot", "fast"]);
+    assert_eq!(
+        (booted_by(&copy), mode(&home, &copy)),
+        ("menu".into(), "none".into())
+    );
+    assert_eq!(copy.says("cat /root/mark"), "changed");
+    home.is_whole();
+}
+
+/// Writes a UEFI variable that stays: its attributes, then what it says.
+const SET: &str = "f=/sys/firmware/efi/efivars/Kiln-2f7e3c1a-6f0b-4d53-9a3e-5b7c1d2e4f60; \
+    mountpoint -q ${f%/*} || mount -t efivarfs efivarfs ${f%/*}; printf '\\7\\0\\0\\0baked' >$f; sync";
+/// What it says. Nobody can seek in it.
+const GET: &str = "f=/sys/firmware/efi/efivars/Kiln-2f7e3c1a-6f0b-4d53-9a3e-5b7c1d2e4f60; \
+    mountpoint -q ${f%/*} || mount -t efivarfs efivarfs ${f%/*}; cat $f | tail -c +5";
+
+#[test]
+fn a_whole_disk_boots_by_uefi_and_its_variables_live_with_the_instance_and_its_bakes() {
+    let home = Home::new();
+    // As the image is made for: it can do both.
+    let guest = home.launch(IMAGE, &["--root-size", "3G", PATIENCE]);
+    assert_eq!(
+        (booted_by(&guest), mode(&home, &guest)),
+        ("uefi".into(), "uefi".into())
+    );
+    let size = guest.says("df -BM --output=size / | tail -1 | tr -dc 0-9");
+    assert!(
+        size.parse::<u64>().expect("MiB") > 2600,
+        "its root has grown: {size} MiB"
+    );
+    guest.exec(SET).succeeds();
+    home.kiln(&["image", "create", guest.id(), "--name", "bake", "--no-reboot"])
+        .succeeds();
+    home.kiln(&["terminate", guest.id()]).succeeds();
+    let copy = home.launch("bake", &[PATIENCE]);
+    assert_eq!(copy.says(GET), "baked");
+    home.is_whole();
+}
+
+#[test]
+fn what_an_image_is_not_made_for_is_refused() {
+    let home = Home::new();
+    for boot in ["bios", "uefi"] {
+        home.kiln(&["run", "tiny", "--boot", boot])
+            .fails(1, &["InvalidParameterCombination", "paravirtual"]);
+    }
+    let image = &home.json(&["image", "show", IMAGE])["Images"][0];
+    assert_eq!(image["VirtualizationType"], "hvm");
+    assert_eq!(image["BootMode"], "uefi-preferred");
+    let doctor = home.json(&["image", "doctor", IMAGE]);
+    assert_eq!(doctor["Findings"].as_array().map(Vec::len), Some(0), "{doctor}");
+}
+
+#[test]
+fn a_whole_disk_boots_from_the_menu_of_its_root_which_takes_a_larger_volume() {
+    let home = Home::new();
+    let guest = home.launch(IMAGE, &["--boot", "fast", "--root-size", "4G"]);
+    let log = guest.vmm_log();
+    assert!(log.contains("(hd0,0)/boot/grub/grub.cfg"), "{log}");
+    let size = guest.says("df --output=size -BM / | tail -n 1");
+    let size: u32 = size.trim().trim_end_matches('M').parse().expect("a number");
+    assert!(size > 3500, "{size} MiB");
+    assert_eq!(guest.says("ls /boot/efi/EFI/BOOT"), "BOOTX64.EFI");
+    let stop = home.kiln(&["stop", guest.id(), "--timeout", "240"]).succeeds();
+    assert!(!stop.stderr.contains("warning:"), "a clean stop: {}", stop.stderr);
+    // What the installation of a kernel runs: the menu names the root by its UUID as the image's did.
+    home.kiln(&["start", guest.id()]).succeeds();
+    let root = guest.says("findmnt -no UUID /");
+    let menu = guest.says("update-grub 2>/dev/null; cat /boot/grub/grub.cfg");
+    assert!(menu.contains(&format!("root=UUID={root} ")), "{menu}");
+}

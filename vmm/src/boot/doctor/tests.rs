@@ -1,0 +1,284 @@
+//! A good disk, and the same broken in one way after the other.
+
+use super::super::pvgrub::tests::fixtures::{
+    Partition, ROOT_UUID, disk, fat, file_system, gpt_bytes, kernel,
+};
+use super::cpio::tests::archive;
+use super::*;
+
+const BIOS_BOOT: &str = "21686148-6449-6E6F-744E-656564454649";
+const EFI_SYSTEM: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+const LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
+
+/// The parts of a disk that boots by a BIOS, by UEFI and by its menu; each can be broken.
+struct Parts {
+    has_boot_code: bool,
+    has_bios_partition: bool,
+    esp: Option<Vec<(&'static str, Vec<u8>)>>,
+    grub_cfg: String,
+    fstab: String,
+    kernel: Vec<u8>,
+    initrd: Vec<u8>,
+    built_in: &'static str,
+    release: &'static str,
+    /// The file system says that it was not unmounted (the feature `needs_recovery`), and its journal is none.
+    is_dirty: bool,
+}
+
+impl Default for Parts {
+    fn default() -> Parts {
+        let modules = [
+            ("usr/lib/modules/6.1/kernel/virtio_blk.ko", &b"1"[..]),
+            ("usr/lib/modules/6.1/kernel/virtio_pci.ko.xz", b"22"),
+        ];
+        Parts {
+            has_boot_code: true,
+            has_bios_partition: true,
+            esp: Some(vec![("/EFI/BOOT/BOOTX64.EFI", b"MZ".to_vec())]),
+            grub_cfg: format!(
+                "menuentry 'Debian' {{ linux /boot/vmlinuz-6.1 root=UUID={ROOT_UUID} ro console=ttyS0\n\
+                 initrd /boot/initrd.img-6.1\n}}\n"
+            ),
+            fstab: format!(
+                "# a comment\nUUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\nUUID=ABCD-1234 /boot/efi vfat defaults 0 2\n\
+                 tmpfs /tmp tmpfs\nLABEL=data /data ext4 nofail 0 2\n"
+            ),
+            kernel: kernel(),
+            initrd: archive(&modules),
+            built_in: "kernel/fs/ext4/ext4.ko\n",
+            release: "ID=debian\nVERSION_ID=\"12\"\n",
+            is_dirty: false,
+        }
+    }
+}
+
+impl Parts {
+    fn disk(&self) -> Arc<dyn Disk> {
+        let mut partitions = Vec::new();
+        if self.has_bios_partition {
+            partitions.push(Partition::new(BIOS_BOOT, vec![0; 1 << 20]));
+        }
+        if let Some(files) = &self.esp {
+            let files: Vec<(&str, &[u8])> = files
+                .iter()
+                .map(|(path, bytes)| (*path, bytes.as_slice()))
+                .collect();
+            partitions.push(Partition::new(EFI_SYSTEM, fat("FAT16", &files)));
+        }
+        let mut root = file_system(
+            &[
+                ("/boot/grub/grub.cfg", self.grub_cfg.as_bytes()),
+                ("/boot/vmlinuz-6.1", &self.kernel),
+                ("/boot/initrd.img-6.1", &self.initrd),
+                ("/etc/fstab", self.fstab.as_bytes()),
+                ("/etc/os-release", self.release.as_bytes()),
+                ("/lib/modules/6.1/modules.builtin", self.built_in.as_bytes()),
+            ],
+            &["-t", "ext4", "-U", ROOT_UUID, "-O", "^metadata_csum"],
+        );
+        if self.is_dirty {
+            root[0x460] |= 4;
+            let journal = root
+                .windows(8)
+                .position(|bytes| bytes == b"\xc0\x3b\x39\x98\0\0\0\x04");
+            root[journal.expect("it has a journal")..][..8].fill(0);
+        }
+        partitions.push(Partition::new(LINUX, root));
+        let mut bytes = gpt_bytes(&partitions);
+        if self.has_boot_code {
+            bytes[..3].copy_from_slice(b"\xeb\x63\x90");
+        }
+        disk(&bytes)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        examine(&self.disk(), None, CpuLevel::V2).expect("it can be read")
+    }
+}
+
+fn codes(findings: &[Finding]) -> Vec<(&'static str, Severity)> {
+    findings
+        .iter()
+        .map(|finding| (finding.code, finding.severity))
+        .collect()
+}
+
+#[test]
+fn a_good_disk_has_no_findings() {
+    assert_eq!(Parts::default().findings(), []);
+    let built_in = Parts {
+        initrd: archive(&[("init", b"#!/bin/sh")]),
+        built_in: "kernel/drivers/block/virtio_blk.ko\nkernel/drivers/virtio/virtio_pci.ko\n",
+        ..Parts::default()
+    };
+    assert_eq!(built_in.findings(), [], "drivers may be built in");
+    let early = [
+        archive(&[("kernel/x86/microcode", b"early")]),
+        vec![0; 512],
+        Parts::default().initrd,
+    ]
+    .concat();
+    let in_two = Parts {
+        initrd: early,
+        ..Parts::default()
+    };
+    assert_eq!(in_two.findings(), [], "archives lie one behind the other");
+}
+
+#[test]
+fn hazard_a_disk_that_will_not_boot_is_named_with_its_fault() {
+    let good = Parts::default;
+    let faults: [(&str, Severity, Parts); 12] = [
+        (
+            "NothingToBoot",
+            Severity::Error,
+            Parts {
+                has_boot_code: false,
+                has_bios_partition: false,
+                esp: None,
+                fstab: String::new(),
+                grub_cfg: "not a menu".into(),
+                ..good()
+            },
+        ),
+        (
+            "NoBootCode",
+            Severity::Error,
+            Parts {
+                has_boot_code: false,
+                ..good()
+            },
+        ),
+        (
+            "NoEfiLoader",
+            Severity::Error,
+            Parts {
+                esp: Some(vec![("/readme.txt", b"x".to_vec())]),
+                ..good()
+            },
+        ),
+        (
+            "NoFallbackLoader",
+            Severity::Error,
+            Parts {
+                esp: Some(vec![("/EFI/debian/grubx64.efi", b"MZ".to_vec())]),
+                ..good()
+            },
+        ),
+        (
+            "MenuKernelMissing",
+            Severity::Error,
+            Parts {
+                grub_cfg: good().grub_cfg.replace("vmlinuz-6.1", "vmlinuz-6.12"),
+                ..good()
+            },
+        ),
+        (
+            "RootMissing",
+            Severity::Error,
+            Parts {
+                grub_cfg: good()
+                    .grub_cfg
+                    .replace(ROOT_UUID, "99999999-2222-3333-4444-555555555555"),
+                ..good()
+            },
+        ),
+        (
+            "FstabRootMissing",
+            Severity::Error,
+            Parts {
+                fstab: good()
+                    .fstab
+                    .replace(ROOT_UUID, "99999999-2222-3333-4444-555555555555"),
+                ..good()
+            },
+        ),
+        (
+            "FstabFileSystemMissing",
+            Severity::Warning,
+            Parts {
+                fstab: good().fstab.replace("ABCD-1234", "1234-ABCD"),
+                ..good()
+            },
+        ),
+        (
+            "InitramfsWithoutVirtio",
+            Severity::Error,
+            Parts {
+                initrd: archive(&[("usr/lib/modules/6.1/kernel/ahci.ko", b"1")]),
+                ..good()
+            },
+        ),
+        (
+            "NoSerialConsole",
+            Severity::Warning,
+            Parts {
+                grub_cfg: good().grub_cfg.replace(" console=ttyS0", ""),
+                ..good()
+            },
+        ),
+        (
+            "FileSystemNotClean",
+            Severity::Warning,
+            Parts {
+                is_dirty: true,
+                ..good()
+            },
+        ),
+        (
+            "CpuLevel",
+            Severity::Error,
+            Parts {
+                release: "ID=rhel\nVERSION_ID=10.0\nPRETTY_NAME=\"Red Hat Enterprise Linux 10\"\n",
+                ..good()
+            },
+        ),
+    ];
+    for (code, severity, parts) in faults {
+        let findings = parts.findings();
+        assert_eq!(codes(&findings), [(code, severity)], "{findings:#?}");
+        assert!(!findings[0].message.is_empty() && !findings[0].fix.is_empty());
+    }
+}
+
+#[test]
+fn a_damaged_kernel_and_a_damaged_initramfs_are_found() {
+    let mut kernel = kernel();
+    let packed = kernel.windows(3).position(|bytes| bytes == b"\x1f\x8b\x08");
+    kernel[packed.expect("it is packed by gzip") + 10..][..8].fill(0xa5);
+    let damaged = Parts {
+        kernel,
+        ..Parts::default()
+    };
+    assert_eq!(codes(&damaged.findings()), [("KernelDamaged", Severity::Error)]);
+    let cut_off = Parts {
+        initrd: Parts::default().initrd[..150].to_vec(),
+        ..Parts::default()
+    };
+    assert_eq!(
+        codes(&cut_off.findings()),
+        [("InitramfsDamaged", Severity::Error)]
+    );
+}
+
+#[test]
+fn a_way_to_boot_that_was_asked_for_must_be_there() {
+    let pv_only = Parts {
+        has_boot_code: false,
+        has_bios_partition: false,
+        esp: None,
+        fstab: String::new(),
+        ..Parts::default()
+    };
+    let asked = |way| codes(&examine(&pv_only.disk(), Some(way), CpuLevel::V2).unwrap());
+    assert_eq!(asked(Way::Pv), []);
+    assert_eq!(asked(Way::Bios), [("NoBootCode", Severity::Error)]);
+    assert_eq!(asked(Way::Uefi), [("NoEfiSystemPartition", Severity::Error)]);
+    let no_menu = Parts {
+        grub_cfg: "not a menu".into(),
+        ..Parts::default()
+    };
+    let found = examine(&no_menu.disk(), Some(Way::Pv), CpuLevel::V2).unwrap();
+    assert_eq!(codes(&found), [("NoMenu", Severity::Error)]);
+    assert_eq!(no_menu.findings(), [], "its boot loader may know");
+}

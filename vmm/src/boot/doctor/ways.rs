@@ -1,0 +1,115 @@
+//! By which ways a disk claims to boot, and whether these are whole.
+
+use kiln_imagefmt::probe::{FileTree, ProbeError};
+
+use super::super::pvgrub::{BootError, Role};
+use super::{Examined, Finding, Way};
+
+/// What UEFI firmware runs from a disk that it has never seen (UEFI specification, section 3.5.1.1).
+const FALLBACK: &str = "/EFI/BOOT/BOOTX64.EFI";
+
+pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let has_bios_partition = disk
+        .table
+        .partitions
+        .iter()
+        .any(|partition| partition.is_bios_boot());
+    if !disk.modes.bios && !disk.modes.uefi && !disk.modes.pv && !has_bios_partition && way.is_none() {
+        let why = disk
+            .chosen
+            .as_ref()
+            .err()
+            .map_or_else(String::new, |error| format!(": {error}"));
+        findings.push(Finding::error(
+            "NothingToBoot",
+            format!("no boot code, no EFI system partition, and no menu that can be used{why}"),
+            "install a boot loader (grub-install) and its menu (update-grub) in the system that the disk is of",
+        ));
+        return findings;
+    }
+    if !disk.modes.bios && (has_bios_partition || way == Some(Way::Bios)) {
+        findings.push(Finding::error(
+            "NoBootCode",
+            "the first sector has no boot code: a BIOS finds nothing to run",
+            "install it (grub-install --target=i386-pc DISK), or launch with --boot uefi or fast",
+        ));
+    }
+    if disk.modes.uefi || way == Some(Way::Uefi) {
+        findings.extend(efi(disk));
+    }
+    if way == Some(Way::Pv)
+        && let Err(error) = &disk.chosen
+        && !matches!(error, BootError::NoEntryBoots { .. })
+    {
+        findings.push(Finding::error(
+            "NoMenu",
+            format!("no menu can be used: {error}"),
+            "write one (update-grub in the system that the disk is of), or launch with --boot bios or uefi",
+        ));
+    }
+    findings
+}
+
+/// The loaders on the EFI system partition.
+fn efi(disk: &Examined) -> Option<Finding> {
+    let mut partitions = disk
+        .volumes
+        .list
+        .iter()
+        .filter(|volume| volume.role == Role::EfiSystem);
+    let Some(volume) = partitions.next() else {
+        return Some(Finding::error(
+            "NoEfiSystemPartition",
+            "there is no EFI system partition: UEFI firmware finds nothing to run",
+            "launch with --boot bios or fast, or make a disk with one",
+        ));
+    };
+    let device = volume.device();
+    let files = match &volume.files {
+        Ok(files) => files,
+        Err(error) => {
+            return Some(Finding::error(
+                "EfiSystemPartitionUnreadable",
+                format!("the EFI system partition {device} cannot be read: {error}"),
+                "make it a FAT file system with a boot loader on it (mkfs.vfat, grub-install)",
+            ));
+        }
+    };
+    if files.exists(FALLBACK).unwrap_or(false) {
+        return None;
+    }
+    Some(match loader(files) {
+        Some(loader) => Finding::error(
+            "NoFallbackLoader",
+            format!(
+                "{device} has the loader {loader}, but no {FALLBACK}: a machine without variables of its own finds none"
+            ),
+            "copy it there (grub-install --removable does)",
+        ),
+        None => Finding::error(
+            "NoEfiLoader",
+            format!("the EFI system partition {device} has no loader: UEFI firmware finds nothing to run"),
+            "install one (grub-install --target=x86_64-efi --removable)",
+        ),
+    })
+}
+
+/// A program in one of the folders where loaders are installed.
+fn loader(files: &FileTree) -> Option<String> {
+    let list = |path: &str| -> Result<_, ProbeError> { files.list(path) };
+    for folder in list("/EFI")
+        .ok()?
+        .into_iter()
+        .filter(|entry| entry.is_folder)
+        .take(64)
+    {
+        let path = format!("/EFI/{}", folder.name);
+        for entry in list(&path).unwrap_or_default() {
+            if !entry.is_folder && entry.name.to_ascii_lowercase().ends_with(".efi") {
+                return Some(format!("{path}/{}", entry.name));
+            }
+        }
+    }
+    None
+}
