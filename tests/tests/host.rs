@@ -139,7 +139,7 @@ fn a_full_disk_loses_nothing() {
         disk.clear();
         assert_eq!(guest.says("cat /root/mark"), "before");
         guest
-            .exec("echo after > /root/new; sync; rm /root/new")
+            .exec("echo after > /root/new; sync; rm /root/new; sync")
             .succeeds();
         home.is_whole();
     }
