@@ -124,6 +124,10 @@ pub(crate) fn unpack(
         ))
     };
     std::fs::create_dir_all(&folder).map_err(|error| of_place("make", &error))?;
+    // Until its own file is locked, nobody else looks for files that nobody has locked.
+    let cleaning = File::open(&folder).map_err(|error| of_place("open", &error))?;
+    rustix::fs::flock(&cleaning, FlockOperation::LockExclusive)
+        .map_err(|error| of_place("lock", &error.into()))?;
     remove_what_was_left(&folder);
     let path = folder.join(format!("{}.disk", uuid::Uuid::new_v4().simple()));
     let mut options = File::options();
@@ -135,6 +139,7 @@ pub(crate) fn unpack(
     };
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|error| of_place("lock a file in", &error.into()))?;
+    drop(cleaning);
     crate::interrupt::at_a_signal(move || {
         let _ = std::fs::remove_file(&path);
     })?;

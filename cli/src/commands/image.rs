@@ -15,12 +15,15 @@ use std::time::Duration;
 pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
     match command {
         Image::Build(build) => super::build::run(context, build),
-        Image::Import(import) => super::import::here_or_there(context, import),
+        Image::Import(import) => super::import::run(context, import),
         Image::Export(export) => self::export(context, &export),
         Image::Create(create) => self::create(context, create),
         Image::List(list) => self::list(context, list),
         Image::Show(show) => self::show(context, show),
-        Image::Doctor(diagnose) => super::diagnose::image(context, &diagnose),
+        Image::Doctor(diagnose) => match diagnose.file() {
+            Some(file) => super::diagnose::file(context, &diagnose, &file),
+            None => super::diagnose::image(context, &diagnose),
+        },
         Image::Deregister(deregister) => self::deregister(context, deregister),
         Image::Tag(tag) => super::instance::tag(context, tag),
     }

@@ -12,18 +12,26 @@ use kiln_agent::client::Unread;
 use kiln_control::{BootMode, ImageBoots, ImportImage};
 use std::ffi::OsString;
 
+/// A disk is unpacked on the host, wherever its image will be.
+pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
+    match inside::user_folder() {
+        None => perhaps_compressed(context, import),
+        Some(_) => register(context, import),
+    }
+}
+
 /// Imports a disk of this host: here, or in the software machine.
-pub(super) fn here_or_there(context: &Context, import: Import) -> Result<u8, Failure> {
+fn here_or_there(context: &Context, import: Import) -> Result<u8, Failure> {
     // No command that runs guests: a host whose KVM is not ready keeps its images here all the same.
     if context.is_elsewhere(false)? {
         let arguments = arguments(context, &import);
         return context.forward(arguments, Input::None, Unread::GoesOn, import.file.map());
     }
-    run(context, import)
+    register(context, import)
 }
 
 /// Imports a file of this host that may be compressed: it is unpacked here, where that is fast.
-pub(super) fn perhaps_compressed(context: &Context, import: Import) -> Result<u8, Failure> {
+fn perhaps_compressed(context: &Context, import: Import) -> Result<u8, Failure> {
     let file = import.file.open()?;
     let Some(compression) = Compression::of(&file) else {
         return here_or_there(context, import);
@@ -61,7 +69,7 @@ fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
     all
 }
 
-pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
+fn register(context: &Context, import: Import) -> Result<u8, Failure> {
     let source = import.file.open()?;
     let cloud = context.cloud()?;
     context.say_when_cut_short("the next command removes what was copied")?;

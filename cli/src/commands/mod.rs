@@ -24,7 +24,6 @@ use crate::args::image::Image;
 use crate::args::{Command, storage as args_of_storage};
 use crate::attach::Input;
 use crate::failure::Failure;
-use crate::software_machine::inside;
 use kiln_agent::client::Unread;
 
 /// Does what was asked for; the exit status.
@@ -67,24 +66,17 @@ fn unread(command: &Command) -> Unread {
     }
 }
 
+/// Whether a command is run on the host, wherever images are: it finds its way to them by itself.
+fn begins_here(command: &Command) -> bool {
+    match command {
+        Command::Image(Image::Build(_) | Image::Import(_)) => true,
+        Command::Image(Image::Doctor(diagnose)) => diagnose.file().is_some(),
+        _ => false,
+    }
+}
+
 fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsString>) -> Result<u8, Failure> {
-    // An image is built on the host, wherever it is registered.
-    if let Command::Image(Image::Build(build)) = command {
-        return build::run(context, build);
-    }
-    // A disk is unpacked on the host, too.
-    if let Command::Image(Image::Import(import)) = command {
-        return match inside::user_folder() {
-            None => import::perhaps_compressed(context, import),
-            Some(_) => import::run(context, import),
-        };
-    }
-    if let Command::Image(Image::Doctor(diagnose)) = &command
-        && let Some(file) = diagnose.file()
-    {
-        return diagnose::file(context, diagnose, &file);
-    }
-    if context.is_forwarded(&command)? {
+    if !begins_here(&command) && context.is_forwarded(&command)? {
         let reads = if command.reads_input() {
             Input::Own
         } else {

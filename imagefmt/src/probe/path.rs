@@ -62,6 +62,15 @@ pub(super) fn follow<N>(
     Err(refused(format!("it is more than {STEP_LIMIT} steps away")))
 }
 
+/// Whether a search for a path has found something.
+pub(super) fn is_found<T>(found: Result<T, ProbeError>) -> Result<bool, ProbeError> {
+    match found {
+        Ok(_) => Ok(true),
+        Err(ProbeError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// That a link to `path` is longer than [`TARGET_LIMIT`].
 pub(super) fn link_too_long(path: &str, len: u64) -> ProbeError {
     ProbeError::Path {

@@ -29,6 +29,8 @@ impl Slot {
 pub struct Requester(pub u16);
 
 /// A PCI function in a slot. Offsets and lengths come from the guest; implementations accept any.
+///
+/// One that says nothing of base address registers (BARs) has none.
 pub trait PciFunction: Send + Sync {
     /// Reads configuration space.
     fn config_read(&self, offset: u16, data: &mut [u8]);
@@ -37,22 +39,28 @@ pub trait PciFunction: Send + Sync {
     fn config_write(&self, offset: u16, data: &[u8]);
 
     /// Address and size of BAR `index` if it exists and is decoded.
-    fn decoded(&self, index: usize) -> Option<(u64, u64)>;
+    fn decoded(&self, _index: usize) -> Option<(u64, u64)> {
+        None
+    }
 
     /// Size of BAR `index`, if it exists.
-    fn bar_size(&self, index: usize) -> Option<u64>;
+    fn bar_size(&self, _index: usize) -> Option<u64> {
+        None
+    }
 
     /// Firmware's work at power-on: puts BAR `index` at `address` and enables memory decoding.
-    fn place_bar(&self, index: usize, address: u64);
+    fn place_bar(&self, _index: usize, _address: u64) {}
 
     /// BAR `index` is routed at `address` from now on, or nowhere. Called after every change.
-    fn routed(&self, index: usize, address: Option<u64>);
+    fn routed(&self, _index: usize, _address: Option<u64>) {}
 
     /// Reads within BAR `index`; `offset + data.len()` is within its size.
-    fn bar_read(&self, index: usize, offset: u64, data: &mut [u8]);
+    fn bar_read(&self, _index: usize, _offset: u64, data: &mut [u8]) {
+        data.fill(0xff);
+    }
 
     /// Writes within BAR `index`; `offset + data.len()` is within its size.
-    fn bar_write(&self, index: usize, offset: u64, data: &[u8]);
+    fn bar_write(&self, _index: usize, _offset: u64, _data: &[u8]) {}
 
     /// Back to the state after power-on. On return the function neither writes memory nor interrupts.
     fn reset(&self);

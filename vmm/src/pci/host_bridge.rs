@@ -69,24 +69,6 @@ impl PciFunction for HostBridge {
         self.config.lock().write(offset, data);
     }
 
-    fn decoded(&self, _index: usize) -> Option<(u64, u64)> {
-        None
-    }
-
-    fn bar_size(&self, _index: usize) -> Option<u64> {
-        None
-    }
-
-    fn place_bar(&self, _index: usize, _address: u64) {}
-
-    fn routed(&self, _index: usize, _address: Option<u64>) {}
-
-    fn bar_read(&self, _index: usize, _offset: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-
-    fn bar_write(&self, _index: usize, _offset: u64, _data: &[u8]) {}
-
     fn reset(&self) {
         let mut config = self.config.lock();
         config.reset();

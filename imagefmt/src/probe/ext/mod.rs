@@ -178,11 +178,7 @@ impl ExtTree {
 
     /// Whether there is anything at `path`, symbolic links followed.
     pub(super) fn exists(&self, path: &str) -> Result<bool, ProbeError> {
-        match self.follow(path) {
-            Ok(_) => Ok(true),
-            Err(ProbeError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        path::is_found(self.follow(path))
     }
 
     /// The path that `path` leads to once symbolic links are followed.

@@ -122,11 +122,7 @@ impl XfsTree {
 
     /// Whether there is anything at `path`, symbolic links followed.
     pub(super) fn exists(&self, path: &str) -> Result<bool, ProbeError> {
-        match self.way(path) {
-            Ok(_) => Ok(true),
-            Err(ProbeError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        path::is_found(self.way(path))
     }
 
     /// The path that `path` leads to once symbolic links are followed.

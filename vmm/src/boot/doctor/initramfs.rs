@@ -95,7 +95,7 @@ fn contents(mut initramfs: &[u8]) -> io::Result<Contents> {
         }
         match Compression::of(initramfs) {
             Some(compression) => {
-                let reader = payload::decompress(initramfs, compression)?;
+                let reader = payload::decompress(initramfs, compression).map_err(io::Error::other)?;
                 cpio::names(reader, &mut see)?;
                 break;
             }

@@ -21,11 +21,10 @@ mod ways;
 
 use std::sync::Arc;
 
-use kiln_imagefmt::probe::{FileTree, PartitionTable};
+use kiln_imagefmt::probe::FileTree;
 use kiln_imagefmt::{Disk, probe};
 
-use super::pvgrub::{BootError, BootModes, Chosen};
-use super::pvgrub::{Volume, Volumes, choose_on, has_boot_code};
+use super::pvgrub::{BootError, Examined, Volume};
 
 pub use system::CpuLevel;
 
@@ -80,33 +79,7 @@ pub enum Way {
     Uefi,
 }
 
-/// A disk, looked at.
-struct Examined {
-    table: PartitionTable,
-    volumes: Volumes,
-    modes: BootModes,
-    /// What its menu boots.
-    chosen: Result<Chosen, BootError>,
-}
-
 impl Examined {
-    fn open(disk: &Arc<dyn Disk>) -> Result<Examined, BootError> {
-        let table = PartitionTable::read(disk).map_err(BootError::Disk)?;
-        let volumes = Volumes::open(disk)?;
-        let chosen = choose_on(&volumes, None);
-        let modes = BootModes {
-            pv: chosen.is_ok(),
-            bios: has_boot_code(disk).map_err(BootError::Disk)?,
-            uefi: table.partitions.iter().any(probe::Partition::is_efi_system),
-        };
-        Ok(Examined {
-            table,
-            volumes,
-            modes,
-            chosen,
-        })
-    }
-
     /// The volume with the system on it, and its files.
     fn root(&self) -> Option<(&Volume, &FileTree)> {
         let mut all = self.volumes.readable();

@@ -39,56 +39,38 @@ pub(super) fn compressed_file(file: &[u8], compression: Compression) -> Result<V
 pub(in crate::boot) fn decompress(
     packed: &[u8],
     compression: Compression,
-) -> Result<Box<dyn Read + '_>, Error> {
-    let reader: Box<dyn Read> = match compression {
-        Compression::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
-        Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
-        Compression::Xz => {
-            xz::check_dictionaries(packed)?;
-            Box::new(lzma_rust2::XzReader::new(packed, false))
-        }
-        Compression::Zstd => Box::new(zstd(packed, UNPACKED_LIMIT)?),
-        Compression::Bzip2 => Box::new(bzip2::read::BzDecoder::new(packed)),
-        Compression::Lzma => Box::new(lzma_rust2::LzmaReader::new_mem_limit(
-            packed,
-            LZMA_MEMORY_KIB,
-            None,
-        )?),
-        Compression::Lzo => {
-            let whole = lzo::unpack(packed, UNPACKED_LIMIT)?;
-            Box::new(Cursor::new(
-                whole.ok_or_else(|| Error::other("it unpacks to too much"))?,
-            ))
-        }
-    };
+) -> Result<Box<dyn Read + '_>, PayloadError> {
+    let reader = decoder(packed, compression, UNPACKED_LIMIT)?;
     Ok(Box::new(reader.take(UNPACKED_LIMIT)))
 }
 
-/// Unpacks no more than `size` allows. LZO is unpacked as a whole, of the others a decoder keeps what it may refer to again: of
-/// Zstandard's frames, as the kernel's build makes them, that is all.
+/// Unpacks no more than `size` allows.
 fn bounded(packed: &[u8], compression: Compression, size: Size) -> Result<Vmlinux<'_>, PayloadError> {
+    Vmlinux::unpacked(decoder(packed, compression, size.most())?, compression, size)
+}
+
+/// The decoder of a compression, for somebody who wants `most` bytes. LZO is unpacked as a whole, of the others a decoder
+/// keeps what it may refer to again: of Zstandard's frames, as the kernel's build makes them, that is all.
+fn decoder(packed: &[u8], compression: Compression, most: u64) -> Result<Box<dyn Read + '_>, PayloadError> {
     let failed = |source| PayloadError::Unpack { compression, source };
-    match compression {
-        Compression::Gzip => Vmlinux::unpacked(flate2::read::GzDecoder::new(packed), compression, size),
-        Compression::Lz4 => Vmlinux::unpacked(lz4_flex::frame::FrameDecoder::new(packed), compression, size),
+    Ok(match compression {
+        Compression::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
+        Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
         Compression::Xz => {
             xz::check_dictionaries(packed).map_err(failed)?;
-            Vmlinux::unpacked(lzma_rust2::XzReader::new(packed, false), compression, size)
+            Box::new(lzma_rust2::XzReader::new(packed, false))
         }
-        Compression::Zstd => {
-            let decoder = zstd(packed, size.most()).map_err(failed)?;
-            Vmlinux::unpacked(decoder, compression, size)
-        }
-        Compression::Bzip2 => Vmlinux::unpacked(bzip2::read::BzDecoder::new(packed), compression, size),
+        Compression::Zstd => Box::new(zstd(packed, most).map_err(failed)?),
+        Compression::Bzip2 => Box::new(bzip2::read::BzDecoder::new(packed)),
         Compression::Lzma => {
             let reader = lzma_rust2::LzmaReader::new_mem_limit(packed, LZMA_MEMORY_KIB, None);
-            Vmlinux::unpacked(reader.map_err(failed)?, compression, size)
+            Box::new(reader.map_err(failed)?)
         }
-        Compression::Lzo => match lzo::unpack(packed, size.most()).map_err(failed)? {
-            Some(out) => Vmlinux::unpacked(Cursor::new(out), compression, size),
-            None => Err(PayloadError::Bomb { size: size.most() }),
+        Compression::Lzo => match lzo::unpack(packed, most).map_err(failed)? {
+            Some(whole) => Box::new(Cursor::new(whole)),
+            None => return Err(PayloadError::Bomb { size: most }),
         },
-    }
+    })
 }
 
 /// Unpacks a Zstandard frame (RFC 8878).

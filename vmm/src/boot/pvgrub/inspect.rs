@@ -7,7 +7,7 @@ use kiln_imagefmt::{Disk, probe};
 
 use super::choose::choose_on;
 use super::volumes::Volumes;
-use super::{BootError, Found};
+use super::{BootError, Chosen, Found};
 use crate::boot::kernel::LoadError;
 use crate::boot::payload::{self, BzImage, KernelKind, NO_64_BIT_ENTRY, PayloadError, Unpacked};
 
@@ -71,28 +71,43 @@ pub struct BootModes {
     pub uefi: bool,
 }
 
-impl BootModes {
-    /// EC2's `VirtualizationType`: a disk that has neither boot code nor an EFI system partition
-    /// can only be booted by its menu.
-    pub fn virtualization_type(self) -> &'static str {
-        if self.bios || self.uefi {
-            "hvm"
-        } else {
-            "paravirtual"
-        }
+/// A disk, looked at.
+pub(in crate::boot) struct Examined {
+    pub(in crate::boot) table: PartitionTable,
+    pub(in crate::boot) volumes: Volumes,
+    pub(in crate::boot) modes: BootModes,
+    /// What its menu boots.
+    pub(in crate::boot) chosen: Result<Chosen, BootError>,
+}
+
+impl Examined {
+    /// Only a disk that cannot be read at all is an error.
+    pub(in crate::boot) fn open(disk: &Arc<dyn Disk>) -> Result<Examined, BootError> {
+        let table = PartitionTable::read(disk).map_err(BootError::Disk)?;
+        let volumes = Volumes::open(disk)?;
+        let chosen = choose_on(&volumes, None);
+        let modes = BootModes {
+            pv: chosen.is_ok(),
+            bios: has_boot_code(disk).map_err(BootError::Disk)?,
+            uefi: table.partitions.iter().any(probe::Partition::is_efi_system),
+        };
+        Ok(Examined {
+            table,
+            volumes,
+            modes,
+            chosen,
+        })
     }
 }
 
 /// Looks at `disk`. Only a disk that cannot be read at all is an error.
 pub fn inspect(disk: &Arc<dyn Disk>) -> Result<Report, BootError> {
-    let table = PartitionTable::read(disk).map_err(BootError::Disk)?;
-    let volumes = Volumes::open(disk)?;
-    let chosen = choose_on(&volumes, None);
-    let modes = BootModes {
-        pv: chosen.is_ok(),
-        bios: has_boot_code(disk).map_err(BootError::Disk)?,
-        uefi: table.partitions.iter().any(probe::Partition::is_efi_system),
-    };
+    let Examined {
+        table,
+        volumes,
+        modes,
+        chosen,
+    } = Examined::open(disk)?;
     let mut warnings = Vec::new();
     let mut architecture = None;
     match &chosen {
@@ -180,7 +195,7 @@ fn warn_of_kernel(kernel: &[u8], architecture: Architecture, cmdline: &str, warn
 
 /// Whether the first sector has code before the partition table. That of a disk that only carries
 /// a file system, or only partitions, is zero.
-pub(in crate::boot) fn has_boot_code(disk: &Arc<dyn Disk>) -> Result<bool, probe::ProbeError> {
+fn has_boot_code(disk: &Arc<dyn Disk>) -> Result<bool, probe::ProbeError> {
     let sector = Window::whole(Arc::clone(disk)).read_up_to(0, 512)?;
     let code = sector.get(..440).unwrap_or_default();
     let signed = sector.get(510..) == Some(&[0x55, 0xAA]);

@@ -39,11 +39,10 @@ mod search;
 mod uki;
 mod volumes;
 
-pub(in crate::boot) use choose::choose_on;
 pub use choose::{boot, choose};
 pub use device::{Device, DevicePath};
 pub use error::{Attempt, BootError, EntryProblem};
-pub(in crate::boot) use inspect::has_boot_code;
+pub(in crate::boot) use inspect::Examined;
 pub use inspect::{Architecture, BootModes, Report, VolumeReport, inspect};
 pub use menu::{Candidate, Change, Entry, Menu, Obstacle, Save};
 pub(in crate::boot) use volumes::{Role, Volume, Volumes};
