@@ -1,6 +1,7 @@
 //! How images boot, and how an instance is asked to.
 
 use crate::state::{BootMode, VirtualizationType};
+use kiln_vmm::boot::doctor::Way;
 use kiln_vmm::boot::pvgrub::BootModes;
 
 /// How an image boots: EC2's `VirtualizationType` and `BootMode`, as far as one goes with the other.
@@ -20,6 +21,16 @@ impl ImageBoots {
             (false, true) => ImageBoots::Hvm(BootMode::Uefi),
             (true, false) => ImageBoots::Hvm(BootMode::LegacyBios),
             (false, false) => ImageBoots::Paravirtual,
+        }
+    }
+
+    /// The one way by which it is launched, where there are not several.
+    pub(crate) fn way(self) -> Option<Way> {
+        match self {
+            ImageBoots::Paravirtual => Some(Way::Pv),
+            ImageBoots::Hvm(BootMode::LegacyBios) => Some(Way::Bios),
+            ImageBoots::Hvm(BootMode::Uefi) => Some(Way::Uefi),
+            ImageBoots::Hvm(BootMode::UefiPreferred) => None,
         }
     }
 

@@ -24,8 +24,16 @@ impl Cloud {
     }
 }
 
+/// What is said of a finding in one line.
+pub(crate) fn warning(finding: doctor::Finding) -> String {
+    let doctor::Finding {
+        code, message, fix, ..
+    } = finding;
+    format!("{code}: {message}; what to do: {fix}")
+}
+
 fn examine(disk: &Arc<dyn Disk>, way: Option<Way>, level: CpuLevel) -> Result<Findings> {
-    let found = doctor::examine(disk, way, level)
+    let (found, _) = doctor::examine(disk, way, level)
         .map_err(|error| Error::new(Code::InvalidDisk, format!("the disk cannot be read: {error}")))?;
     let findings = found.into_iter().map(|finding| Finding {
         code: finding.code,

@@ -1,9 +1,10 @@
 //! Disk files from outside, and what is on them.
 
 use crate::image::{ExportFormat, Progress};
-use crate::{Code, Error, ImageBoots, Result};
+use crate::{Code, Error, ImageBoots, Result, diagnosis};
 use kiln_imagefmt::transfer::{self, DataMap, Format, Source, TransferError};
 use kiln_imagefmt::{Chain, Disk};
+use kiln_vmm::boot::doctor::{self, CpuLevel};
 use kiln_vmm::boot::pvgrub;
 use std::fs::File;
 use std::path::Path;
@@ -85,17 +86,18 @@ pub(crate) struct Seen {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Looks at a disk. One that will not boot is no error: it is registered with a warning.
-pub(crate) fn how_it_boots(disk: Chain) -> Seen {
+/// Looks at a disk that is to boot as was `said`, else as it can. One that will not boot is no error: it is registered
+/// with warnings.
+pub(crate) fn how_it_boots(disk: Chain, said: Option<ImageBoots>) -> Seen {
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    match pvgrub::inspect(&disk) {
-        Ok(report) => Seen {
-            boots: ImageBoots::of_disk(report.modes),
+    match doctor::examine(&disk, said.and_then(ImageBoots::way), CpuLevel::of_this_host()) {
+        Ok((findings, report)) => Seen {
+            boots: said.unwrap_or(ImageBoots::of_disk(report.modes)),
             architecture: report.architecture.map_or("x86_64", |found| found.name()),
-            warnings: report.warnings,
+            warnings: findings.into_iter().map(diagnosis::warning).collect(),
         },
         Err(error) => Seen {
-            boots: ImageBoots::Paravirtual,
+            boots: said.unwrap_or(ImageBoots::Paravirtual),
             architecture: "x86_64",
             warnings: vec![format!("the disk cannot be read: {error}")],
         },

@@ -4,7 +4,7 @@
 //! optimized, memory optimized; previous generations for t1, m1 and m3).
 
 use crate::size::Bytes;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, HugePages, Result};
 use serde::Serialize;
 
 /// A type of instance.
@@ -92,6 +92,22 @@ pub const TYPES: &[InstanceType] = &[
 impl InstanceType {
     /// The type that is used when none is named.
     pub const DEFAULT: &'static str = "t3.micro";
+
+    /// Refuses pages of which its memory is no whole number.
+    pub(crate) fn check_pages(&self, pages: HugePages) -> Result<()> {
+        let memory = self.memory();
+        if memory.0.is_multiple_of(pages.unit()) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::InvalidParameterCombination,
+            format!(
+                "a {} has {memory} of memory, which is no whole number of huge pages of {pages}: choose another type, \
+                 or other pages",
+                self.name
+            ),
+        ))
+    }
 
     /// Finds a type by its name; one that does not exist is answered with the names of its family.
     pub fn find(name: &str) -> Result<&'static InstanceType> {

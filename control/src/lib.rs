@@ -59,7 +59,7 @@ pub use id::{ImageId, InstanceId, OperationId, ReservationId, SnapshotId, Volume
 pub use image::{
     BlockDeviceMapping, CreateImage, CreatedImage, DeletedSnapshot, DeregisterImage, DeregisteredImage,
     DescribeImages, EbsBlockDevice, ExportFormat, ExportImage, Image, ImageBoot, Images, ImportImage,
-    MenuChoice, OnDeregister, OnTermination, Owner, Progress, Reboot, check_name,
+    MenuChoice, OnDeregister, OnTermination, Owner, Progress, Reboot, RegisterImage, check_name,
 };
 pub use instance::*;
 pub use instance_type::{InstanceType, InstanceTypes};

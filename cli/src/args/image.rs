@@ -13,6 +13,8 @@ pub(crate) enum Image {
     Build(Build),
     /// Make an image of a disk file (raw or qcow2, as it is or compressed by gzip, xz or zstd)
     Import(Import),
+    /// Make an image of a snapshot that is there already
+    Register(Register),
     /// Write an image into a disk file that stands alone
     Export(Export),
     /// Make an image of an instance: its disks as they are now
@@ -66,6 +68,25 @@ pub(crate) struct Import {
     /// The disk file
     #[arg(value_name = "FILE")]
     pub(crate) file: UserFile,
+    /// The image's name: unique, and for ever the same
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// Free text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// How it boots
+    #[arg(long, value_enum, default_value_t = Boot::Auto)]
+    pub(crate) boot: Boot,
+    /// Put tags on the image
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
+    pub(crate) tags: Vec<Tag>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Register {
+    /// The snapshot of its root disk: id, name, or the beginning of either
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub(crate) snapshot: String,
     /// The image's name: unique, and for ever the same
     #[arg(long, value_name = "NAME")]
     pub(crate) name: String,

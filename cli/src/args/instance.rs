@@ -262,6 +262,15 @@ pub(crate) struct Reboot {
     pub(crate) timeout: u64,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Modify {
+    /// The instance: id, name, or the beginning of either
+    pub(crate) instance: String,
+    /// The instance type: see `kiln type list`
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) instance_type: String,
+}
+
 /// What can be waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Awaited {

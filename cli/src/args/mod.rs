@@ -115,6 +115,8 @@ pub(crate) enum Command {
     Reboot(instance::Reboot),
     /// End instances for good, and delete their volumes
     Terminate(instance::Instances),
+    /// Change a stopped instance: its type, for its next start
+    Modify(instance::Modify),
     /// Wait until an instance is in a state
     #[command(after_help = examples::WAIT)]
     Wait(instance::WaitFor),

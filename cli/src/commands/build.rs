@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
         boot: Boot::Auto,
         tags: build.tags,
     };
-    import::here_or_there(context, import)
+    import::run(context, import)
 }
 
 /// The disk of a recipe, from the cache if nothing that goes into it has changed.

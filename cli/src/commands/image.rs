@@ -1,14 +1,14 @@
 //! `kiln image …`.
 
 use super::Context;
-use crate::args::image::{Create, Deregister, DiskFormat, Export, Image, List, Show};
+use crate::args::image::{Create, Deregister, DiskFormat, Export, Image, List, Register, Show};
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::{Copying, Waiting};
 use crate::user_file::Over;
 use kiln_control::{
     CreateImage, DeregisterImage, DeregisteredImage, DescribeImages, ExportFormat, ExportImage, OnDeregister,
-    OnTermination, Owner, Reboot, Reply,
+    OnTermination, Owner, Reboot, RegisterImage, Reply,
 };
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
     match command {
         Image::Build(build) => super::build::run(context, build),
         Image::Import(import) => super::import::run(context, import),
+        Image::Register(register) => self::register(context, register),
         Image::Export(export) => self::export(context, &export),
         Image::Create(create) => self::create(context, create),
         Image::List(list) => self::list(context, list),
@@ -27,6 +28,16 @@ pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
         Image::Deregister(deregister) => self::deregister(context, deregister),
         Image::Tag(tag) => super::instance::tag(context, tag),
     }
+}
+
+fn register(context: &Context, register: Register) -> Result<u8, Failure> {
+    context.print_made(&context.cloud()?.register_image(RegisterImage {
+        snapshot: register.snapshot,
+        name: register.name,
+        description: register.description,
+        boots: super::import::boots(register.boot),
+        tags: register.tags,
+    })?)
 }
 
 fn export(context: &Context, export: &Export) -> Result<u8, Failure> {

@@ -45,6 +45,16 @@ fn perhaps_compressed(context: &Context, import: Import) -> Result<u8, Failure> 
     here_or_there(context, Import { file, ..import })
 }
 
+/// What was said of how an image boots; nothing, if the disk is to tell.
+pub(super) fn boots(said: Boot) -> Option<ImageBoots> {
+    match said {
+        Boot::Auto => None,
+        Boot::Bios => Some(ImageBoots::Hvm(BootMode::LegacyBios)),
+        Boot::Uefi => Some(ImageBoots::Hvm(BootMode::Uefi)),
+        Boot::Pv => Some(ImageBoots::Paravirtual),
+    }
+}
+
 /// `image import` of the disk, as it is run in the software machine.
 fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
     let mut all = context.arguments();
@@ -80,12 +90,7 @@ fn register(context: &Context, import: Import) -> Result<u8, Failure> {
         map: inside::user_map(),
         name: import.name,
         description: import.description,
-        boots: match import.boot {
-            Boot::Auto => None,
-            Boot::Bios => Some(ImageBoots::Hvm(BootMode::LegacyBios)),
-            Boot::Uefi => Some(ImageBoots::Hvm(BootMode::Uefi)),
-            Boot::Pv => Some(ImageBoots::Paravirtual),
-        },
+        boots: boots(import.boot),
         tags: import.tags,
         progress: Some(&copying),
     });

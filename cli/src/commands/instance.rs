@@ -1,13 +1,13 @@
 //! `kiln list show stop start reboot terminate tag`.
 
 use super::Context;
-use crate::args::instance::{Instances, List, Reboot, Stop, TagResources};
+use crate::args::instance::{Instances, List, Modify, Reboot, Stop, TagResources};
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::Waiting;
 use kiln_control::{
-    Cloud, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceId, InstanceState, Reply,
-    StopInstances, Waiting as Wait, name_of,
+    Cloud, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceId, InstanceState,
+    ModifyInstance, Reply, StopInstances, Waiting as Wait, name_of,
 };
 use std::time::Duration;
 
@@ -155,6 +155,13 @@ pub(crate) fn terminate(context: &Context, which: &Instances) -> Result<u8, Fail
     let cloud = context.cloud()?;
     context.say_when_cut_short("the next command finishes what has begun")?;
     context.print(&cloud.terminate_instances(&which.instances)?)
+}
+
+pub(crate) fn modify(context: &Context, modify: Modify) -> Result<u8, Failure> {
+    context.print(&context.cloud()?.modify_instance(&ModifyInstance {
+        instance: modify.instance,
+        instance_type: modify.instance_type,
+    })?)
 }
 
 pub(crate) fn tag(context: &Context, tag: TagResources) -> Result<u8, Failure> {

@@ -3,9 +3,9 @@
 use super::{Shown, Table};
 use kiln_control::instance_type::InstanceTypes;
 use kiln_control::{
-    CreatedImage, DeregisteredImage, ImageBoot, Images, Instance, InstanceStateChange, RebootedInstances,
-    Reply, Reservation, Reservations, Snapshot, Snapshots, StartingInstances, StoppingInstances,
-    TerminatingInstances, Volumes, name_of,
+    CreatedImage, DeregisteredImage, ImageBoot, Images, Instance, InstanceStateChange, ModifiedInstance,
+    RebootedInstances, Reply, Reservation, Reservations, Snapshot, Snapshots, StartingInstances,
+    StoppingInstances, TerminatingInstances, Volumes, name_of,
 };
 
 impl<T: Shown> Shown for Reply<T> {
@@ -167,6 +167,18 @@ state_changes! {
     StartingInstances: starting_instances;
     StoppingInstances: stopping_instances;
     TerminatingInstances: terminating_instances;
+}
+
+impl Shown for ModifiedInstance {
+    fn ids(&self) -> Vec<String> {
+        vec![self.instance_id.clone()]
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::fields();
+        table.row([self.instance_id.clone()]);
+        table
+    }
 }
 
 impl Shown for RebootedInstances {

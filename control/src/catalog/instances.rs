@@ -3,6 +3,7 @@
 use super::{from_json, to_json};
 use crate::boot::FirmwareKind;
 use crate::id::{ImageId, InstanceId, OperationId, ReservationId};
+use crate::instance_type::InstanceType;
 use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::{InstanceState, OnShutdown, StateReason, VirtualizationType};
@@ -304,6 +305,16 @@ pub(crate) fn change(
     )?;
     super::exactly_one(rows, || format!("instance {id} has changed under this command"))?;
     Ok(now)
+}
+
+/// Gives an instance that is stopped, and that no command is at work on, another type.
+pub(crate) fn retype(db: &Connection, id: &InstanceId, kind: &InstanceType) -> Result<()> {
+    let rows = db.execute(
+        "UPDATE instances SET type = ?2, vcpus = ?3, memory = ?4
+         WHERE id = ?1 AND state = 'stopped' AND operation IS NULL",
+        params![id, kind.name, kind.vcpus, kind.memory()],
+    )?;
+    super::exactly_one(rows, || format!("another command is at work on instance {id}"))
 }
 
 /// Records that an instance was started again.

@@ -10,7 +10,7 @@ pub use document::{
 };
 pub use request::{
     CreateImage, DeregisterImage, DescribeImages, ExportFormat, ExportImage, ImportImage, OnDeregister,
-    OnTermination, Owner, Progress, Reboot,
+    OnTermination, Owner, Progress, Reboot, RegisterImage,
 };
 
 use crate::catalog::images::{self, ImageRow};

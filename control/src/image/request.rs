@@ -74,6 +74,21 @@ pub struct ImportImage<'a> {
     pub progress: Option<&'a dyn Progress>,
 }
 
+/// RegisterImage: an image of a snapshot.
+#[derive(Clone, Debug)]
+pub struct RegisterImage {
+    /// The snapshot of its root disk: id, name or beginning of either.
+    pub snapshot: String,
+    /// The image's name.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// How it boots; found on the disk if not given.
+    pub boots: Option<ImageBoots>,
+    /// Tags of the image.
+    pub tags: Vec<Tag>,
+}
+
 /// Told how far a long copy is. May be called from any thread.
 pub trait Progress: Sync {
     /// `done` of `total` bytes of the disk are through.

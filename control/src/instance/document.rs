@@ -183,6 +183,17 @@ pub struct RebootedInstances {
     pub instance_ids: Vec<String>,
 }
 
+/// Reply of ModifyInstanceAttribute, which in EC2 says nothing.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ModifiedInstance {
+    /// Always true: anything else is an error.
+    pub r#return: bool,
+    /// The instance; not in EC2's document.
+    #[serde(skip)]
+    pub instance_id: String,
+}
+
 /// A change of state.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -140,6 +140,15 @@ pub enum Waiting {
     No,
 }
 
+/// A stopped instance that is to be of another type at its next start.
+#[derive(Clone, Debug)]
+pub struct ModifyInstance {
+    /// The instance: id, name or beginning of either.
+    pub instance: String,
+    /// The type's name.
+    pub instance_type: String,
+}
+
 /// StopInstances.
 #[derive(Clone, Debug, Default)]
 pub struct StopInstances {

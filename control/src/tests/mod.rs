@@ -1,6 +1,8 @@
 //! Behaviour that crosses the modules of this crate: a file a behaviour, over a real catalogue and a real store.
 
+mod attributes;
 mod baking;
+mod booting;
 mod check;
 mod concurrency;
 mod crashes;

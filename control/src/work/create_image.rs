@@ -17,7 +17,7 @@ use crate::instance::Ending;
 use crate::moment::Moment;
 use crate::state::ImageState;
 use crate::tag;
-use crate::{Cloud, ImageId, Reply, Result, resolve};
+use crate::{Cloud, ImageId, Reply, Result, disk_file, resolve};
 
 impl Cloud {
     /// CreateImage. Answers when the image is available.
@@ -77,12 +77,24 @@ impl Cloud {
         {
             warnings.extend(self.how_it_ended(instance)?);
         }
+        match self.looked_at(&id) {
+            Ok(found) => warnings.extend(found),
+            Err(error) => warnings.push(format!("how {id} boots is not known: {error}")),
+        }
         Ok(Reply::with(
             CreatedImage {
                 image_id: id.to_string(),
             },
             warnings,
         ))
+    }
+
+    /// What is to be said of an image's disk.
+    fn looked_at(&self, id: &ImageId) -> Result<Vec<String>> {
+        let image = self.catalog.read(|tx| images::find(tx, id))?;
+        let (layer, _) = self.root_layer(id.as_str())?;
+        let disk = self.layers.open_chain(&layer)?;
+        Ok(disk_file::how_it_boots(disk, image.map(|image| image.boots())).warnings)
     }
 
     /// A warning if a stopped guest had not ended by itself.

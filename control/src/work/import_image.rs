@@ -124,9 +124,8 @@ impl Cloud {
         crash_point!("import_image.after_copy");
         self.layers.seal(&about.layer, Writer::Gone)?;
         crash_point!("import_image.after_seal");
-        let mut seen = disk_file::how_it_boots(self.layers.open_chain(&about.layer)?);
-        seen.boots = request.boots.unwrap_or(seen.boots);
-        Ok(seen)
+        let disk = self.layers.open_chain(&about.layer)?;
+        Ok(disk_file::how_it_boots(disk, request.boots))
     }
 
     fn make_available(&self, work: Work<'_>, about: &About, size: Bytes, seen: &Seen) -> Result<()> {

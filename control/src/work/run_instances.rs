@@ -143,17 +143,7 @@ fn check(request: &RunInstances, kind: &InstanceType) -> Result<()> {
             format!("a launch is of 1 to {MOST} instances, not {}", request.count),
         );
     }
-    let (memory, pages) = (kind.memory(), request.huge_pages);
-    if !memory.0.is_multiple_of(pages.unit()) {
-        return refuse(
-            Code::InvalidParameterCombination,
-            format!(
-                "a {} has {memory} of memory, which is no whole number of huge pages of {pages}: choose another type, \
-                 or other pages",
-                kind.name
-            ),
-        );
-    }
+    kind.check_pages(request.huge_pages)?;
     if request.kernel.is_some() && request.append.is_some() {
         return refuse(
             Code::InvalidParameterCombination,

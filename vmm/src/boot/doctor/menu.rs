@@ -1,12 +1,11 @@
 //! What the boot menu names: a kernel that is there and whole, a root that is there, a console that somebody reads.
 
-use super::super::payload::{self, PayloadError, Unpacked};
 use super::super::pvgrub::{BootError, Chosen};
-use super::{Examined, Finding};
+use super::{Examined, Finding, Way};
 
 const UPDATE: &str = "write the menu anew (update-grub in the system that the disk is of)";
 
-pub(super) fn examine(disk: &Examined) -> Vec<Finding> {
+pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
     let chosen = match &disk.chosen {
         Ok(chosen) => chosen,
         Err(error @ BootError::NoEntryBoots { .. }) => {
@@ -16,26 +15,31 @@ pub(super) fn examine(disk: &Examined) -> Vec<Finding> {
         Err(_) => return Vec::new(),
     };
     let mut findings = Vec::new();
-    findings.extend(kernel(chosen));
+    findings.extend(kernel(disk, chosen, way));
     findings.extend(root(disk, chosen));
     findings.extend(console(disk, chosen));
     findings
 }
 
-/// The kernel, unpacked: damage shows.
-fn kernel(chosen: &Chosen) -> Option<Finding> {
-    let whole = match payload::unpack(&chosen.kernel) {
-        Ok(Unpacked::Vmlinux(file)) => file.pieces(0, |_, _| Ok::<_, PayloadError>(())).map(drop),
-        Ok(Unpacked::AsIs { .. }) => Ok(()),
-        Err(error) => Err(error),
-    };
-    whole.err().map(|error| {
-        Finding::error(
+/// A damaged kernel boots by no way, one that is not entered directly by firmware's only.
+fn kernel(disk: &Examined, chosen: &Chosen, way: Option<Way>) -> Option<Finding> {
+    let kernel = disk.kernel.as_ref()?;
+    let message = |why: &str| format!("the kernel {} will not boot: {why}", chosen.found.kernel);
+    if let Some(damage) = &kernel.damage {
+        return Some(Finding::error(
             "KernelDamaged",
-            format!("the kernel {} will not boot: {error}", chosen.found.kernel),
+            message(&damage.to_string()),
             "install its package anew",
-        )
-    })
+        ));
+    }
+    let by_firmware = disk.modes.bios || disk.modes.uefi;
+    let is_entered = way == Some(Way::Pv) || way.is_none() && !by_firmware;
+    let why = kernel.refusals.first().filter(|_| is_entered)?;
+    Some(Finding::error(
+        "KernelNotEntered",
+        message(why),
+        "install a kernel of 64 bits, or shorten the command line, as that says",
+    ))
 }
 
 fn root(disk: &Examined, chosen: &Chosen) -> Option<Finding> {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use kiln_imagefmt::probe::FileTree;
 use kiln_imagefmt::{Disk, probe};
 
-use super::pvgrub::{BootError, Examined, Volume};
+use super::pvgrub::{BootError, Examined, Report, Volume};
 
 pub use system::CpuLevel;
 
@@ -146,17 +146,21 @@ fn named(text: &str) -> Option<(&str, &str)> {
     text.split_once('=')
 }
 
-/// Looks at a disk that is to boot as it can, or by `way`, on a processor of `level`. Only a disk that cannot be read at
-/// all is an error.
-pub fn examine(disk: &Arc<dyn Disk>, way: Option<Way>, level: CpuLevel) -> Result<Vec<Finding>, BootError> {
+/// Looks at a disk that is to boot as it can, or by `way`, on a processor of `level`: what is to be said of it, and what
+/// it would boot. Only a disk that cannot be read at all is an error.
+pub fn examine(
+    disk: &Arc<dyn Disk>,
+    way: Option<Way>,
+    level: CpuLevel,
+) -> Result<(Vec<Finding>, Report), BootError> {
     let examined = Examined::open(disk)?;
     let mut findings = ways::examine(&examined, way);
-    findings.extend(menu::examine(&examined));
+    findings.extend(menu::examine(&examined, way));
     findings.extend(initramfs::examine(&examined));
     findings.extend(fstab::examine(&examined));
     findings.extend(system::examine(&examined, level));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    Ok(findings)
+    Ok((findings, Report::of(examined)))
 }
 
 #[cfg(test)]

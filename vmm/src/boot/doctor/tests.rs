@@ -92,7 +92,9 @@ impl Parts {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        examine(&self.disk(), None, CpuLevel::V2).expect("it can be read")
+        examine(&self.disk(), None, CpuLevel::V2)
+            .expect("it can be read")
+            .0
     }
 }
 
@@ -270,7 +272,7 @@ fn a_way_to_boot_that_was_asked_for_must_be_there() {
         fstab: String::new(),
         ..Parts::default()
     };
-    let asked = |way| codes(&examine(&pv_only.disk(), Some(way), CpuLevel::V2).unwrap());
+    let asked = |way| codes(&examine(&pv_only.disk(), Some(way), CpuLevel::V2).unwrap().0);
     assert_eq!(asked(Way::Pv), []);
     assert_eq!(asked(Way::Bios), [("NoBootCode", Severity::Error)]);
     assert_eq!(asked(Way::Uefi), [("NoEfiSystemPartition", Severity::Error)]);
@@ -278,7 +280,7 @@ fn a_way_to_boot_that_was_asked_for_must_be_there() {
         grub_cfg: "not a menu".into(),
         ..Parts::default()
     };
-    let found = examine(&no_menu.disk(), Some(Way::Pv), CpuLevel::V2).unwrap();
+    let found = examine(&no_menu.disk(), Some(Way::Pv), CpuLevel::V2).unwrap().0;
     assert_eq!(codes(&found), [("NoMenu", Severity::Error)]);
     assert_eq!(no_menu.findings(), [], "its boot loader may know");
 }

@@ -15,7 +15,8 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
         .partitions
         .iter()
         .any(|partition| partition.is_bios_boot());
-    if !disk.modes.bios && !disk.modes.uefi && !disk.modes.pv && !has_bios_partition && way.is_none() {
+    let is_for_firmware = disk.modes.bios || disk.modes.uefi || has_bios_partition;
+    if !is_for_firmware && !disk.modes.pv && matches!(way, None | Some(Way::Pv)) {
         let why = disk
             .chosen
             .as_ref()

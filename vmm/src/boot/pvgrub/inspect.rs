@@ -78,6 +78,17 @@ pub(in crate::boot) struct Examined {
     pub(in crate::boot) modes: BootModes,
     /// What its menu boots.
     pub(in crate::boot) chosen: Result<Chosen, BootError>,
+    /// The kernel of that.
+    pub(in crate::boot) kernel: Option<Kernel>,
+}
+
+/// A kernel, looked at.
+pub(in crate::boot) struct Kernel {
+    architecture: Option<Architecture>,
+    /// Why it cannot be unpacked.
+    pub(in crate::boot) damage: Option<PayloadError>,
+    /// Why it would not be entered directly, though it is whole.
+    pub(in crate::boot) refusals: Vec<String>,
 }
 
 impl Examined {
@@ -86,6 +97,7 @@ impl Examined {
         let table = PartitionTable::read(disk).map_err(BootError::Disk)?;
         let volumes = Volumes::open(disk)?;
         let chosen = choose_on(&volumes, None);
+        let kernel = chosen.as_ref().ok().map(Kernel::of);
         let modes = BootModes {
             pv: chosen.is_ok(),
             bios: has_boot_code(disk).map_err(BootError::Disk)?,
@@ -96,100 +108,104 @@ impl Examined {
             volumes,
             modes,
             chosen,
+            kernel,
         })
+    }
+}
+
+impl Kernel {
+    /// Unpacking it shows damage, too, before it is launched.
+    fn of(chosen: &Chosen) -> Kernel {
+        let image = BzImage::parse(&chosen.kernel).ok();
+        let looked_at = match payload::unpack(&chosen.kernel) {
+            Ok(Unpacked::Vmlinux(file)) => {
+                let architecture = match KernelKind::of(file.head()) {
+                    KernelKind::Elf64 => Some(Architecture::X86_64),
+                    KernelKind::Elf32 => Some(Architecture::I386),
+                    _ => None,
+                };
+                let whole = file.pieces(0, |_, _| Ok::<_, PayloadError>(()));
+                whole.map(|_| architecture)
+            }
+            Ok(Unpacked::AsIs { .. }) => Ok(image.as_ref().map(|image| {
+                if image.has_64_bit_entry() {
+                    Architecture::X86_64
+                } else {
+                    Architecture::I386
+                }
+            })),
+            Err(error) => Err(error),
+        };
+        let (architecture, damage) = match looked_at {
+            Ok(architecture) => (architecture, None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut refusals = Vec::new();
+        // Kernels that old have no PVH note either.
+        let old = image.as_ref().is_some_and(BzImage::is_before_64_bit_entry);
+        if architecture.is_some() && old || architecture == Some(Architecture::I386) {
+            refusals.push(NO_64_BIT_ENTRY.to_owned());
+        }
+        let len = chosen.cmdline.len();
+        let limit = image.map_or(usize::MAX, |image| image.cmdline_limit() as usize);
+        if architecture.is_some() && len > limit {
+            refusals.push(LoadError::CommandLine { len, limit }.to_string());
+        }
+        Kernel {
+            architecture,
+            damage,
+            refusals,
+        }
     }
 }
 
 /// Looks at `disk`. Only a disk that cannot be read at all is an error.
 pub fn inspect(disk: &Arc<dyn Disk>) -> Result<Report, BootError> {
-    let Examined {
-        table,
-        volumes,
-        modes,
-        chosen,
-    } = Examined::open(disk)?;
-    let mut warnings = Vec::new();
-    let mut architecture = None;
-    match &chosen {
-        Ok(chosen) => {
-            architecture = architecture_of(&chosen.kernel, &mut warnings);
-            if let Some(architecture) = architecture {
-                warn_of_kernel(&chosen.kernel, architecture, &chosen.cmdline, &mut warnings);
-            }
-            warnings.extend(chosen.found.notes.iter().cloned());
-        }
-        Err(error) if modes.bios || modes.uefi => warnings.push(format!("by the PV path: {error}")),
-        Err(error) => warnings.push(format!("it will not boot: {error}")),
-    }
-    let volumes = volumes.list.iter().map(|volume| match &volume.file_system {
-        Ok(found) => VolumeReport {
-            device: volume.device().to_string(),
-            file_system: found.kind.to_string(),
-            uuid: found.uuid.clone(),
-            label: found.label.clone(),
-        },
-        Err(error) => VolumeReport {
-            device: volume.device().to_string(),
-            file_system: error.to_string(),
-            uuid: None,
-            label: None,
-        },
-    });
-    Ok(Report {
-        table: table.kind,
-        volumes: volumes.collect(),
-        boot: chosen.map(|chosen| chosen.found),
-        architecture,
-        modes,
-        warnings,
-    })
+    Ok(Report::of(Examined::open(disk)?))
 }
 
-/// The processor that a kernel is for. Unpacking it shows damage, too, before it is launched.
-fn architecture_of(kernel: &[u8], warnings: &mut Vec<String>) -> Option<Architecture> {
-    let mut no = |error: PayloadError| {
-        warnings.push(format!("its kernel will not boot: {error}"));
-        None
-    };
-    match payload::unpack(kernel) {
-        Ok(Unpacked::Vmlinux(file)) => {
-            let architecture = match KernelKind::of(file.head()) {
-                KernelKind::Elf64 => Some(Architecture::X86_64),
-                KernelKind::Elf32 => Some(Architecture::I386),
-                _ => None,
-            };
-            match file.pieces(0, |_, _| Ok::<_, PayloadError>(())) {
-                Ok(_) => architecture,
-                Err(error) => no(error),
-            }
+impl Report {
+    pub(in crate::boot) fn of(disk: Examined) -> Report {
+        let Examined {
+            table,
+            volumes,
+            modes,
+            chosen,
+            kernel,
+        } = disk;
+        let mut warnings = Vec::new();
+        if let Some(kernel) = &kernel {
+            let faults = kernel.damage.iter().map(ToString::to_string);
+            let faults = faults.chain(kernel.refusals.iter().cloned());
+            warnings.extend(faults.map(|why| format!("its kernel will not boot: {why}")));
         }
-        Ok(Unpacked::AsIs { .. }) => {
-            let image = payload::BzImage::parse(kernel).ok()?;
-            Some(if image.has_64_bit_entry() {
-                Architecture::X86_64
-            } else {
-                Architecture::I386
-            })
+        match &chosen {
+            Ok(chosen) => warnings.extend(chosen.found.notes.iter().cloned()),
+            Err(error) if modes.bios || modes.uefi => warnings.push(format!("by the PV path: {error}")),
+            Err(error) => warnings.push(format!("it will not boot: {error}")),
         }
-        Err(error) => no(error),
-    }
-}
-
-/// Warns of a kernel that is whole, but that no launch would load.
-fn warn_of_kernel(kernel: &[u8], architecture: Architecture, cmdline: &str, warnings: &mut Vec<String>) {
-    let image = BzImage::parse(kernel).ok();
-    // Kernels that old have no PVH note either.
-    let old = image.as_ref().is_some_and(BzImage::is_before_64_bit_entry);
-    if old || architecture == Architecture::I386 {
-        warnings.push(format!("its kernel will not boot: {NO_64_BIT_ENTRY}"));
-    }
-    let limit = image.map_or(usize::MAX, |image| image.cmdline_limit() as usize);
-    if cmdline.len() > limit {
-        let len = cmdline.len();
-        warnings.push(format!(
-            "its kernel will not boot: {}",
-            LoadError::CommandLine { len, limit }
-        ));
+        let volumes = volumes.list.iter().map(|volume| match &volume.file_system {
+            Ok(found) => VolumeReport {
+                device: volume.device().to_string(),
+                file_system: found.kind.to_string(),
+                uuid: found.uuid.clone(),
+                label: found.label.clone(),
+            },
+            Err(error) => VolumeReport {
+                device: volume.device().to_string(),
+                file_system: error.to_string(),
+                uuid: None,
+                label: None,
+            },
+        });
+        Report {
+            table: table.kind,
+            volumes: volumes.collect(),
+            boot: chosen.map(|chosen| chosen.found),
+            architecture: kernel.and_then(|kernel| kernel.architecture),
+            modes,
+            warnings,
+        }
     }
 }
 
