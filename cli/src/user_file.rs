@@ -7,6 +7,7 @@ use kiln_control::DataMap;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A file on the host of the user who typed its name.
@@ -69,6 +70,24 @@ impl UserFile {
         let is = rustix::fs::fstat(&file).map_err(|e| self.cannot("look at", e.into()))?;
         self.must_be_regular(&is)?;
         Ok(File::from(file))
+    }
+
+    /// All of it, no more than `most` bytes.
+    pub(crate) fn read(&self, most: u64) -> Result<Vec<u8>, Failure> {
+        let mut content = Vec::new();
+        let read = self
+            .open()?
+            .take(most.saturating_add(1))
+            .read_to_end(&mut content);
+        read.map_err(|error| self.cannot("read", error))?;
+        if content.len() as u64 > most {
+            let message = format!(
+                "{} is larger than {most} bytes: it is another file than is meant here",
+                self.name()
+            );
+            return Err(Failure::coded("InvalidParameterValue", message));
+        }
+        Ok(content)
     }
 
     /// Where it has data, for a process that sees the file but not its holes; none if that cannot be told.
@@ -180,6 +199,13 @@ impl NewFile<'_> {
     /// The file, to be written.
     pub(crate) fn file(&self) -> std::io::Result<File> {
         self.file.try_clone()
+    }
+
+    /// Writes all that it is to hold.
+    pub(crate) fn write_all(&self, content: &[u8]) -> Result<(), Failure> {
+        let mut file = &self.file;
+        file.write_all(content)
+            .map_err(|error| self.of.cannot("write", error))
     }
 
     /// Removes it if this program is told to end meanwhile.

@@ -75,6 +75,17 @@ fn in_root(kind: FirmwareKind, root: &Path) -> Vec<Files> {
     all.into_iter().filter(is_there).collect()
 }
 
+/// The variables that a new machine's UEFI firmware begins with: none, but all that is around them.
+pub(crate) fn empty_variables(roots: &[PathBuf]) -> Result<Vec<u8>> {
+    let files = find(FirmwareKind::Uefi, roots)?;
+    let template = files.variables.ok_or_else(|| lacking(FirmwareKind::Uefi))?;
+    read(&template)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| Error::internal(format!("read {}", path.display()), error))
+}
+
 /// Puts the variables that an instance's firmware begins with, if it keeps any, into the instance's folder: those of its
 /// image, else those of a new machine. They are on disk when this returns, their name is when the folder is synced.
 pub(crate) fn give_variables(
@@ -88,8 +99,7 @@ pub(crate) fn give_variables(
     };
     let store = match of_image {
         Some(packed) => packed.unpack()?,
-        None => std::fs::read(&template)
-            .map_err(|error| Error::internal(format!("read {}", template.display()), error))?,
+        None => read(&template)?,
     };
     let path = folder.join(VARIABLES);
     let written = File::options()

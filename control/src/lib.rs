@@ -45,6 +45,7 @@ mod supervisor;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod uefi;
 mod volume;
 mod work;
 

@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod bounded;
+pub mod by_hand;
 pub mod canary;
 pub mod executable;
 pub mod guest;

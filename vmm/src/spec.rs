@@ -46,6 +46,9 @@ pub struct MachineSpec {
     /// The pages that the memory is made of; from the host's pool, it must be a multiple of their size.
     #[serde(default)]
     pub huge_pages: HugePages,
+    /// Whether the guest sees Hyper-V's interface, which Windows wants, in place of KVM's. Such a machine cannot be saved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hyperv: bool,
     /// What it boots by.
     pub boot: Boot,
     /// Its devices. The first [`Device::Block`] is the disk that it boots from.
@@ -218,6 +221,7 @@ mod tests {
             cpus: 1,
             memory: 64 << 20,
             huge_pages: HugePages::default(),
+            hyperv: false,
             boot: Boot::Kernel {
                 kernel: "vmlinuz".into(),
                 initrd: None,

@@ -77,6 +77,9 @@ pub(crate) struct Import {
     /// How it boots
     #[arg(long, value_enum, default_value_t = Boot::Auto)]
     pub(crate) boot: Boot,
+    /// Have its instances begin with these UEFI variables: EC2's UefiData, or a firmware's own file of variables
+    #[arg(long, value_name = "FILE")]
+    pub(crate) uefi_data: Option<UserFile>,
     /// Put tags on the image
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
     pub(crate) tags: Vec<Tag>,
@@ -115,8 +118,11 @@ pub(crate) struct Export {
     /// The image: id, name, or the beginning of either
     pub(crate) image: String,
     /// The new file
-    #[arg(value_name = "FILE")]
-    pub(crate) file: UserFile,
+    #[arg(value_name = "FILE", required_unless_present = "uefi_data")]
+    pub(crate) file: Option<UserFile>,
+    /// Write the UEFI variables that its instances begin with, as EC2's UefiData
+    #[arg(long, value_name = "FILE")]
+    pub(crate) uefi_data: Option<UserFile>,
     /// Replace a file of this name once the export is complete
     #[arg(long)]
     pub(crate) force: bool,

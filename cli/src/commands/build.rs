@@ -28,6 +28,7 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
         name,
         description: Some(recipe.description()),
         boot: Boot::Auto,
+        uefi_data: None,
         tags: build.tags,
     };
     import::run(context, import)

@@ -5,7 +5,7 @@ use crate::args::image::{Create, Deregister, DiskFormat, Export, Image, List, Re
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::{Copying, Waiting};
-use crate::user_file::Over;
+use crate::user_file::{Over, UserFile};
 use kiln_control::{
     CreateImage, DeregisterImage, DeregisteredImage, DescribeImages, ExportFormat, ExportImage, OnDeregister,
     OnTermination, Owner, Reboot, RegisterImage, Reply,
@@ -41,16 +41,11 @@ fn register(context: &Context, register: Register) -> Result<u8, Failure> {
 }
 
 fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
-    let format = match (export.format, export.file.ending().as_deref()) {
-        (Some(DiskFormat::Qcow2), _) | (None, Some("qcow2")) => ExportFormat::Qcow2,
-        (Some(DiskFormat::Raw), _) | (None, Some("raw" | "img")) => ExportFormat::Raw,
-        (None, _) => {
-            return Err(Failure::usage(format!(
-                "the name {} does not tell the format: end it with .qcow2 or .raw, or say --format",
-                export.file.name()
-            )));
-        }
-    };
+    let format = export
+        .file
+        .as_ref()
+        .map(|file| format(export, file))
+        .transpose()?;
     let cloud = context.cloud()?;
     let found = cloud.describe_images(DescribeImages {
         images: vec![export.image.clone()],
@@ -61,29 +56,56 @@ fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
     } else {
         Over::Nothing
     };
-    let new = export.file.create(over)?;
-    let target = new
-        .file()
-        .map_err(|e| Failure::new(format!("cannot write {}: {e}", export.file.name())))?;
-    new.remove_at_a_signal()?;
-    let copying = Copying::begin(context.progress(), "exporting");
-    let reply = cloud.export_image(ExportImage {
-        image: export.image.clone(),
-        target,
-        format,
-        progress: Some(&copying),
-    });
-    drop(copying);
-    context.warnings(&reply?.warnings);
-    new.complete()?;
+    let variables = match &export.uefi_data {
+        Some(file) => {
+            let new = file.create(over)?;
+            new.write_all(cloud.image_uefi_data(&export.image)?.as_bytes())?;
+            Some(new)
+        }
+        None => None,
+    };
+    if let (Some(file), Some(format)) = (&export.file, format) {
+        let new = file.create(over)?;
+        let target = new
+            .file()
+            .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.name())))?;
+        new.remove_at_a_signal()?;
+        let copying = Copying::begin(context.progress(), "exporting");
+        let reply = cloud.export_image(ExportImage {
+            image: export.image.clone(),
+            target,
+            format,
+            progress: Some(&copying),
+        });
+        drop(copying);
+        context.warnings(&reply?.warnings);
+        new.complete()?;
+    }
+    if let Some(variables) = variables {
+        variables.complete()?;
+    }
+    let names = [&export.file, &export.uefi_data].map(|file| file.as_ref().map(UserFile::name));
     match context.format {
         Format::Json => output::document(&serde_json::json!({
             "ImageId": found.images.first().map(|image| image.image_id.clone()),
-            "File": export.file.name(),
+            "File": names[0],
+            "UefiDataFile": names[1],
         }))?,
-        _ => output::line(&export.file.name())?,
+        _ => output::line(&names.into_iter().flatten().collect::<Vec<_>>().join("\n"))?,
     }
     Ok(0)
+}
+
+/// What a disk is written as.
+fn format(export: &Export, file: &UserFile) -> Result<ExportFormat, Failure> {
+    match (export.format, file.ending().as_deref()) {
+        (Some(DiskFormat::Qcow2), _) | (None, Some("qcow2")) => Ok(ExportFormat::Qcow2),
+        (Some(DiskFormat::Raw), _) | (None, Some("raw" | "img")) => Ok(ExportFormat::Raw),
+        (None, _) => Err(Failure::usage(format!(
+            "the name {} does not tell the format: end it with .qcow2 or .raw, or say --format",
+            file.name()
+        ))),
+    }
 }
 
 fn create(context: &Context, create: Create) -> Result<u8, Failure> {

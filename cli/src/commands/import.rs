@@ -12,6 +12,9 @@ use kiln_agent::client::Unread;
 use kiln_control::{BootMode, ImageBoots, ImportImage};
 use std::ffi::OsString;
 
+/// The longest file of UEFI variables, in bytes: more than any firmware's flash.
+const UEFI_DATA: u64 = 32 << 20;
+
 /// A disk is unpacked on the host, wherever its image will be.
 pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
     match inside::user_folder() {
@@ -66,6 +69,9 @@ fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
     };
     all.extend(["image", "import", "--boot", boot, "--name"].map(OsString::from));
     all.push(import.name.clone().into());
+    if let Some(data) = &import.uefi_data {
+        all.extend([OsString::from("--uefi-data"), data.name().into()]);
+    }
     if let Some(text) = &import.description {
         all.extend([OsString::from("--description"), text.into()]);
     }
@@ -81,6 +87,11 @@ fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
 
 fn register(context: &Context, import: Import) -> Result<u8, Failure> {
     let source = import.file.open()?;
+    let uefi_data = import
+        .uefi_data
+        .as_ref()
+        .map(|file| file.read(UEFI_DATA))
+        .transpose()?;
     let cloud = context.cloud()?;
     context.say_when_cut_short("the next command removes what was copied")?;
     let copying = Copying::begin(context.progress(), "importing");
@@ -91,6 +102,7 @@ fn register(context: &Context, import: Import) -> Result<u8, Failure> {
         name: import.name,
         description: import.description,
         boots: boots(import.boot),
+        uefi_data,
         tags: import.tags,
         progress: Some(&copying),
     });

@@ -32,6 +32,7 @@ impl Micro {
             name: "micro".to_owned(),
             description: None,
             boots: None,
+            uefi_data: None,
             tags: Vec::new(),
             progress: None,
         };

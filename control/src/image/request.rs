@@ -68,6 +68,8 @@ pub struct ImportImage<'a> {
     pub description: Option<String>,
     /// How it boots; found on the disk if not given.
     pub boots: Option<ImageBoots>,
+    /// UEFI variables that its instances begin with: EC2's UefiData, or the file in which firmware keeps them.
+    pub uefi_data: Option<Vec<u8>>,
     /// Tags of the image and its snapshot.
     pub tags: Vec<Tag>,
     /// Told how far the copy is.

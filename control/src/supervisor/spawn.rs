@@ -54,6 +54,7 @@ pub(crate) fn spec(
         cpus: row.vcpus,
         memory: row.memory.0,
         huge_pages: row.huge_pages,
+        hyperv: false,
         boot: match &row.boot {
             InstanceBoot::Disk { append } => Boot::PvGrub {
                 append: append.clone(),

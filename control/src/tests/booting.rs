@@ -23,18 +23,22 @@ fn home_with_firmware() -> (Home, Cloud) {
     (home, cloud)
 }
 
-fn import_that(cloud: &Cloud, name: &str, boots: Option<ImageBoots>) -> Reply<CreatedImage> {
-    let request = ImportImage {
+fn importing(name: &str, boots: Option<ImageBoots>) -> ImportImage<'static> {
+    ImportImage {
         source: disk_file(b"no menu"),
         source_name: "base.raw".to_owned(),
         map: None,
         name: name.to_owned(),
         description: None,
         boots,
+        uefi_data: None,
         tags: Vec::new(),
         progress: None,
-    };
-    cloud.import_image(request).unwrap()
+    }
+}
+
+fn import_that(cloud: &Cloud, name: &str, boots: Option<ImageBoots>) -> Reply<CreatedImage> {
+    cloud.import_image(importing(name, boots)).unwrap()
 }
 
 fn asking(image: &str, boot: LaunchBoot) -> RunInstances {
@@ -174,4 +178,36 @@ fn an_import_says_why_its_disk_will_not_boot_and_imports_it() {
         assert!(warning.starts_with(&format!("{code}: ")), "{warning}");
         assert!(warning.contains("what to do: "), "{warning}");
     }
+}
+
+#[test]
+fn variables_are_taken_over_with_a_disk_and_handed_out_as_uefi_data() {
+    let (home, cloud) = home_with_firmware();
+    import_that(&cloud, "none", Some(ImageBoots::Hvm(BootMode::Uefi)));
+    let error = cloud.image_uefi_data("none").unwrap_err();
+    assert_eq!(error.code(), Code::InvalidParameterCombination);
+
+    let store = crate::uefi::tests::empty();
+    let template = home.folder.path().join("root/usr/share/OVMF/OVMF_VARS_4M.fd");
+    std::fs::write(template, &store).unwrap();
+    let with = |name: &str, data: &[u8]| {
+        cloud.import_image(ImportImage {
+            uefi_data: Some(data.to_vec()),
+            ..importing(name, Some(ImageBoots::Hvm(BootMode::Uefi)))
+        })
+    };
+    let error = with("damaged", b"no variables").unwrap_err();
+    assert_eq!(error.code(), Code::InvalidParameterValue);
+    let images = cloud.describe_images(crate::DescribeImages::default()).unwrap();
+    assert_eq!(images.images.len(), 1, "nothing is left of it");
+
+    let given = crate::uefi::tests::filled();
+    with("with", &given).unwrap();
+    let id = run(&cloud, "with");
+    assert_eq!(std::fs::read(variables(&cloud, &id)).unwrap(), given);
+    let data = cloud.image_uefi_data("with").unwrap();
+    with("copy", data.as_bytes()).unwrap();
+    let id = run(&cloud, "copy");
+    assert_eq!(std::fs::read(variables(&cloud, &id)).unwrap(), given);
+    assert_whole(&cloud);
 }

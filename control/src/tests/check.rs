@@ -182,6 +182,7 @@ fn what_cannot_be_imported_leaves_nothing() {
             name: "new".to_owned(),
             description: None,
             boots: None,
+            uefi_data: None,
             tags: Vec::new(),
             progress: None,
         };

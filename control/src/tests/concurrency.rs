@@ -69,6 +69,7 @@ fn one_name_is_given_once() {
             name: "one".to_owned(),
             description: None,
             boots: None,
+            uefi_data: None,
             tags: Vec::new(),
             progress: None,
         };

@@ -80,6 +80,7 @@ fn hazard_a_qcow2_header_that_a_guest_writes_on_its_disk_is_data_to_everybody() 
             name: format!("imported as {format:?}").to_lowercase(),
             description: None,
             boots: None,
+            uefi_data: None,
             tags: Vec::new(),
             progress: None,
         };

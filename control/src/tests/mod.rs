@@ -100,6 +100,7 @@ fn import(cloud: &Cloud, name: &str) -> String {
         name: name.to_owned(),
         description: None,
         boots: None,
+        uefi_data: None,
         tags: Vec::new(),
         progress: None,
     };

@@ -235,6 +235,7 @@ fn a_disk_without_a_menu_is_registered_with_a_warning_and_refused_at_launch() {
         name: "odd".to_owned(),
         description: None,
         boots: None,
+        uefi_data: None,
         tags: Vec::new(),
         progress: None,
     };

@@ -3,10 +3,10 @@
 //! What is read is sealed and named by the image's snapshot, so nothing has to be recorded: an export that is cut short
 //! leaves an unfinished file of the user's, and nothing in the store.
 
-use crate::catalog::{images, snapshots};
+use crate::catalog::{images, snapshots, variables};
 use crate::id::LayerId;
 use crate::image::ExportImage;
-use crate::{Cloud, Code, Error, Reply, Result, resolve};
+use crate::{Cloud, Code, Error, Reply, Result, resolve, uefi};
 
 impl Cloud {
     /// Writes an image's root disk into a file.
@@ -18,6 +18,23 @@ impl Cloud {
         let warning = (others > 0)
             .then(|| format!("the image has {others} more disks; only the root disk was exported"));
         Ok(Reply::with((), warning.into_iter().collect()))
+    }
+
+    /// The UEFI variables that an image's instances begin with, as EC2's UefiData.
+    pub fn image_uefi_data(&self, image: &str) -> Result<String> {
+        let store = self.catalog.read(|tx| {
+            let id = resolve::image(self, tx, image)?;
+            variables::find(tx, &id)?.ok_or_else(|| {
+                Error::new(
+                    Code::InvalidParameterCombination,
+                    format!(
+                        "{id} has no UEFI variables: it was not made of an instance that booted by UEFI, and none came \
+                         with it"
+                    ),
+                )
+            })
+        })?;
+        uefi::to_uefi_data(&store.unpack()?)
     }
 
     /// The layer of an image's root disk, and how many more disks it has.

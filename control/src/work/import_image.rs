@@ -10,6 +10,7 @@ use crate::catalog::layers::{self, Layer};
 use crate::catalog::operations::Operation;
 use crate::catalog::snapshots::{self, SnapshotRow};
 use crate::catalog::tags;
+use crate::catalog::variables::{self, Packed};
 use crate::crash::crash_point;
 use crate::disk_file::{self, DiskFile, Seen};
 use crate::id::LayerId;
@@ -18,8 +19,8 @@ use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::{ImageState, LayerState, SnapshotState};
 use crate::store::Writer;
-use crate::tag;
 use crate::{Cloud, Code, Error, ImageBoots, ImageId, Reply, Result, SnapshotId, VolumeId};
+use crate::{firmware, tag, uefi};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,11 @@ impl Cloud {
         check_name(&request.name)?;
         tag::check_set(&request.tags)?;
         let source = disk_file::open(&request.source, &request.source_name, request.map.clone())?;
+        let variables = request
+            .uefi_data
+            .as_deref()
+            .map(|data| self.taken_over(data))
+            .transpose()?;
         let size = Bytes(source.size());
         let (work, about) = Work::begin(self, KIND, |tx, operation| {
             let about = About {
@@ -104,7 +110,7 @@ impl Cloud {
         crash_point!("import_image.after_intent");
         match self.take_in(&request, source, &about) {
             Ok(seen) => {
-                self.make_available(work, &about, size, &seen)?;
+                self.make_available(work, &about, size, &seen, variables.as_ref())?;
                 Ok(Reply::with(
                     CreatedImage {
                         image_id: about.image.to_string(),
@@ -128,7 +134,20 @@ impl Cloud {
         Ok(disk_file::how_it_boots(disk, request.boots))
     }
 
-    fn make_available(&self, work: Work<'_>, about: &About, size: Bytes, seen: &Seen) -> Result<()> {
+    /// The variables that were given, as the firmware that is installed here keeps them.
+    fn taken_over(&self, given: &[u8]) -> Result<Packed> {
+        let empty = firmware::empty_variables(&self.firmware)?;
+        Packed::of(&uefi::to_store(given, &empty)?)
+    }
+
+    fn make_available(
+        &self,
+        work: Work<'_>,
+        about: &About,
+        size: Bytes,
+        seen: &Seen,
+        variables: Option<&Packed>,
+    ) -> Result<()> {
         work.finish(|tx| {
             layers::change(tx, &about.layer, &[LayerState::Creating], LayerState::Sealed)?;
             tx.execute(
@@ -137,6 +156,9 @@ impl Cloud {
             )?;
             snapshots::complete(tx, &about.snapshot, &about.layer)?;
             images::describe_boot(tx, &about.image, seen.boots, seen.architecture)?;
+            if let Some(variables) = variables {
+                variables::set(tx, &about.image, variables)?;
+            }
             images::change(tx, &about.image, &[ImageState::Pending], ImageState::Available)
         })
     }

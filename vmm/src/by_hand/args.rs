@@ -25,7 +25,7 @@ use crate::virtio::rng::RngSpec;
 #[command(group(ArgGroup::new("source").required(true).multiple(true).args(["spec", "kernel", "firmware", "disks"])))]
 pub struct Args {
     /// Read the whole machine from a JSON file instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "firmware", "variables", "memory", "huge_pages", "cpus", "disks", "no_reboot", "restore"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "firmware", "variables", "memory", "huge_pages", "hyperv", "cpus", "disks", "no_reboot", "restore"])]
     pub spec: Option<PathBuf>,
 
     /// With --spec: tell on this descriptor, in one line of JSON, how the start went; then go into the
@@ -68,6 +68,10 @@ pub struct Args {
         ignore_case = true
     )]
     pub huge_pages: HugePages,
+
+    /// Show the guest Hyper-V's interface, which Windows wants, in place of KVM's. Such a machine cannot be saved.
+    #[arg(long)]
+    pub hyperv: bool,
 
     /// Number of virtual CPUs.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
@@ -221,6 +225,7 @@ impl Args {
             cpus: self.cpus,
             memory: self.memory,
             huge_pages: self.huge_pages,
+            hyperv: self.hyperv,
             boot,
             devices: disks.chain([Device::Rng(RngSpec::default())]).collect(),
             on_reset: if self.no_reboot {

@@ -46,6 +46,8 @@ pub struct Machine {
     pub(super) boot: Boot,
     pub(super) saved: Option<Saved>,
     pub(super) shape: Shape,
+    /// Whether the guest sees Hyper-V's interface.
+    pub(super) hyperv: bool,
     pub(super) hypervisor: Arc<Hypervisor>,
     pub(super) template: Arc<CpuTemplate>,
     pub(super) vm: Vm,
@@ -126,7 +128,7 @@ impl Machine {
             exits,
             events: remote.vcpu_events(),
         };
-        let template = CpuTemplate::new(&hypervisor, spec.cpus)?;
+        let template = CpuTemplate::new(&hypervisor, spec.cpus, spec.hyperv)?;
         for id in 0..spec.cpus {
             let vcpu = vm.create_vcpu(&hypervisor, id)?;
             template.show(&vcpu, id)?;
@@ -145,6 +147,7 @@ impl Machine {
             boot,
             saved,
             shape: Shape::of(spec),
+            hyperv: spec.hyperv,
             hypervisor: Arc::new(hypervisor),
             template: Arc::new(template),
             vm,

@@ -174,6 +174,9 @@ pub enum MachineError {
     /// A disk of the spec that the host side does not have.
     #[error("disk {0} is not open")]
     DiskNotOpen(String),
+    /// What KVM keeps for a guest of Hyper-V's interface is not saved.
+    #[error("a machine that shows Hyper-V's interface cannot be saved")]
+    HyperV,
     /// The vCPUs did not stop.
     #[error("the vCPUs cannot be held: {0}")]
     Vcpus(String),

@@ -35,6 +35,9 @@ use crate::saved::{SavedFiles, memory_file, state_file};
 impl Machine {
     /// Writes all of the machine to `files`, which are empty. A machine that runs is held meanwhile.
     pub(super) fn save(&mut self, files: &SavedFiles) -> Result<SaveReport, MachineError> {
+        if self.hyperv {
+            return Err(MachineError::HyperV);
+        }
         // Once while the guest runs, so that little is left to do while it is held.
         self.sync_disks()?;
         let was_paused = self.remote.paused.load(Ordering::SeqCst);

@@ -79,6 +79,7 @@ pub(crate) fn prepare(folder: &Path, program: &Program, devices: Vec<Device>) {
         cpus: 1,
         memory: 32 << 20,
         huge_pages: kiln_vmm::memory::HugePages::default(),
+        hyperv: false,
         boot: Boot::Kernel {
             kernel: "kernel".into(),
             initrd: None,

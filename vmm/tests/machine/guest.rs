@@ -241,6 +241,7 @@ fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machi
         cpus: shape.cpus,
         memory: shape.memory,
         huge_pages: kiln_vmm::memory::HugePages::default(),
+        hyperv: false,
         boot: match extra.firmware {
             Some((code, variables)) => Boot::Firmware { code, variables },
             None => Boot::Kernel {

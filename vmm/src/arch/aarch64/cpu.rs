@@ -10,8 +10,8 @@ use crate::kvm::{Hypervisor, KvmError, ioctl};
 pub struct Template(());
 
 impl Template {
-    /// That of a machine of any number of vCPUs.
-    pub fn new(_: &Hypervisor, _: u8) -> Result<Self, KvmError> {
+    /// That of a machine of any number of vCPUs; Hyper-V is of other processors.
+    pub fn new(_: &Hypervisor, _: u8, _: bool) -> Result<Self, KvmError> {
         Ok(Self(()))
     }
 

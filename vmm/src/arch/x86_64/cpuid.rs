@@ -6,6 +6,7 @@
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::Cap;
 
+use super::hyperv;
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::{Hypervisor, KvmError, ioctl};
 
@@ -44,12 +45,30 @@ const SVM: u32 = 1 << 2;
 const TOPOLOGY_EXTENSIONS: u32 = 1 << 22;
 
 impl Template {
-    /// What `hypervisor` can show on this host, for a machine with `cpus` vCPUs.
-    pub fn new(hypervisor: &Hypervisor, cpus: u8) -> Result<Self, KvmError> {
+    /// What `hypervisor` can show on this host, for a machine with `cpus` vCPUs; it calls itself Hyper-V if that is asked
+    /// for.
+    ///
+    /// # Errors
+    /// KVM refuses, or has no Hyper-V's interface.
+    pub fn new(hypervisor: &Hypervisor, cpus: u8, hyperv: bool) -> Result<Self, KvmError> {
         let supported = supported(hypervisor)?;
         // KVM does not tell it in CPUID.
         let deadline_timer = hypervisor.kvm().check_extension(Cap::TscDeadlineTimer);
-        Ok(Self::of(supported.as_slice(), cpus, deadline_timer))
+        let mut template = Self::of(supported.as_slice(), cpus, deadline_timer);
+        if hyperv {
+            if !hypervisor.kvm().check_extension(Cap::HypervTime) {
+                return Err(KvmError::Lacks(Cap::HypervTime));
+            }
+            template.call_itself_hyperv();
+        }
+        Ok(template)
+    }
+
+    /// What KVM says of itself makes way: who sees both would use either.
+    fn call_itself_hyperv(&mut self) {
+        self.entries
+            .retain(|entry| !hyperv::LEAVES.contains(&entry.function));
+        self.entries.extend(hyperv::leaves());
     }
 
     fn of(supported: &[kvm_cpuid_entry2], cpus: u8, deadline_timer: bool) -> Self {

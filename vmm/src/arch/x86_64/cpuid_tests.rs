@@ -205,3 +205,30 @@ fn a_guest_has_no_shadow_stacks_since_where_they_are_is_not_saved() {
         );
     });
 }
+
+#[test]
+fn a_machine_that_calls_itself_hyperv_does_not_call_itself_kvm() {
+    let mut host = host(b"GenuineIntel", 0x20);
+    host.push(kvm_cpuid_entry2 {
+        function: 0x4000_0000,
+        ebx: u32::from_le_bytes(*b"KVMK"),
+        ..Default::default()
+    });
+    let mut template = Template::of(&host, 2, true);
+    assert_eq!(
+        find(&template.entries_of(0), 0x4000_0000, 0).ebx.to_le_bytes(),
+        *b"KVMK"
+    );
+    template.call_itself_hyperv();
+    let entries = template.entries_of(1);
+    let first = find(&entries, 0x4000_0000, 0);
+    let name: Vec<u8> = [first.ebx, first.ecx, first.edx]
+        .iter()
+        .flat_map(|part| part.to_le_bytes())
+        .collect();
+    assert_eq!(name, b"Microsoft Hv");
+    for leaf in 0x4000_0001..=first.eax {
+        find(&entries, leaf, 0);
+    }
+    assert_eq!(find(&entries, 0x4000_0001, 0).eax.to_le_bytes(), *b"Hv#1");
+}

@@ -10,6 +10,7 @@ pub mod cpuid;
 pub mod firmware_board;
 #[cfg(test)]
 mod hostile;
+mod hyperv;
 pub mod kernel;
 pub mod layout;
 pub mod lines;
