@@ -13,7 +13,7 @@ use crate::catalog::tags;
 use crate::crash::crash_point;
 use crate::disk_file::{self, DiskFile, Seen};
 use crate::id::LayerId;
-use crate::image::{CreatedImage, ImportImage, check_name};
+use crate::image::{Contents, CreatedImage, ImportImage, check_name};
 use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::{ImageState, LayerState, SnapshotState};
@@ -92,6 +92,7 @@ impl Cloud {
                 architecture: "x86_64".to_owned(),
                 virtualization: boots.virtualization(),
                 boot_mode: boots.boot_mode(),
+                contents: Contents::default(),
                 root_device,
                 source_instance: None,
                 created: Moment::now(),
@@ -137,6 +138,9 @@ impl Cloud {
             )?;
             snapshots::complete(tx, &about.snapshot, &about.layer)?;
             images::describe_boot(tx, &about.image, seen.boots, seen.architecture)?;
+            if let Some(contents) = &seen.contents {
+                images::describe_contents(tx, &about.image, contents)?;
+            }
             images::change(tx, &about.image, &[ImageState::Pending], ImageState::Available)
         })
     }
