@@ -108,7 +108,8 @@ impl Drop for Unpacked {
     }
 }
 
-/// Unpacks the file `from`, called `name`, into a folder of the cache.
+/// Unpacks the file `from`, called `name`, into a folder of the cache. What is no disk by its beginning is refused before
+/// the rest is unpacked.
 pub(crate) fn unpack(
     from: &File,
     name: &str,
@@ -163,6 +164,9 @@ pub(crate) fn unpack(
         let Some(bytes) = block.get(..got).filter(|bytes| !bytes.is_empty()) else {
             break;
         };
+        if length == 0 {
+            kiln_control::check_beginning(bytes, &unpacked_name(name))?;
+        }
         if bytes.iter().any(|byte| *byte != 0) {
             file.write_all_at(bytes, length)
                 .map_err(|error| of_place("write in", &error))?;
@@ -172,6 +176,11 @@ pub(crate) fn unpack(
     file.set_len(length)
         .map_err(|error| of_place("write in", &error))?;
     Ok(unpacked)
+}
+
+/// What messages call that which a file unpacks to.
+pub(crate) fn unpacked_name(name: &str) -> String {
+    format!("{name}, unpacked,")
 }
 
 /// Removes the files of commands that were killed.
@@ -276,14 +285,34 @@ mod tests {
         let cache = tempfile::tempdir().expect("a folder");
         for program in [&["gzip", "-c"][..], &["xz", "-c"], &["zstd", "-c", "-q"]] {
             let mut joined = tempfile::tempfile().expect("a file");
-            for part in [b"one", b"two"] {
+            for part in [b"one\0", b"two\0"] {
                 let mut part = packed_by(program, part);
                 part.seek(SeekFrom::Start(0)).expect("a file");
                 std::io::copy(&mut part, &mut joined).expect("copied");
             }
             let compression = Compression::of(&joined).expect("it is known");
             let unpacked = unpack(&joined, "a", compression, cache.path(), &Silent).expect("whole");
-            assert_eq!(std::fs::read(unpacked.path()).expect("there"), b"onetwo");
+            assert_eq!(std::fs::read(unpacked.path()).expect("there"), b"one\0two\0");
+        }
+    }
+
+    #[test]
+    fn hazard_what_is_no_disk_is_refused_before_all_of_it_is_unpacked() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let mut archive = b"PK\x03\x04".to_vec();
+        archive.resize(8 << 20, 7);
+        let long = packed_by(&["gzip", "-c"], &archive);
+        // That it is cut off would be told if all of it were read.
+        let length = long.metadata().expect("a file").len();
+        long.set_len(length - 100).expect("cut");
+        let short = packed_by(&["gzip", "-c"], b"hello\n");
+        for (packed, found) in [(&long, "a zip archive"), (&short, "text")] {
+            let refused = unpack(packed, "a.gz", Compression::Gzip, cache.path(), &Silent);
+            let message = refused.expect_err("it is no disk").message;
+            let wanted = format!("a.gz, unpacked, is {found}; raw and qcow2 disk images can be imported");
+            assert!(message.contains(&wanted), "{message}");
+            let left = std::fs::read_dir(cache.path().join("unpacked")).expect("a folder");
+            assert_eq!(left.count(), 0);
         }
     }
 
@@ -309,7 +338,7 @@ mod tests {
     #[test]
     fn what_a_killed_command_left_is_removed_and_what_is_in_use_is_not() {
         let cache = tempfile::tempdir().expect("a folder");
-        let packed = packed_by(&["gzip", "-c"], b"disk");
+        let packed = packed_by(&["gzip", "-c"], b"disk\0");
         let used = unpack(&packed, "a", Compression::Gzip, cache.path(), &Silent).expect("whole");
         let left = cache.path().join("unpacked/left.disk");
         std::fs::write(&left, "of a killed one").expect("written");

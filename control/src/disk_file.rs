@@ -1,11 +1,11 @@
 //! Disk files from outside, and what is on them.
 
-use crate::image::{ExportFormat, Progress};
+use crate::image::{Contents, ExportFormat, Progress};
 use crate::{Code, Error, ImageBoots, Result, diagnosis};
 use kiln_imagefmt::transfer::{self, DataMap, Format, Source, TransferError};
 use kiln_imagefmt::{Chain, Disk};
 use kiln_vmm::boot::doctor::{self, CpuLevel};
-use kiln_vmm::boot::pvgrub;
+use kiln_vmm::boot::{operating_system, pvgrub};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,13 +20,35 @@ pub(crate) struct DiskFile {
     source: Source,
 }
 
-/// Looks at a file; whatever is no raw or qcow2 disk is refused by its name. `map` says where it has data, if it is a
-/// map of this file as it is now.
+/// Refuses what begins with `head`, called `name`, if nothing that begins so can be imported. For a file that is being
+/// unpacked: [`check_file`] is for the whole.
+pub fn check_beginning(head: &[u8], name: &str) -> Result<()> {
+    transfer::check_beginning(head, name).map_err(refused)
+}
+
+/// Refuses a file that cannot be imported: one that is no raw or qcow2 disk, or that is a disk of macOS. Messages call it
+/// `name`.
+pub fn check_file(file: &File, name: &str) -> Result<()> {
+    open(file, name, None).map(drop)
+}
+
+/// Looks at a file; whatever is no raw or qcow2 disk is refused by its name, and so is a disk of macOS. `map` says where
+/// it has data, if it is a map of this file as it is now.
 pub(crate) fn open(file: &File, name: &str, map: Option<DataMap>) -> Result<DiskFile> {
     let own = file
         .try_clone()
         .map_err(|error| Error::internal(format!("open {name}"), error))?;
     let source = Source::open(own, name, None).map_err(refused)?;
+    // What cannot be read is told later, as the fault of a disk that is imported all the same.
+    if let Ok(Some(place)) = operating_system::macos(source.disk()) {
+        return Err(Error::new(
+            Code::InvalidDisk,
+            format!(
+                "{name} is a disk of macOS, by {place}: Apple's licence allows macOS on Apple's own computers only; import \
+                 a disk of another system"
+            ),
+        ));
+    }
     Ok(DiskFile {
         source: match map.filter(|map| map.is_of(file)) {
             Some(map) => source.with_map(map),
@@ -78,11 +100,13 @@ fn told(progress: Option<&dyn Progress>) -> impl FnMut(transfer::Progress) + '_ 
     }
 }
 
-/// What a look at a disk told of how it boots.
+/// What a look at a disk told of how it boots, and of what is on it.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) boots: ImageBoots,
     pub(crate) architecture: &'static str,
+    /// None of a disk that cannot be read.
+    pub(crate) contents: Option<Contents>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -91,14 +115,20 @@ pub(crate) struct Seen {
 pub(crate) fn how_it_boots(disk: Chain, said: Option<ImageBoots>) -> Seen {
     let disk: Arc<dyn Disk> = Arc::new(disk);
     match doctor::examine(&disk, said.and_then(ImageBoots::way), CpuLevel::of_this_host()) {
-        Ok((findings, report)) => Seen {
-            boots: said.unwrap_or(ImageBoots::of_disk(report.modes)),
-            architecture: report.architecture.map_or("x86_64", |found| found.name()),
-            warnings: findings.into_iter().map(diagnosis::warning).collect(),
-        },
+        Ok((findings, report)) => {
+            let contents = Contents::of(&report);
+            let findings = findings.into_iter().map(diagnosis::warning);
+            Seen {
+                boots: said.unwrap_or(ImageBoots::of_disk(report.modes)),
+                architecture: report.architecture.map_or("x86_64", |found| found.name()),
+                warnings: contents.warning().into_iter().chain(findings).collect(),
+                contents: Some(contents),
+            }
+        }
         Err(error) => Seen {
             boots: said.unwrap_or(ImageBoots::Paravirtual),
             architecture: "x86_64",
+            contents: None,
             warnings: vec![format!("the disk cannot be read: {error}")],
         },
     }

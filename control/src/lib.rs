@@ -53,6 +53,7 @@ pub use boot::{ImageBoots, LaunchBoot};
 pub use cloud::{Cloud, Options};
 pub use crash::CRASH_POINTS;
 pub use diagnosis::{CpuLevel, Way, diagnose_file};
+pub use disk_file::{check_beginning, check_file};
 pub use error::{Code, Error, Result};
 pub use filter::Filter;
 pub use findings::{Collected, Finding, Findings, Severity};
@@ -60,7 +61,8 @@ pub use id::{ImageId, InstanceId, OperationId, ReservationId, SnapshotId, Volume
 pub use image::{
     BlockDeviceMapping, CreateImage, CreatedImage, DeletedSnapshot, DeregisterImage, DeregisteredImage,
     DescribeImages, EbsBlockDevice, ExportFormat, ExportImage, Image, ImageBoot, Images, ImportImage,
-    MenuChoice, OnDeregister, OnTermination, Owner, Progress, Reboot, RegisterImage, check_name,
+    MenuChoice, OnDeregister, OnTermination, OperatingSystem, Owner, Progress, Reboot, RegisterImage,
+    check_name,
 };
 pub use instance::*;
 pub use instance_type::{InstanceType, InstanceTypes};
@@ -72,8 +74,8 @@ pub use reply::Reply;
 pub use size::Bytes;
 pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
 pub use state::{
-    BootMode, ImageState, InstanceState, OnShutdown, SnapshotState, StateReason, VirtualizationType,
-    VolumeState,
+    BootMode, ImageState, InstanceState, OnShutdown, PartitionTable, Platform, SnapshotState, StateReason,
+    VirtualizationType, VolumeState,
 };
 pub use tag::{Tag, name_of};
 pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};

@@ -105,6 +105,20 @@ states! {
         /// Either: UEFI where there is a choice.
         UefiPreferred = "uefi-preferred",
     }
+    /// The partition table of an image's root disk. Kiln's own; EC2 has no such thing.
+    pub PartitionTable {
+        /// None: the disk is one file system.
+        None = "none",
+        /// That of DOS.
+        Mbr = "mbr",
+        /// That of UEFI.
+        Gpt = "gpt",
+    }
+    /// What an image is a system of, where that is not Linux or another Unix (EC2's `Platform`).
+    pub Platform {
+        /// Windows.
+        Windows = "windows",
+    }
     /// What happens when the guest ends by itself (EC2's `InstanceInitiatedShutdownBehavior`).
     pub OnShutdown {
         /// The instance is stopped and can be started again.

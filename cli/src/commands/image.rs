@@ -179,6 +179,12 @@ fn show(context: &Context, show: Show) -> Result<u8, Failure> {
                 None => image.virtualization_type.to_string(),
             },
         );
+        if let Some(system) = &image.operating_system {
+            field("system", system.name.clone());
+        }
+        if let Some(table) = image.partition_table {
+            field("partitions", table.to_string());
+        }
         field(
             "owner",
             image

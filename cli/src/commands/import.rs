@@ -45,6 +45,7 @@ fn perhaps_compressed(context: &Context, import: Import) -> Result<u8, Failure> 
     let unpacked = compressed::unpack(&file, &name, compression, &crate::home::cache(), &copying)?;
     drop(copying);
     let file = UserFile::from(unpacked.path().as_os_str().to_owned());
+    kiln_control::check_file(&file.open()?, &compressed::unpacked_name(&name))?;
     here_or_there(context, Import { file, ..import })
 }
 

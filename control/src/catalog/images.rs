@@ -2,6 +2,7 @@
 
 use crate::boot::ImageBoots;
 use crate::id::{ImageId, SnapshotId};
+use crate::image::{Contents, OperatingSystem};
 use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::{BootMode, ImageState, VirtualizationType};
@@ -23,6 +24,8 @@ pub(crate) struct ImageRow {
     pub(crate) virtualization: VirtualizationType,
     /// Absent for paravirtual ones, and for those that were registered before there was firmware.
     pub(crate) boot_mode: Option<BootMode>,
+    /// What is on its root disk.
+    pub(crate) contents: Contents,
     pub(crate) root_device: String,
     pub(crate) source_instance: Option<String>,
     pub(crate) created: Moment,
@@ -50,11 +53,19 @@ pub(crate) struct ImageDevice {
 }
 
 const COLUMNS: &str = "id, region, location, owner, name, description, state, reason_code, reason, \
-                       architecture, virtualization, root_device, source_instance, created, boot_mode";
+                       architecture, virtualization, root_device, source_instance, created, boot_mode, \
+                       partition_table, platform, system_name, system_id, system_version";
 
 fn image(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
     let code: Option<String> = row.get(7)?;
     let reason: Option<String> = row.get(8)?;
+    let (id, version_id) = (row.get(18)?, row.get(19)?);
+    let system = row.get::<_, Option<String>>(17)?;
+    let contents = Contents {
+        table: row.get(15)?,
+        platform: row.get(16)?,
+        system: system.map(|name| OperatingSystem { name, id, version_id }),
+    };
     Ok(ImageRow {
         id: row.get(0)?,
         region: row.get(1)?,
@@ -70,6 +81,7 @@ fn image(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
         source_instance: row.get(12)?,
         created: row.get(13)?,
         boot_mode: row.get(14)?,
+        contents,
     })
 }
 
@@ -110,7 +122,7 @@ pub(crate) fn insert(db: &Connection, new: &ImageRow, devices: &[ImageDevice]) -
             ],
         )?;
     }
-    Ok(())
+    describe_contents(db, &new.id, &new.contents)
 }
 
 fn refuse_duplicate(db: &Connection, new: &ImageRow) -> Result<()> {
@@ -212,6 +224,24 @@ pub(crate) fn describe_boot(
     db.execute(
         "UPDATE image_devices SET device = ?2 WHERE image = ?1 AND position = 0",
         params![id, root_device],
+    )?;
+    Ok(())
+}
+
+/// Records what is on an image's root disk, once that is known.
+pub(crate) fn describe_contents(db: &Connection, id: &ImageId, contents: &Contents) -> Result<()> {
+    let system = contents.system.as_ref();
+    db.execute(
+        "UPDATE images SET partition_table = ?2, platform = ?3, system_name = ?4, system_id = ?5, system_version = ?6
+         WHERE id = ?1",
+        params![
+            id,
+            contents.table,
+            contents.platform,
+            system.map(|system| &system.name),
+            system.map(|system| &system.id),
+            system.map(|system| &system.version_id)
+        ],
     )?;
     Ok(())
 }

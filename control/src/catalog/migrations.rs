@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
 ];
 
 /// Runs the steps that a catalogue lacks.
@@ -105,6 +106,27 @@ mod tests {
         let id = crate::InstanceId::parse("i-0123456789abcdef0").unwrap();
         let row = super::super::instances::get(&old, &id).unwrap();
         assert_eq!(row.huge_pages, crate::HugePages::Transparent);
+    }
+
+    #[test]
+    fn an_image_of_an_older_catalogue_has_no_contents_that_are_known() {
+        let mut old = Connection::open_in_memory().unwrap();
+        for step in &STEPS[..3] {
+            old.execute_batch(step).unwrap();
+        }
+        old.execute_batch(
+            "PRAGMA user_version = 3;
+             PRAGMA foreign_keys = off;
+             INSERT INTO images (id, region, location, owner, name, state, architecture, virtualization, root_device,
+                                 created)
+             VALUES ('ami-0123456789abcdef0', 'us-east-1', 'h', '000000000001', 'old', 'available', 'x86_64',
+                     'paravirtual', '/dev/sda1', 0);",
+        )
+        .unwrap();
+        bring_up_to_date(&mut old, Path::new("old")).unwrap();
+        let id = crate::ImageId::parse("ami-0123456789abcdef0").unwrap();
+        let row = super::super::images::find(&old, &id).unwrap().unwrap();
+        assert_eq!(row.contents, crate::image::Contents::default());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! EC2's documents of images.
 
+use super::OperatingSystem;
 use crate::moment::Moment;
 use crate::size::Bytes;
-use crate::state::{BootMode, ImageState, StateReason, VirtualizationType};
+use crate::state::{BootMode, ImageState, PartitionTable, Platform, StateReason, VirtualizationType};
 use crate::tag::Tag;
 use serde::Serialize;
 
@@ -35,7 +36,10 @@ pub struct Image {
     /// `kiln` for what comes with Kiln.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_owner_alias: Option<String>,
-    /// Always `Linux/UNIX` so far.
+    /// `windows`; absent for all else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// `Linux/UNIX` or `Windows`.
     pub platform_details: &'static str,
     /// Its state.
     pub state: ImageState,
@@ -63,6 +67,12 @@ pub struct Image {
     /// Which firmware an `hvm` image is made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<BootMode>,
+    /// What is installed on its root disk, if that is known; not in EC2's document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operating_system: Option<OperatingSystem>,
+    /// The partition table of its root disk, if it was looked at; not in EC2's document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_table: Option<PartitionTable>,
     /// `paravirtual` or `hvm`.
     pub virtualization_type: VirtualizationType,
 }

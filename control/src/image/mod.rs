@@ -1,10 +1,13 @@
 //! Images (AMIs): what can be launched.
 
 mod boot;
+mod contents;
 mod document;
 mod request;
 
 pub use boot::{ImageBoot, MenuChoice};
+pub(crate) use contents::Contents;
+pub use contents::OperatingSystem;
 pub use document::{
     BlockDeviceMapping, CreatedImage, DeletedSnapshot, DeregisteredImage, EbsBlockDevice, Image, Images,
 };
@@ -15,7 +18,7 @@ pub use request::{
 
 use crate::catalog::images::{self, ImageRow};
 use crate::catalog::{accounts, tags};
-use crate::state::StateReason;
+use crate::state::{Platform, StateReason};
 use crate::{Cloud, Code, Error, Result, filter, resolve};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -52,6 +55,8 @@ const FILTERS: &[&str] = &[
     "image-id",
     "name",
     "owner-id",
+    "platform",
+    "platform-details",
     "root-device-name",
     "source-instance-id",
     "state",
@@ -97,6 +102,11 @@ fn field(image: &Image, name: &str) -> Vec<String> {
     let one = |text: &str| vec![text.to_owned()];
     match name {
         "architecture" => one(&image.architecture),
+        "boot-mode" => image
+            .boot_mode
+            .iter()
+            .flat_map(|mode| one(mode.as_str()))
+            .collect(),
         "block-device-mapping.snapshot-id" => image
             .block_device_mappings
             .iter()
@@ -106,6 +116,8 @@ fn field(image: &Image, name: &str) -> Vec<String> {
         "image-id" => one(&image.image_id),
         "name" => one(&image.name),
         "owner-id" => one(&image.owner_id),
+        "platform" => image.platform.iter().flat_map(|of| one(of.as_str())).collect(),
+        "platform-details" => one(image.platform_details),
         "root-device-name" => one(&image.root_device_name),
         "source-instance-id" => image.source_instance_id.clone().into_iter().collect(),
         "state" => one(image.state.as_str()),
@@ -138,7 +150,11 @@ fn document(db: &Connection, row: ImageRow) -> Result<Image> {
         public: alias.is_some(),
         owner_id: row.owner,
         image_owner_alias: alias,
-        platform_details: "Linux/UNIX",
+        platform: row.contents.platform,
+        platform_details: match row.contents.platform {
+            Some(Platform::Windows) => "Windows",
+            None => "Linux/UNIX",
+        },
         state: row.state,
         state_reason: row.reason.map(|(code, message)| StateReason { code, message }),
         description: row.description,
@@ -148,6 +164,8 @@ fn document(db: &Connection, row: ImageRow) -> Result<Image> {
         root_device_type: "ebs",
         source_instance_id: row.source_instance,
         boot_mode,
+        operating_system: row.contents.system,
+        partition_table: row.contents.table,
         virtualization_type: row.virtualization,
     })
 }

@@ -5,6 +5,7 @@ mod baking;
 mod booting;
 mod check;
 mod concurrency;
+mod contents;
 mod crashes;
 mod disk_header;
 mod ending;

@@ -46,6 +46,7 @@ impl Cloud {
                 });
                 disks.push(frozen);
             }
+            let source = images::find(tx, &row.image)?;
             let image = ImageRow {
                 id: id.clone(),
                 region: self.region.to_string(),
@@ -57,7 +58,9 @@ impl Cloud {
                 reason: None,
                 architecture: "x86_64".to_owned(),
                 virtualization: row.virtualization,
-                boot_mode: images::find(tx, &row.image)?.and_then(|image| image.boot_mode),
+                boot_mode: source.as_ref().and_then(|image| image.boot_mode),
+                // Until the new disk has been looked at.
+                contents: source.map(|image| image.contents).unwrap_or_default(),
                 root_device: row.root_device,
                 source_instance: Some(instance.to_string()),
                 created: Moment::now(),
@@ -89,12 +92,17 @@ impl Cloud {
         ))
     }
 
-    /// What is to be said of an image's disk.
+    /// What is to be said of an image's disk; what is on it is recorded.
     fn looked_at(&self, id: &ImageId) -> Result<Vec<String>> {
         let image = self.catalog.read(|tx| images::find(tx, id))?;
         let (layer, _) = self.root_layer(id.as_str())?;
         let disk = self.layers.open_chain(&layer)?;
-        Ok(disk_file::how_it_boots(disk, image.map(|image| image.boots())).warnings)
+        let seen = disk_file::how_it_boots(disk, image.map(|image| image.boots()));
+        if let Some(contents) = &seen.contents {
+            self.catalog
+                .write(|tx| images::describe_contents(tx, id, contents))?;
+        }
+        Ok(seen.warnings)
     }
 
     /// A warning if a stopped guest had not ended by itself.

@@ -14,7 +14,7 @@ use crate::catalog::variables::{self, Packed};
 use crate::crash::crash_point;
 use crate::disk_file::{self, DiskFile, Seen};
 use crate::id::LayerId;
-use crate::image::{CreatedImage, ImportImage, check_name};
+use crate::image::{Contents, CreatedImage, ImportImage, check_name};
 use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::{ImageState, LayerState, SnapshotState};
@@ -98,6 +98,7 @@ impl Cloud {
                 architecture: "x86_64".to_owned(),
                 virtualization: boots.virtualization(),
                 boot_mode: boots.boot_mode(),
+                contents: Contents::default(),
                 root_device,
                 source_instance: None,
                 created: Moment::now(),
@@ -158,6 +159,9 @@ impl Cloud {
             images::describe_boot(tx, &about.image, seen.boots, seen.architecture)?;
             if let Some(variables) = variables {
                 variables::set(tx, &about.image, variables)?;
+            }
+            if let Some(contents) = &seen.contents {
+                images::describe_contents(tx, &about.image, contents)?;
             }
             images::change(tx, &about.image, &[ImageState::Pending], ImageState::Available)
         })

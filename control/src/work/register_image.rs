@@ -54,6 +54,7 @@ impl Cloud {
                 architecture: seen.architecture.to_owned(),
                 virtualization: seen.boots.virtualization(),
                 boot_mode: seen.boots.boot_mode(),
+                contents: seen.contents.clone().unwrap_or_default(),
                 root_device,
                 source_instance: None,
                 created: Moment::now(),

@@ -92,4 +92,38 @@ impl Partition {
         matches!(&self.kind, PartitionKind::Gpt { type_guid, .. }
             if *type_guid == Uuid::from_u128(0x21686148_6449_6E6F_744E_656564454649))
     }
+
+    /// Which of Apple's file systems the table says that it holds.
+    pub fn apple_file_system(&self) -> Option<&'static str> {
+        const APFS: Uuid = Uuid::from_u128(0x7C3457EF_0000_11AA_AA11_00306543ECAC);
+        const HFS_PLUS: Uuid = Uuid::from_u128(0x48465300_0000_11AA_AA11_00306543ECAC);
+        match &self.kind {
+            PartitionKind::Mbr { code: 0xAF, .. } => Some("HFS+"),
+            PartitionKind::Gpt { type_guid, .. } if *type_guid == APFS => Some("APFS"),
+            PartitionKind::Gpt { type_guid, .. } if *type_guid == HFS_PLUS => Some("HFS+"),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one that only Windows' own installer makes on a GPT disk: Microsoft's reserved partition, or the one
+    /// that Windows is repaired from.
+    pub fn is_windows_own(&self) -> bool {
+        const RESERVED: Uuid = Uuid::from_u128(0xE3C9E316_0B5C_4DB8_817D_F92DF00215AE);
+        const RECOVERY: Uuid = Uuid::from_u128(0xDE94BBA4_06D1_4D40_A16A_BFD50179D6AC);
+        matches!(&self.kind, PartitionKind::Gpt { type_guid, .. } if [RESERVED, RECOVERY].contains(type_guid))
+    }
+
+    /// Whether it is a file system of Microsoft's for data: FAT, exFAT or NTFS.
+    pub fn is_microsoft_data(&self) -> bool {
+        const BASIC_DATA: Uuid = Uuid::from_u128(0xEBD0A0A2_B9E5_4433_87C0_68B6B72699C7);
+        match &self.kind {
+            PartitionKind::Mbr { code, .. } => *code == 0x07,
+            PartitionKind::Gpt { type_guid, .. } => *type_guid == BASIC_DATA,
+        }
+    }
+
+    /// Whether an MBR says that it is the one to boot.
+    pub fn is_active(&self) -> bool {
+        matches!(&self.kind, PartitionKind::Mbr { active: true, .. })
+    }
 }

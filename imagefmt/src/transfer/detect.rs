@@ -1,6 +1,7 @@
 //! What a file is, by its content.
 
 use super::foreign::{HEAD, Mark, REACH, TAIL};
+use super::tar;
 
 /// qcow2's mark, without its version.
 const QCOW2: &[u8] = b"QFI\xfb";
@@ -29,7 +30,8 @@ pub(super) const HEAD_LEN: usize = REACH;
 /// How many bytes from the end.
 pub(super) const TAIL_LEN: usize = 512;
 
-/// Says what a file is that begins with `head` and whose last 512 bytes are `tail`.
+/// Says what a file is that begins with `head` and whose last 512 bytes are `tail`. A disk that is an installer's medium is
+/// told as one though it has a partition table, too. Of an archive only what is in `head` counts.
 pub fn detect(head: &[u8], tail: &[u8]) -> Detected {
     let foreign = |mark: &Mark| Detected::Foreign {
         found: mark.found,
@@ -37,6 +39,10 @@ pub fn detect(head: &[u8], tail: &[u8]) -> Detected {
     };
     if let Some(mark) = HEAD.iter().find(|mark| mark.is_in(head)) {
         return foreign(mark);
+    }
+    let archive = tar::detect(&mut |at| head.get(usize::try_from(at).ok()?..)?.first_chunk().copied());
+    if let Some(archive) = archive {
+        return archive;
     }
     if head.starts_with(QCOW2) {
         return Detected::Qcow2;
@@ -75,4 +81,32 @@ fn is_text(bytes: &[u8]) -> bool {
         && valid
             .chars()
             .all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\x0c'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn hazard_bytes_of_any_kind_are_told_or_a_disk(
+            head in proptest::collection::vec(any::<u8>(), 0..1024),
+            tail in proptest::collection::vec(any::<u8>(), 0..600),
+            nth in 0..HEAD.len(),
+            cut in 0..64_usize,
+        ) {
+            let _ = detect(&head, &tail);
+            // And with a mark, whole or cut off, in the midst of it.
+            let Mark { offset, magic, .. } = HEAD[nth];
+            let mut marked = head;
+            marked.resize(marked.len().max(offset + magic.len()), 0);
+            marked[offset..offset + magic.len()].copy_from_slice(magic);
+            prop_assert_ne!(detect(&marked, &tail), Detected::Raw);
+            marked.truncate(marked.len().saturating_sub(cut));
+            let _ = detect(&marked, &tail);
+        }
+    }
 }

@@ -13,13 +13,14 @@ pub(super) struct Mark {
 }
 
 /// What to do with another format of disks.
-pub(super) const CONVERT: &str = "convert it first: qemu-img convert -O qcow2 FILE NEW.qcow2";
+pub(super) const CONVERT: &str = "convert it first: qemu-img convert -O qcow2 FILE disk.qcow2";
 /// What to do with a compressed file.
 const UNPACK: &str = "unpack it first";
 /// What to do with an archive.
 const EXTRACT: &str = "take the disk image out of it first";
 /// What to do with an installer's medium.
-const INSTALL: &str = "it installs a system, and has none installed";
+const INSTALL: &str = "an installed disk is wanted: install from it onto a disk and import that, \
+                       or take the system's cloud image";
 
 const fn mark(found: &'static str, remedy: &'static str, offset: usize, magic: &'static [u8]) -> Mark {
     Mark {
@@ -56,6 +57,7 @@ pub(super) const HEAD: &[Mark] = &[
     mark("a qcow disk image of version 1", CONVERT, 0, b"QFI\xfb\0\0\0\x01"),
     mark("a Parallels disk image", CONVERT, 0, b"WithoutFreeSpace"),
     mark("a Parallels disk image", CONVERT, 0, b"WithouFreSpacExt"),
+    mark("a dmg disk image (Apple), encrypted", UNPACK, 0, b"encrcdsa"),
     mark("a Bochs disk image", CONVERT, 0, b"Bochs Virtual HD Image"),
     mark("a WIM image (Windows)", "", 0, b"MSWIM\0\0\0"),
     // Media.
@@ -63,13 +65,13 @@ pub(super) const HEAD: &[Mark] = &[
         "an ISO 9660 image (a CD or an installer)",
         INSTALL,
         0x8001,
-        b"CD001",
+        b"CD001\x01",
     ),
     mark("a UDF image (a DVD or an installer)", INSTALL, 0x8001, b"BEA01"),
     // Archives.
-    mark("a tar archive", EXTRACT, 257, b"ustar"),
     mark("a zip archive", EXTRACT, 0, b"PK\x03\x04"),
     mark("a zip archive", EXTRACT, 0, b"PK\x05\x06"),
+    mark("a zip archive", EXTRACT, 0, b"PK\x07\x08PK"),
     mark("a 7z archive", EXTRACT, 0, b"7z\xbc\xaf\x27\x1c"),
     mark("a RAR archive", EXTRACT, 0, b"Rar!\x1a\x07"),
     mark("a cpio archive (an initramfs?)", EXTRACT, 0, b"070701"),
@@ -100,8 +102,10 @@ pub(super) const HEAD: &[Mark] = &[
     mark("a PNG picture", "", 0, b"\x89PNG\r\n\x1a\n"),
 ];
 
-/// Marks that lie 512 bytes before the end of a file.
+/// Marks among the last 512 bytes of a file.
 pub(super) const TAIL: &[Mark] = &[
     mark("a vhd disk image (Hyper-V, Virtual PC)", CONVERT, 0, b"conectix"),
+    // Before Virtual PC 2004 the footer had 511 bytes.
+    mark("a vhd disk image (Virtual PC)", CONVERT, 1, b"conectix"),
     mark("a dmg disk image (Apple)", CONVERT, 0, b"koly"),
 ];

@@ -25,6 +25,7 @@ mod foreign;
 mod import;
 mod source;
 mod survey;
+mod tar;
 
 pub use copy::Progress;
 pub use data_map::DataMap;
@@ -33,7 +34,7 @@ pub use error::TransferError;
 pub use export::export;
 pub use extents::{Everything, Extents, SparseFile};
 pub use import::{Imported, import};
-pub use source::Source;
+pub use source::{Source, check_beginning};
 
 /// The formats that are taken and given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

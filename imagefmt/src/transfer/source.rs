@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::detect::{HEAD_LEN, TAIL_LEN};
 use super::expansion::Expansion;
 use super::survey::survey;
-use super::{DataMap, Detected, Extents, Format, SparseFile, TransferError, detect};
+use super::{DataMap, Detected, Extents, Format, SparseFile, TransferError, detect, tar};
 use crate::chain::Chain;
 use crate::disk::{Access, Disk, DiskError};
 use crate::io::{FileStorage, Host};
@@ -70,17 +70,7 @@ impl Source {
         let len = metadata.len();
         let format = match format {
             Some(format) => format,
-            None => match look(&file, name, len)? {
-                Detected::Raw => Format::Raw,
-                Detected::Qcow2 => Format::Qcow2,
-                Detected::Foreign { found, remedy } => {
-                    return Err(TransferError::Foreign {
-                        name: name.into(),
-                        found,
-                        remedy,
-                    });
-                }
-            },
+            None => look(&file, name, len)?.format(name)?,
         };
         let failed = |source| TransferError::Read {
             name: name.into(),
@@ -210,6 +200,27 @@ impl Source {
     }
 }
 
+/// Refuses what begins with `head` if that is no beginning of a disk that can be imported; messages call it `name`. For
+/// who unpacks a file: what is told by its end, or is raw or qcow2 and damaged, is found when it is opened.
+pub fn check_beginning(head: &[u8], name: &str) -> Result<(), TransferError> {
+    detect(head, &[]).format(name).map(drop)
+}
+
+impl Detected {
+    /// The format of a disk; anything else is refused by its name.
+    fn format(self, name: &str) -> Result<Format, TransferError> {
+        match self {
+            Detected::Raw => Ok(Format::Raw),
+            Detected::Qcow2 => Ok(Format::Qcow2),
+            Detected::Foreign { found, remedy } => Err(TransferError::Foreign {
+                name: name.into(),
+                found,
+                remedy,
+            }),
+        }
+    }
+}
+
 /// What the host says of a regular file; anything else is refused.
 fn check_kind(file: &File, name: &str) -> Result<Metadata, TransferError> {
     let failed = |source| TransferError::Read {
@@ -236,7 +247,7 @@ fn check_kind(file: &File, name: &str) -> Result<Metadata, TransferError> {
     }
 }
 
-/// What the file is, by its first and last bytes.
+/// What the file is, by its first and last bytes; an archive, by what is in it.
 fn look(file: &File, name: &str, len: u64) -> Result<Detected, TransferError> {
     let failed = |source| TransferError::Read {
         name: name.into(),
@@ -249,5 +260,6 @@ fn look(file: &File, name: &str, len: u64) -> Result<Detected, TransferError> {
     };
     let head = read(0, HEAD_LEN)?;
     let tail = read(len.saturating_sub(TAIL_LEN as u64), TAIL_LEN)?;
-    Ok(detect(&head, &tail))
+    let archive = tar::detect(&mut |at| read(at, tar::BLOCK).ok()?.try_into().ok());
+    Ok(archive.unwrap_or_else(|| detect(&head, &tail)))
 }

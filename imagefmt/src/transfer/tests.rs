@@ -195,21 +195,123 @@ fn hazard_other_formats_are_refused_by_their_name() {
         qemu_img(&["convert", "-O", format, text(&raw), text(&foreign)]);
         let expected = format!(
             "FILE is {name}; raw and qcow2 disk images can be imported: \
-             convert it first: qemu-img convert -O qcow2 FILE NEW.qcow2"
+             convert it first: qemu-img convert -O qcow2 FILE disk.qcow2"
         );
         assert_eq!(said(&foreign), expected);
     }
-    let fixed = folder.path().join("fixed.vhd");
-    qemu_img(&[
-        "convert",
-        "-O",
-        "vpc",
-        "-o",
-        "subformat=fixed",
-        text(&raw),
-        text(&fixed),
-    ]);
-    assert!(said(&fixed).contains("a vhd disk image"));
+    for (format, kind, name) in [
+        ("vpc", "fixed", "a vhd disk image (Hyper-V, Virtual PC); "),
+        ("vhdx", "fixed", "a vhdx disk image (Hyper-V); "),
+        ("vmdk", "streamOptimized", "a vmdk disk image (VMware); "),
+        (
+            "vmdk",
+            "monolithicFlat",
+            "a vmdk disk image (VMware; its descriptor only); ",
+        ),
+        (
+            "vmdk",
+            "twoGbMaxExtentSparse",
+            "a vmdk disk image (VMware; its descriptor only); ",
+        ),
+        ("vdi", "static=on", "a vdi disk image (VirtualBox); "),
+    ] {
+        let foreign = folder.path().join(format!("{kind}.{format}"));
+        let option = match kind.contains('=') {
+            true => kind.to_owned(),
+            false => format!("subformat={kind}"),
+        };
+        qemu_img(&["convert", "-O", format, "-o", &option, text(&raw), text(&foreign)]);
+        assert!(said(&foreign).contains(name), "{kind}: {}", said(&foreign));
+    }
+    let footer = std::fs::read(folder.path().join("fixed.vpc")).unwrap();
+    let short = folder.path().join("short.vhd");
+    std::fs::write(&short, &footer[..footer.len() - 1]).unwrap();
+    assert!(
+        said(&short).contains("a vhd disk image (Virtual PC); "),
+        "{}",
+        said(&short)
+    );
+}
+
+#[test]
+fn hazard_archives_are_refused_by_what_is_in_them_wherever_that_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |name: &str, program: &str, arguments: &[&str], files: &[&str]| {
+        for file in files {
+            let file = File::create(folder.path().join(file)).unwrap();
+            file.set_len(100 << 10).unwrap();
+            file.write_all_at(&[7; 512], 0).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.args(arguments).arg(name).args(files).current_dir(&folder);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        said(&folder.path().join(name))
+    };
+    let tar = |name: &str, files: &[&str]| made(name, "tar", &["-cf"], files);
+    assert_eq!(
+        tar("box.ova", &["box.ovf", "box-disk1.vmdk"]),
+        "FILE is an OVA archive (a virtual appliance); raw and qcow2 disk images can be imported: take the disk out of \
+         it and convert that: tar -xf FILE, qemu-img convert -O qcow2 NAME.vmdk disk.qcow2"
+    );
+    // Beyond what is read of other files' beginnings.
+    let docker = tar("docker.tar", &["layer", "repositories", "manifest.json"]);
+    assert!(
+        docker.starts_with("FILE is an archive of a container's image (docker save); "),
+        "{docker}"
+    );
+    let oci = tar("oci.tar", &["layer", "index.json", "oci-layout"]);
+    assert!(
+        oci.starts_with("FILE is an archive of a container's image (OCI); "),
+        "{oci}"
+    );
+    assert!(
+        oci.ends_with("neither a disk nor a kernel: build a disk with them (kiln image build)"),
+        "{oci}"
+    );
+    assert_eq!(
+        tar("other.tar", &["disk.raw"]),
+        "FILE is a tar archive; raw and qcow2 disk images can be imported: \
+         take the disk image out of it first: tar -xf FILE"
+    );
+    let zip = made("disk.zip", "zip", &["-q"], &["disk.raw"]);
+    assert!(zip.starts_with("FILE is a zip archive; "), "{zip}");
+}
+
+#[test]
+fn hazard_an_installers_medium_is_refused_though_it_has_a_partition_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hybrid.iso");
+    let mut bytes = vec![0; 1 << 20];
+    // A table with one active partition, as isohybrid writes it, before the volume descriptor (ECMA-119, 8.4).
+    bytes[..2].copy_from_slice(b"\x45\x52");
+    bytes[446] = 0x80;
+    bytes[450] = 0x17;
+    bytes[458..462].copy_from_slice(&2000_u32.to_le_bytes());
+    bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+    bytes[0x8000..0x8007].copy_from_slice(b"\x01CD001\x01");
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(
+        said(&path),
+        "FILE is an ISO 9660 image (a CD or an installer); raw and qcow2 disk images can be imported: an installed disk is \
+         wanted: install from it onto a disk and import that, or take the system's cloud image"
+    );
+    bytes[0x8006] = 9;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(open(&path).unwrap().format(), Format::Raw);
+}
+
+#[test]
+fn what_is_unpacked_is_refused_by_its_beginning_or_goes_on() {
+    let said = |head: &[u8]| super::check_beginning(head, "FILE").map_err(|error| error.to_string());
+    assert!(said(b"BZh91AY&SY").unwrap_err().starts_with("FILE is a bzip2-"));
+    assert!(said(b"hello\n").unwrap_err().starts_with("FILE is text"));
+    assert_eq!(said(&[0; 512]), Ok(()));
+    assert_eq!(said(b"QFI\xfb\0\0\0\x03"), Ok(()));
+    // What may be the end of it is told once all of it is there.
+    let mut last = vec![1; 1024];
+    last[512..520].copy_from_slice(b"conectix");
+    assert_eq!(said(&last), Ok(()));
 }
 
 #[test]
@@ -225,7 +327,10 @@ fn hazard_what_is_no_disk_is_refused_by_its_name() {
         bytes[offset..offset + magic.len()].copy_from_slice(magic);
         file(&bytes).split("; ").next().unwrap().replace("FILE is ", "")
     };
-    assert_eq!(at(0x8001, b"CD001"), "an ISO 9660 image (a CD or an installer)");
+    assert_eq!(
+        at(0x8001, b"CD001\x01"),
+        "an ISO 9660 image (a CD or an installer)"
+    );
     assert_eq!(at(257, b"ustar"), "a tar archive");
     assert_eq!(at(0, b"PK\x03\x04"), "a zip archive");
     assert_eq!(at(0, b"\x1f\x8b"), "a gzip-compressed file");

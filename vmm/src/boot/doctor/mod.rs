@@ -24,6 +24,7 @@ use std::sync::Arc;
 use kiln_imagefmt::probe::FileTree;
 use kiln_imagefmt::{Disk, probe};
 
+use super::os_release::OsRelease;
 use super::pvgrub::{BootError, Examined, Report, Volume};
 
 pub use system::CpuLevel;
@@ -83,7 +84,7 @@ impl Examined {
     /// The volume with the system on it, and its files.
     fn root(&self) -> Option<(&Volume, &FileTree)> {
         let mut all = self.volumes.readable();
-        all.find(|(_, files)| files.exists("/etc/fstab").unwrap_or(false) || system::release(files).is_some())
+        all.find(|(_, files)| files.exists("/etc/fstab").unwrap_or(false) || OsRelease::read(files).is_some())
     }
 
     /// Whether a file system (or another thing with a name) is on the disk: `UUID=…`, `LABEL=…`, `PARTUUID=…`,

@@ -1,8 +1,6 @@
 //! What the operating system asks of its machine, and in which state it was left.
 
-use kiln_imagefmt::probe::FileTree;
-
-use super::{Examined, Finding};
+use super::{Examined, Finding, OsRelease};
 
 /// A level of x86-64 processors, as the psABI names them (x86-64 psABI, section "Micro-Architecture Levels").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,9 +45,6 @@ impl std::fmt::Display for CpuLevel {
     }
 }
 
-/// The longest os-release that is read, in bytes.
-const LONGEST: u64 = 64 << 10;
-
 pub(super) fn examine(disk: &Examined, level: CpuLevel) -> Vec<Finding> {
     let mut findings = Vec::new();
     for volume in &disk.volumes.list {
@@ -61,11 +56,11 @@ pub(super) fn examine(disk: &Examined, level: CpuLevel) -> Vec<Finding> {
             )
         }));
     }
-    let release = disk.root().and_then(|(_, files)| release(files));
-    if let Some(release) = release
+    if let Some(release) = disk.volumes.release()
         && let Some(wanted) = wanted(&release).filter(|wanted| *wanted > level)
     {
-        let name = value(&release, "PRETTY_NAME").unwrap_or("the system");
+        let name = release.value("PRETTY_NAME");
+        let name = name.as_deref().unwrap_or("the system");
         findings.push(Finding::error(
             "CpuLevel",
             format!("{name} wants a processor of the level {wanted}; guests here have {level}"),
@@ -75,33 +70,20 @@ pub(super) fn examine(disk: &Examined, level: CpuLevel) -> Vec<Finding> {
     findings
 }
 
-/// The text of os-release(5).
-pub(super) fn release(files: &FileTree) -> Option<String> {
-    let mut places = ["/etc/os-release", "/usr/lib/os-release"].into_iter();
-    let text = places.find_map(|path| files.read(path, LONGEST).ok())?;
-    Some(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// A variable's value, without quotes.
-fn value<'a>(release: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = release.lines();
-    let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-    Some(found.trim_matches(['"', '\'']))
-}
-
 /// What Red Hat's systems, and those made from them, are built for since their releases 9 and 10.
-fn wanted(release: &str) -> Option<CpuLevel> {
-    let kin = [value(release, "ID"), value(release, "ID_LIKE")];
-    let mut kin = kin.into_iter().flatten().flat_map(str::split_ascii_whitespace);
-    if !kin.any(|id| ["rhel", "centos"].contains(&id)) || value(release, "ID") == Some("amzn") {
+fn wanted(release: &OsRelease) -> Option<CpuLevel> {
+    let id = release.value("ID").unwrap_or_default();
+    let like = release.value("ID_LIKE").unwrap_or_default();
+    let mut kin = [&*id, &*like].into_iter().flat_map(str::split_ascii_whitespace);
+    if !kin.any(|id| ["rhel", "centos"].contains(&id)) || id == "amzn" {
         return None;
     }
-    let version = value(release, "VERSION_ID")?;
+    let version = release.value("VERSION_ID")?;
     match version.split('.').next()?.parse::<u32>().ok()? {
         0..=8 => None,
         9 => Some(CpuLevel::V2),
         // AlmaLinux builds its tenth release for older processors, too.
-        _ if value(release, "ID") == Some("almalinux") => Some(CpuLevel::V2),
+        _ if id == "almalinux" => Some(CpuLevel::V2),
         _ => Some(CpuLevel::V3),
     }
 }
@@ -131,7 +113,8 @@ mod tests {
             ("ID=rhel", None),
             ("", None),
         ] {
-            assert_eq!(wanted(release), level, "{release}");
+            let parsed = OsRelease::of(release.as_bytes());
+            assert_eq!(wanted(&parsed), level, "{release}");
         }
     }
 }

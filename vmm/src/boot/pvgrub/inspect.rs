@@ -9,6 +9,7 @@ use super::choose::choose_on;
 use super::volumes::Volumes;
 use super::{BootError, Chosen, Found};
 use crate::boot::kernel::LoadError;
+use crate::boot::operating_system::OperatingSystem;
 use crate::boot::payload::{self, BzImage, KernelKind, NO_64_BIT_ENTRY, PayloadError, Unpacked};
 
 /// What was seen on a disk.
@@ -24,6 +25,8 @@ pub struct Report {
     pub architecture: Option<Architecture>,
     /// By which ways it looks bootable.
     pub modes: BootModes,
+    /// What is installed on it, as far as that is known.
+    pub system: Option<OperatingSystem>,
     /// What its owner should know, a sentence each. None of it is a reason to refuse the disk.
     pub warnings: Vec<String>,
 }
@@ -166,6 +169,7 @@ pub fn inspect(disk: &Arc<dyn Disk>) -> Result<Report, BootError> {
 
 impl Report {
     pub(in crate::boot) fn of(disk: Examined) -> Report {
+        let system = OperatingSystem::of(&disk);
         let Examined {
             table,
             volumes,
@@ -204,6 +208,7 @@ impl Report {
             boot: chosen.map(|chosen| chosen.found),
             architecture: kernel.and_then(|kernel| kernel.architecture),
             modes,
+            system,
             warnings,
         }
     }

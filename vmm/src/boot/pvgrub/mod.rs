@@ -45,7 +45,7 @@ pub use error::{Attempt, BootError, EntryProblem};
 pub(in crate::boot) use inspect::Examined;
 pub use inspect::{Architecture, BootModes, Report, VolumeReport, inspect};
 pub use menu::{Candidate, Change, Entry, Menu, Obstacle, Save};
-pub(in crate::boot) use volumes::{Role, Volume};
+pub(in crate::boot) use volumes::{Role, Volume, Volumes};
 
 /// What is to be booted.
 #[derive(Debug)]
