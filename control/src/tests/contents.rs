@@ -45,6 +45,7 @@ fn import_as(cloud: &Cloud, name: &str, source: std::fs::File) -> crate::Result<
         name: name.to_owned(),
         description: None,
         boots: None,
+        uefi_data: None,
         tags: Vec::new(),
         progress: None,
     };
