@@ -22,6 +22,7 @@ mod boot;
 mod catalog;
 mod cloud;
 mod crash;
+mod device_name;
 mod diagnosis;
 mod disk_file;
 mod error;
@@ -75,4 +76,4 @@ pub use state::{
     VolumeState,
 };
 pub use tag::{Tag, name_of};
-pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};
+pub use volume::{AttachVolume, CreateVolume, DescribeVolumes, Volume, VolumeAttachment, Volumes};
