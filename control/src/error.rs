@@ -29,6 +29,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// An instance has as many volumes as fit.
+    AttachmentLimitExceeded = "AttachmentLimitExceeded";
     /// The account named does not exist.
     AuthFailure = "AuthFailure";
     /// The host has not enough memory left.

@@ -22,6 +22,7 @@ mod boot;
 mod catalog;
 mod cloud;
 mod crash;
+mod device_name;
 mod diagnosis;
 mod disk_file;
 mod error;
@@ -78,4 +79,4 @@ pub use state::{
     VirtualizationType, VolumeState,
 };
 pub use tag::{Tag, name_of};
-pub use volume::{DescribeVolumes, Volume, VolumeAttachment, Volumes};
+pub use volume::{AttachVolume, CreateVolume, DescribeVolumes, Volume, VolumeAttachment, Volumes};

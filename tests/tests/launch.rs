@@ -134,6 +134,77 @@ fn a_volume_is_an_empty_disk_of_its_size_and_keeps_its_bytes_if_asked() {
 }
 
 #[test]
+fn a_volume_goes_from_one_stopped_instance_to_another_with_what_was_written() {
+    let home = Home::new();
+    let create = ["-q", "volume", "create", "--size", "1G", "--name", "data"];
+    let volume = home.kiln(&create).succeeds().text();
+    let first = home.launch("tiny", &["--name", "first"]);
+    home.kiln(&["volume", "attach", "data", "first"])
+        .fails(1, &["IncorrectInstanceState", "stop it first"]);
+    home.kiln(&["stop", "first"]).succeeds();
+    let attached = home.json(&["volume", "attach", "data", "first"]);
+    assert_eq!(attached["Device"], "/dev/sdb");
+    home.kiln(&["start", "first"]).succeeds();
+    assert_eq!(
+        first.says("cat /sys/block/vdb/serial"),
+        volume.replace('-', ""),
+        "the volume is the second disk"
+    );
+    first
+        .exec("echo data | dd of=/dev/vdb conv=fsync 2>/dev/null")
+        .succeeds();
+    home.kiln(&["stop", "first"]).succeeds();
+    home.kiln(&["volume", "detach", "data"]).succeeds();
+
+    let second = home.launch("tiny", &["--name", "second"]);
+    home.kiln(&["stop", "second"]).succeeds();
+    home.kiln(&["volume", "attach", "data", "second", "--device", "/dev/sdf"])
+        .succeeds();
+    home.kiln(&["start", "second"]).succeeds();
+    assert_eq!(second.says("dd if=/dev/vdb bs=4 count=1 2>/dev/null"), "data");
+    home.kiln(&["volume", "delete", "data"])
+        .fails(1, &["VolumeInUse"]);
+    home.kiln(&["start", "first"]).succeeds();
+    assert_eq!(first.says("ls /sys/block | grep -c ^vd"), "1", "its root alone");
+    home.kiln(&["terminate", "first", "second"]).succeeds();
+    assert_eq!(
+        home.kiln(&["-q", "volume", "list"]).succeeds().text(),
+        volume,
+        "it outlives its instance"
+    );
+    home.kiln(&["volume", "delete", "data"]).succeeds();
+    home.is_whole();
+}
+
+#[test]
+fn a_stopped_instance_gets_other_words_for_its_kernel_and_its_root_back() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &["--name", "changed"]);
+    guest.exec("echo kept > /root/file; sync").succeeds();
+    home.kiln(&["stop", "changed"]).succeeds();
+    home.kiln(&["modify", "changed", "--cmdline-append", "kiln.word=1"])
+        .succeeds();
+    let root = guest.show()["BlockDeviceMappings"][0].clone();
+    let (volume, device) = (root["Ebs"]["VolumeId"].as_str(), root["DeviceName"].as_str());
+    let (volume, device) = (volume.expect("a root volume"), device.expect("its name"));
+    home.kiln(&["volume", "detach", volume]).succeeds();
+    home.kiln(&["start", "changed"])
+        .fails(1, &["IncorrectState", "does not have a volume attached at root"]);
+    home.kiln(&["volume", "attach", volume, "changed", "--device", device])
+        .succeeds();
+    home.kiln(&["start", "changed"]).succeeds();
+    assert_eq!(guest.says("cat /root/file"), "kept");
+    assert!(guest.says("cat /proc/cmdline").contains(" kiln.word=1"));
+    home.kiln(&["stop", "changed"]).succeeds();
+    home.kiln(&["modify", "changed", "--own-kernel"]).succeeds();
+    home.kiln(&["start", "changed"]).succeeds();
+    assert!(!guest.says("cat /proc/cmdline").contains("kiln.word"));
+    home.kiln(&["terminate", "changed"]).succeeds();
+    home.kiln(&["volume", "delete", volume]).succeeds();
+    home.is_whole();
+}
+
+#[test]
 fn the_root_volume_can_be_larger_than_the_image_but_not_smaller() {
     let home = Home::new();
     let guest = home.launch("tiny", &["--root-size", "3G"]);

@@ -61,6 +61,24 @@ Examples:
   kiln -q list | xargs kiln stop
   kiln --output json list | jq '.Reservations[].Instances[].InstanceId'";
 
+pub(super) const MODIFY: &str = "\
+Examples:
+  kiln stop web && kiln modify web --type t3.small && kiln start web
+  kiln modify web --kernel bzImage --initrd initrd.img --cmdline 'root=/dev/vda1 ro console=ttyS0'
+  kiln modify web --own-kernel            as its disk's menu says, again";
+
+pub(super) const VOLUME_CREATE: &str = "\
+Examples:
+  kiln volume create --size 20G --name data
+  kiln volume create --snapshot snap-0123 --size 40G";
+
+pub(super) const VOLUME_ATTACH: &str = "\
+A volume that holds another root takes the place of the one that was detached.
+
+Examples:
+  kiln stop web && kiln volume attach data web && kiln start web
+  kiln volume attach rescued web --device /dev/sda1";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   kiln completions bash > ~/.local/share/bash-completion/completions/kiln

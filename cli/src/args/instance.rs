@@ -130,7 +130,10 @@ fn volume(text: &str) -> Result<NewVolume, String> {
     } else if from.is_empty() {
         return Err("expected a size, such as 8G, or a snapshot".to_owned());
     } else {
-        VolumeSource::Snapshot(from.to_owned())
+        VolumeSource::Snapshot {
+            snapshot: from.to_owned(),
+            size: None,
+        }
     };
     Ok(NewVolume { from, on_termination })
 }
@@ -263,12 +266,29 @@ pub(crate) struct Reboot {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
+    .args(["instance_type", "kernel", "cmdline_append", "own_kernel"]))]
 pub(crate) struct Modify {
-    /// The instance: id, name, or the beginning of either
+    /// The instance, which must be stopped: id, name, or the beginning of either
     pub(crate) instance: String,
     /// The instance type: see `kiln type list`
     #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) instance_type: String,
+    pub(crate) instance_type: Option<String>,
+    /// A kernel instead of the disk's own; --cmdline must say its command line
+    #[arg(long, value_name = "FILE", requires = "cmdline")]
+    pub(crate) kernel: Option<UserFile>,
+    /// The initial file system of --kernel, if it wants one
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub(crate) initrd: Option<UserFile>,
+    /// The command line of --kernel, such as "root=/dev/vda ro console=ttyS0"
+    #[arg(long, value_name = "TEXT", requires = "kernel")]
+    pub(crate) cmdline: Option<String>,
+    /// Words added to the command line that the disk's menu names, in place of those that were
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["kernel", "initrd", "cmdline"])]
+    pub(crate) cmdline_append: Option<String>,
+    /// The kernel that the disk's menu names, with the command line that it names
+    #[arg(long, conflicts_with_all = ["kernel", "initrd", "cmdline", "cmdline_append"])]
+    pub(crate) own_kernel: bool,
 }
 
 /// What can be waited for.
@@ -351,7 +371,8 @@ mod tests {
         assert_eq!(empty.from, VolumeSource::Empty(Bytes(8 << 30)));
         assert_eq!(empty.on_termination, OnTermination::Keep);
         let of = volume("snap-0123").expect("a snapshot");
-        assert_eq!(of.from, VolumeSource::Snapshot("snap-0123".to_owned()));
+        let snapshot = "snap-0123".to_owned();
+        assert_eq!(of.from, VolumeSource::Snapshot { snapshot, size: None });
         assert_eq!(of.on_termination, OnTermination::Delete);
         for wrong in ["", ",keep", "8G,stay", "0"] {
             assert!(volume(wrong).is_err(), "{wrong}");

@@ -115,8 +115,9 @@ pub(crate) enum Command {
     Reboot(instance::Reboot),
     /// End instances for good, and delete their volumes
     Terminate(instance::Instances),
-    /// Change a stopped instance: its type, for its next start
-    Modify(instance::Modify),
+    /// Change a stopped instance: its type or its kernel, for its next start
+    #[command(after_help = examples::MODIFY)]
+    Modify(Box<instance::Modify>),
     /// Wait until an instance is in a state
     #[command(after_help = examples::WAIT)]
     Wait(instance::WaitFor),

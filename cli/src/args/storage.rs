@@ -1,5 +1,6 @@
 //! `kiln volume …`, `kiln snapshot …`, `kiln type …`
 
+use crate::size::Size;
 use clap::{Args, Subcommand};
 use kiln_control::{Filter, Tag};
 
@@ -46,10 +47,53 @@ pub(crate) struct Delete {
 /// Volumes: the disks of instances.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Volume {
+    /// Make one that no instance has yet: empty, or of a snapshot
+    #[command(after_help = super::examples::VOLUME_CREATE)]
+    Create(CreateVolume),
     /// The volumes
     List(List),
+    /// Attach one to a stopped instance; it stays when the instance is terminated
+    #[command(after_help = super::examples::VOLUME_ATTACH)]
+    Attach(Attach),
+    /// Detach one from its instance, which must be stopped
+    Detach(Detach),
     /// Delete volumes that no instance has any more; snapshots of them live on
     Delete(DeleteVolumes),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("beginning").required(true).multiple(true).args(["size", "snapshot"]))]
+pub(crate) struct CreateVolume {
+    /// Its size: 8G, 512M; a bare number is GiB. At least the snapshot's [default: the snapshot's]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) size: Option<Size>,
+    /// The snapshot that it begins as: id, name, or the beginning of either
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub(crate) snapshot: Option<String>,
+    /// Its name (its Name tag)
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) name: Option<String>,
+    /// Put tags on it
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
+    pub(crate) tags: Vec<Tag>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// The volume: id, name, or the beginning of either
+    pub(crate) volume: String,
+    /// The instance: id, name, or the beginning of either
+    pub(crate) instance: String,
+    /// Its name among the instance's disks; that of the root, such as /dev/sda1, makes it the root [default: the
+    /// first that is free from /dev/sdb on]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Detach {
+    /// The volume: id, name, or the beginning of either
+    pub(crate) volume: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,14 @@
-//! `kiln list show stop start reboot terminate tag`.
+//! `kiln list show stop start reboot terminate modify tag`.
 
 use super::Context;
 use crate::args::instance::{Instances, List, Modify, Reboot, Stop, TagResources};
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 use crate::progress::Waiting;
+use crate::user_file::UserFile;
 use kiln_control::{
     Cloud, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceId, InstanceState,
-    ModifyInstance, Reply, StopInstances, Waiting as Wait, name_of,
+    KernelChoice, KernelFiles, ModifyInstance, Reply, StopInstances, Waiting as Wait, name_of,
 };
 use std::time::Duration;
 
@@ -158,10 +159,33 @@ pub(crate) fn terminate(context: &Context, which: &Instances) -> Result<u8, Fail
 }
 
 pub(crate) fn modify(context: &Context, modify: Modify) -> Result<u8, Failure> {
+    let kernel = match (modify.kernel, modify.cmdline_append) {
+        (None, None) if !modify.own_kernel => None,
+        (None, append) => Some(KernelChoice::Own { append }),
+        (Some(kernel), _) => Some(KernelChoice::Given(given(
+            &kernel,
+            modify.initrd,
+            modify.cmdline,
+        )?)),
+    };
     context.print(&context.cloud()?.modify_instance(&ModifyInstance {
         instance: modify.instance,
         instance_type: modify.instance_type,
+        kernel,
     })?)
+}
+
+/// A kernel that is given, opened.
+pub(super) fn given(
+    kernel: &UserFile,
+    initrd: Option<UserFile>,
+    cmdline: Option<String>,
+) -> Result<KernelFiles, Failure> {
+    Ok(KernelFiles {
+        kernel: kernel.open()?,
+        initrd: initrd.map(|file| file.open()).transpose()?,
+        cmdline: cmdline.unwrap_or_default(),
+    })
 }
 
 pub(crate) fn tag(context: &Context, tag: TagResources) -> Result<u8, Failure> {

@@ -102,7 +102,7 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         Command::Start(which) => instance::start(context, &which),
         Command::Reboot(reboot) => instance::reboot(context, &reboot),
         Command::Terminate(which) => instance::terminate(context, &which),
-        Command::Modify(modify) => instance::modify(context, modify),
+        Command::Modify(modify) => instance::modify(context, *modify),
         Command::Wait(wait) => waiting::run(context, &wait),
         Command::Tag(tag) => instance::tag(context, tag),
         Command::Snapshot(command) => storage::snapshot(context, command),

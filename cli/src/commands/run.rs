@@ -1,5 +1,6 @@
 //! `kiln run`: launch, wait, perhaps run a command, perhaps leave nothing.
 
+use super::instance::given;
 use super::{Context, agent};
 use crate::args::instance::{Boot, Run, Wait};
 use crate::failure::Failure;
@@ -7,8 +8,8 @@ use crate::interrupt::Interrupt;
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
 use kiln_control::{
-    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, KernelFiles, LaunchBoot,
-    Lifetime, Reply, Reservation, RunInstances, Tag,
+    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, LaunchBoot, Lifetime, Reply,
+    Reservation, RunInstances, Tag,
 };
 use std::time::Duration;
 
@@ -98,11 +99,7 @@ fn request(run: Run) -> Result<RunInstances, Failure> {
     }
     let kernel = match run.kernel {
         None => None,
-        Some(kernel) => Some(KernelFiles {
-            kernel: kernel.open()?,
-            initrd: run.initrd.map(|file| file.open()).transpose()?,
-            cmdline: run.cmdline.unwrap_or_default(),
-        }),
+        Some(kernel) => Some(given(&kernel, run.initrd, run.cmdline)?),
     };
     Ok(RunInstances {
         instance_type: Some(run.instance_type),

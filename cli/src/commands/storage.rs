@@ -1,11 +1,15 @@
 //! `kiln snapshot …`, `kiln volume …`, `kiln type …`.
 
 use super::Context;
-use crate::args::storage::{Create, Delete, DeleteVolumes, List, Snapshot, TypeList, Volume};
+use crate::args::storage::{
+    Attach, Create, CreateVolume, Delete, DeleteVolumes, Detach, List, Snapshot, TypeList, Volume,
+};
 use crate::failure::Failure;
 use crate::output;
 use kiln_control::instance_type::InstanceTypes;
-use kiln_control::{CreateSnapshot, DescribeSnapshots, DescribeVolumes, Reply};
+use kiln_control::{
+    AttachVolume, Bytes, CreateSnapshot, DescribeSnapshots, DescribeVolumes, Reply, Tag, VolumeSource,
+};
 use std::fmt::Display;
 
 pub(crate) fn snapshot(context: &Context, command: Snapshot) -> Result<u8, Failure> {
@@ -59,6 +63,17 @@ fn delete<I: Display, R>(
 pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
     match command {
+        Volume::Create(create) => context.print_made(&cloud.create_volume(&new_volume(create)?)?),
+        Volume::Attach(Attach {
+            volume,
+            instance,
+            device,
+        }) => context.print(&cloud.attach_volume(&AttachVolume {
+            volume,
+            instance,
+            device,
+        })?),
+        Volume::Detach(Detach { volume }) => context.print(&cloud.detach_volume(&volume)?),
         Volume::List(List { names, filters }) => {
             let found = cloud.describe_volumes(DescribeVolumes {
                 volumes: names,
@@ -71,6 +86,20 @@ pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> 
             delete(context, &ids, |id| cloud.delete_volume(id.as_str()))
         }
     }
+}
+
+fn new_volume(create: CreateVolume) -> Result<kiln_control::CreateVolume, Failure> {
+    let size = create.size.map(|size| Bytes(size.bytes()));
+    let from = match (create.snapshot, size) {
+        (Some(snapshot), size) => VolumeSource::Snapshot { snapshot, size },
+        (None, Some(size)) => VolumeSource::Empty(size),
+        (None, None) => return Err(Failure::usage("a volume has a size, or begins as a snapshot")),
+    };
+    let mut tags = create.tags;
+    if let Some(name) = create.name {
+        tags.push(Tag::new(Tag::NAME, name)?);
+    }
+    Ok(kiln_control::CreateVolume { from, tags })
 }
 
 pub(crate) fn types(context: &Context, list: &TypeList) -> Result<u8, Failure> {

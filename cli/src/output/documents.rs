@@ -5,7 +5,7 @@ use kiln_control::instance_type::InstanceTypes;
 use kiln_control::{
     CreatedImage, DeregisteredImage, ImageBoot, Images, Instance, InstanceStateChange, ModifiedInstance,
     RebootedInstances, Reply, Reservation, Reservations, Snapshot, Snapshots, StartingInstances,
-    StoppingInstances, TerminatingInstances, Volumes, name_of,
+    StoppingInstances, TerminatingInstances, Volume, VolumeAttachment, Volumes, name_of,
 };
 
 impl<T: Shown> Shown for Reply<T> {
@@ -242,6 +242,51 @@ impl Shown for Snapshots {
     }
 }
 
+fn volumes<'a>(all: impl Iterator<Item = &'a Volume>) -> Table {
+    let mut table = Table::new(&[
+        "VOLUME",
+        "NAME",
+        "STATE",
+        "SIZE",
+        "INSTANCE",
+        "DEVICE",
+        "SNAPSHOT",
+        "AT THE END",
+    ]);
+    for volume in all {
+        let place = volume.attachments.first();
+        table.row([
+            volume.volume_id.clone(),
+            name_of(&volume.tags).unwrap_or_default().to_owned(),
+            volume.state.to_string(),
+            volume.bytes.to_string(),
+            place.map_or(String::new(), |a| a.instance_id.clone()),
+            place.map_or(String::new(), |a| a.device.clone()),
+            volume.snapshot_id.clone(),
+            place
+                .map_or("", |a| {
+                    if a.delete_on_termination {
+                        "deleted"
+                    } else {
+                        "kept"
+                    }
+                })
+                .to_owned(),
+        ]);
+    }
+    table
+}
+
+impl Shown for Volume {
+    fn ids(&self) -> Vec<String> {
+        vec![self.volume_id.clone()]
+    }
+
+    fn table(&self) -> Table {
+        volumes(std::iter::once(self))
+    }
+}
+
 impl Shown for Volumes {
     fn ids(&self) -> Vec<String> {
         self.volumes
@@ -251,37 +296,23 @@ impl Shown for Volumes {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new(&[
-            "VOLUME",
-            "NAME",
-            "STATE",
-            "SIZE",
-            "INSTANCE",
-            "DEVICE",
-            "SNAPSHOT",
-            "AT THE END",
+        volumes(self.volumes.iter())
+    }
+}
+
+impl Shown for VolumeAttachment {
+    fn ids(&self) -> Vec<String> {
+        vec![self.volume_id.clone()]
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(&["VOLUME", "INSTANCE", "DEVICE", "STATE"]);
+        table.row([
+            self.volume_id.clone(),
+            self.instance_id.clone(),
+            self.device.clone(),
+            self.state.to_owned(),
         ]);
-        for volume in &self.volumes {
-            let place = volume.attachments.first();
-            table.row([
-                volume.volume_id.clone(),
-                name_of(&volume.tags).unwrap_or_default().to_owned(),
-                volume.state.to_string(),
-                volume.bytes.to_string(),
-                place.map_or(String::new(), |a| a.instance_id.clone()),
-                place.map_or(String::new(), |a| a.device.clone()),
-                volume.snapshot_id.clone(),
-                place
-                    .map_or("", |a| {
-                        if a.delete_on_termination {
-                            "deleted"
-                        } else {
-                            "kept"
-                        }
-                    })
-                    .to_owned(),
-            ]);
-        }
         table
     }
 }

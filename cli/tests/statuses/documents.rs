@@ -164,3 +164,46 @@ fn nothing_is_done_to_several_things_unless_each_is_known() {
     let twice = kiln.run(&["image", "deregister", "nightly-1", "nightly-1"]);
     assert_eq!(twice.status, 0, "{twice:?}");
 }
+
+#[test]
+fn a_volume_is_made_and_deleted_without_an_instance() {
+    let kiln = Kiln::with_images(&["disk"]);
+    let create = [
+        "volume", "create", "--size", "1G", "--name", "data", "--tag", "a=b",
+    ];
+    let made = parsed(&kiln.run(&[&["--output", "json"], &create[..]].concat()));
+    assert_eq!(
+        (&made["State"], &made["Size"], &made["Attachments"]),
+        (&json!("available"), &json!(1), &json!([]))
+    );
+    assert_eq!(
+        made["Tags"],
+        json!([{"Key": "Name", "Value": "data"}, {"Key": "a", "Value": "b"}])
+    );
+    let snapshot = kiln.run(&["-q", "snapshot", "list"]).out;
+    let of = ["volume", "create", "--snapshot", snapshot.trim()];
+    let copy = kiln.run(&[&["-q"], &of[..]].concat()).out;
+    assert!(copy.starts_with("vol-") && copy.lines().count() == 1, "{copy}");
+    for (arguments, code) in [
+        (
+            &[&of[..], &["--size", "2K"]].concat()[..],
+            "InvalidParameterValue",
+        ),
+        (
+            &["volume", "attach", "data", "nothing"],
+            "InvalidInstanceID.NotFound",
+        ),
+        (&["volume", "detach", "data"], "IncorrectState"),
+    ] {
+        let refused = kiln.run(arguments);
+        assert_eq!((refused.status, &*refused.out), (1, ""), "{refused:?}");
+        assert!(refused.err.ends_with(&format!("[{code}]\n")), "{refused:?}");
+    }
+    let deleted = kiln.run(&["volume", "delete", "data", copy.trim()]);
+    assert_eq!(
+        deleted.out,
+        format!("{}\n{copy}", made["VolumeId"].as_str().expect("an id"))
+    );
+    assert_eq!(kiln.run(&["-q", "volume", "list"]).out, "");
+    assert_eq!(kiln.run(&["check"]).status, 0);
+}

@@ -18,6 +18,16 @@ fn wrong_usage_is_status_2_for_every_command() {
         &["run", "x", "--huge-pages", "3M"],
         &["run", "--rm", "x", "--"],
         &["volume", "delete"],
+        &["volume", "create"],
+        &["volume", "create", "--name", "x"],
+        &["volume", "create", "--size", "0"],
+        &["volume", "attach", "x"],
+        &["volume", "detach"],
+        &["modify", "x"],
+        &["modify", "x", "--cmdline", "quiet"],
+        &["modify", "x", "--kernel", "x"],
+        &["modify", "x", "--own-kernel", "--cmdline-append", "quiet"],
+        &["modify", "x", "--kernel", "x", "--cmdline", "", "--own-kernel"],
         &["exec", "x"],
         &["image", "create", "x"],
         &["image", "export", "x", "disk.unknown"],
@@ -57,6 +67,19 @@ fn what_does_not_exist_is_named_with_ec2s_code() {
         (
             &["volume", "delete", "vol-0123456789abcdef0"],
             "InvalidVolume.NotFound",
+        ),
+        (
+            &["volume", "attach", "vol-0123456789abcdef0", "i-0123456789abcdef0"],
+            "InvalidVolume.NotFound",
+        ),
+        (&["volume", "detach", "nothing"], "InvalidVolume.NotFound"),
+        (
+            &["volume", "create", "--snapshot", "nothing"],
+            "InvalidSnapshot.NotFound",
+        ),
+        (
+            &["modify", "nothing", "--own-kernel"],
+            "InvalidInstanceID.NotFound",
         ),
         (&["--account", "nobody", "list"], "AuthFailure"),
     ] {

@@ -46,12 +46,15 @@ pub(crate) enum InstanceBoot {
         /// Words added to its command line.
         append: Option<String>,
     },
-    /// `kernel`, and perhaps `initrd`, in the instance's folder.
+    /// A kernel, and perhaps an initial file system, in the instance's folder.
     Kernel {
-        /// Whether there is an `initrd`.
+        /// Whether there is an initial file system.
         initrd: bool,
         /// The whole command line.
         cmdline: String,
+        /// Which of the kernels that the instance was given: each has names of its own.
+        #[serde(default)]
+        turn: u32,
     },
     /// Firmware, which loads the boot loader from the disk.
     Firmware {
@@ -67,6 +70,18 @@ impl InstanceBoot {
             InstanceBoot::Firmware { firmware } => Some(*firmware),
             InstanceBoot::Disk { .. } | InstanceBoot::Kernel { .. } => None,
         }
+    }
+
+    /// The kernel's name in the instance's folder, and that of its initial file system, if it was given any.
+    pub(crate) fn kernel_names(&self) -> Option<(String, Option<String>)> {
+        let InstanceBoot::Kernel { initrd, turn, .. } = self else {
+            return None;
+        };
+        let name = |word: &str| match turn {
+            0 => word.to_owned(),
+            _ => format!("{word}.{turn}"),
+        };
+        Some((name("kernel"), initrd.then(|| name("initrd"))))
     }
 }
 
@@ -307,14 +322,41 @@ pub(crate) fn change(
     Ok(now)
 }
 
-/// Gives an instance that is stopped, and that no command is at work on, another type.
-pub(crate) fn retype(db: &Connection, id: &InstanceId, kind: &InstanceType) -> Result<()> {
+/// An instance that is stopped; another is an [`Code::IncorrectInstanceState`].
+pub(crate) fn must_be_stopped(db: &Connection, id: &InstanceId) -> Result<InstanceRow> {
+    let row = get(db, id)?;
+    let way_out = match row.state {
+        InstanceState::Stopped => return Ok(row),
+        InstanceState::ShuttingDown | InstanceState::Terminated => String::new(),
+        _ => format!(": stop it first (`kiln stop {id}`)"),
+    };
+    Err(Error::new(
+        Code::IncorrectInstanceState,
+        format!(
+            "instance {id} is {}; this needs it to be stopped{way_out}",
+            row.state
+        ),
+    ))
+}
+
+/// Makes a stopped instance another at its next start: of this type, if of another, and booting in this way.
+pub(crate) fn modify(
+    db: &Connection,
+    id: &InstanceId,
+    kind: Option<&InstanceType>,
+    boot: &InstanceBoot,
+) -> Result<()> {
+    if let Some(kind) = kind {
+        db.execute(
+            "UPDATE instances SET type = ?2, vcpus = ?3, memory = ?4 WHERE id = ?1",
+            params![id, kind.name, kind.vcpus, kind.memory()],
+        )?;
+    }
     let rows = db.execute(
-        "UPDATE instances SET type = ?2, vcpus = ?3, memory = ?4
-         WHERE id = ?1 AND state = 'stopped' AND operation IS NULL",
-        params![id, kind.name, kind.vcpus, kind.memory()],
+        "UPDATE instances SET boot = ?2 WHERE id = ?1 AND state = 'stopped'",
+        params![id, to_json(boot)?],
     )?;
-    super::exactly_one(rows, || format!("another command is at work on instance {id}"))
+    super::exactly_one(rows, || format!("instance {id} is not stopped any more"))
 }
 
 /// Records that an instance was started again.

@@ -107,13 +107,16 @@ pub(crate) fn finish(db: &Connection, id: &OperationId, region: &str) -> Result<
 
 /// Takes an instance for work: one at a time.
 pub(crate) fn claim(db: &Connection, id: &OperationId, instance: &InstanceId) -> Result<()> {
+    must_be_idle(db, instance)?;
     let rows = db.execute(
         "UPDATE instances SET operation = ?1 WHERE id = ?2 AND operation IS NULL",
         params![id, instance],
     )?;
-    if rows == 1 {
-        return Ok(());
-    }
+    super::exactly_one(rows, || format!("instance {instance} is gone"))
+}
+
+/// Refuses an instance that a command is at work on.
+pub(crate) fn must_be_idle(db: &Connection, instance: &InstanceId) -> Result<()> {
     let busy: Option<String> = db
         .query_row(
             "SELECT operations.kind FROM operations JOIN instances ON instances.operation = operations.id
@@ -122,11 +125,12 @@ pub(crate) fn claim(db: &Connection, id: &OperationId, instance: &InstanceId) ->
             |row| row.get(0),
         )
         .optional()?;
-    Err(Error::new(
-        Code::IncorrectInstanceState,
-        format!(
-            "instance {instance} is busy: another command is at work on it ({}); try again when it is done",
-            busy.unwrap_or_default()
-        ),
-    ))
+    busy.map_or(Ok(()), |kind| {
+        Err(Error::new(
+            Code::IncorrectInstanceState,
+            format!(
+                "instance {instance} is busy: another command is at work on it ({kind}); try again when it is done"
+            ),
+        ))
+    })
 }

@@ -99,6 +99,11 @@ pub(crate) fn find(db: &Connection, id: &VolumeId) -> Result<Option<VolumeRow>> 
         .optional()?)
 }
 
+/// One volume that must be there.
+pub(crate) fn get(db: &Connection, id: &VolumeId) -> Result<VolumeRow> {
+    find(db, id)?.ok_or_else(|| Error::new(Code::InvalidVolumeNotFound, format!("there is no volume {id}")))
+}
+
 /// All volumes of an owner in a region, oldest first.
 pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<VolumeRow>> {
     let mut statement = db.prepare(&format!(
@@ -145,6 +150,24 @@ pub(crate) fn move_on(db: &Connection, id: &VolumeId, old: &LayerId, new: &Layer
         params![id, old, new],
     )?;
     super::exactly_one(rows, || format!("volume {id} has another layer than {old} now"))
+}
+
+/// Gives a volume that is attached to nothing, and that no work is about, its place in an instance.
+pub(crate) fn attach(db: &Connection, id: &VolumeId, place: &Attachment) -> Result<()> {
+    let rows = db.execute(
+        "UPDATE volumes SET state = 'in-use', instance = ?2, position = ?3, device = ?4,
+                            delete_on_termination = ?5, attached = ?6
+         WHERE id = ?1 AND operation IS NULL AND state = 'available'",
+        params![
+            id,
+            place.instance,
+            place.position,
+            place.device,
+            place.delete_on_termination,
+            place.since
+        ],
+    )?;
+    if rows == 1 { Ok(()) } else { Err(busy(id)) }
 }
 
 /// Takes a volume out of its instance; it stays.

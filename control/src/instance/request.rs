@@ -66,7 +66,7 @@ impl RunInstances {
     }
 }
 
-/// A kernel given at launch; copied into the instance, so that it can be started again without the files.
+/// A kernel that is given; copied into the instance, so that it can be started again without the files.
 #[derive(Debug)]
 pub struct KernelFiles {
     /// The kernel, opened for reading.
@@ -91,8 +91,13 @@ pub struct NewVolume {
 pub enum VolumeSource {
     /// Nothing but zeroes.
     Empty(Bytes),
-    /// A snapshot: id, name or beginning of either.
-    Snapshot(String),
+    /// What a snapshot holds.
+    Snapshot {
+        /// The snapshot: id, name or beginning of either.
+        snapshot: String,
+        /// The volume's size, at least the snapshot's; the snapshot's if not given.
+        size: Option<Bytes>,
+    },
 }
 
 /// How long instances live.
@@ -140,13 +145,27 @@ pub enum Waiting {
     No,
 }
 
-/// A stopped instance that is to be of another type at its next start.
-#[derive(Clone, Debug)]
+/// What changes of a stopped instance, for its next start. What is not given stays as it is.
+#[derive(Debug)]
 pub struct ModifyInstance {
     /// The instance: id, name or beginning of either.
     pub instance: String,
     /// The type's name.
-    pub instance_type: String,
+    pub instance_type: Option<String>,
+    /// The kernel, of an instance that begins without firmware.
+    pub kernel: Option<KernelChoice>,
+}
+
+/// Which kernel an instance enters.
+#[derive(Debug)]
+pub enum KernelChoice {
+    /// This one.
+    Given(KernelFiles),
+    /// The one that the disk's menu names.
+    Own {
+        /// Words added to its command line, in place of those that were.
+        append: Option<String>,
+    },
 }
 
 /// StopInstances.

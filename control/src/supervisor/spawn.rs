@@ -59,11 +59,14 @@ pub(crate) fn spec(
             InstanceBoot::Disk { append } => Boot::PvGrub {
                 append: append.clone(),
             },
-            InstanceBoot::Kernel { initrd, cmdline } => Boot::Kernel {
-                kernel: dir.join("kernel"),
-                initrd: initrd.then(|| dir.join("initrd")),
-                cmdline: cmdline.clone(),
-            },
+            InstanceBoot::Kernel { cmdline, .. } => {
+                let (kernel, initrd) = row.boot.kernel_names().unwrap_or_default();
+                Boot::Kernel {
+                    kernel: dir.join(kernel),
+                    initrd: initrd.map(|name| dir.join(name)),
+                    cmdline: cmdline.clone(),
+                }
+            }
             InstanceBoot::Firmware { firmware: kind } => {
                 let files = firmware::find(*kind, firmware)?;
                 Boot::Firmware {

@@ -5,7 +5,7 @@ use crate::{BootMode, Code, CreatedImage, ImageBoots, LaunchBoot, Reply};
 use serde_json::Value;
 
 /// A home, beside which firmware is installed.
-fn home_with_firmware() -> (Home, Cloud) {
+pub(super) fn home_with_firmware() -> (Home, Cloud) {
     let home = Home::new();
     let root = home.folder.path().join("root");
     for (file, content) in [
@@ -37,7 +37,7 @@ fn importing(name: &str, boots: Option<ImageBoots>) -> ImportImage<'static> {
     }
 }
 
-fn import_that(cloud: &Cloud, name: &str, boots: Option<ImageBoots>) -> Reply<CreatedImage> {
+pub(super) fn import_that(cloud: &Cloud, name: &str, boots: Option<ImageBoots>) -> Reply<CreatedImage> {
     cloud.import_image(importing(name, boots)).unwrap()
 }
 

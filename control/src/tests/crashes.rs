@@ -1,10 +1,13 @@
 //! A command killed at each of its steps: what it was about has happened or it has not, never half of it, and the next
 //! command finds nothing left over.
 
+use super::kernels::{change, given, kernels_in};
 use super::*;
-use crate::OnShutdown;
-use crate::instance::{Ending, StopInstances, Waiting};
+use crate::catalog::volumes;
+use crate::instance::{Ending, KernelChoice, StopInstances, VolumeSource, Waiting};
+use crate::{AttachVolume, CreateVolume, OnShutdown};
 use crate::{Code, CreateSnapshot, DeregisterImage, DescribeImages, Lifetime, OnDeregister};
+use kiln_imagefmt::Disk;
 use kiln_tests::SmallDisk;
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -21,6 +24,12 @@ const BUTTON: &str = " by the button";
 
 /// An instance that is to go when it stops.
 const GOES: &str = "stop of one that is to go";
+
+/// The kernel that the stopped instance was launched with.
+const FIRST_KERNEL: &[u8] = b"the first kernel";
+
+/// The kernel that it is given later.
+const NEXT_KERNEL: &[u8] = b"the next kernel, which is longer";
 
 /// What the command does that is killed; the points at which it can be.
 const SCENARIOS: &[(&str, &[&str])] = &[
@@ -105,6 +114,35 @@ const SCENARIOS: &[(&str, &[&str])] = &[
         &["reboot.before_restart", "reboot.after_restart"],
     ),
     (
+        "volume create",
+        &[
+            "create_volume.after_intent",
+            "create_volume.after_layer",
+            "create_volume.after_commit",
+        ],
+    ),
+    (
+        "volume attach",
+        &["attach_volume.before_commit", "attach_volume.after_commit"],
+    ),
+    (
+        "volume detach",
+        &["detach_volume.before_commit", "detach_volume.after_commit"],
+    ),
+    (
+        "volume delete",
+        &["collect.after_condemning", "collect.after_removing"],
+    ),
+    (
+        "modify",
+        &[
+            "modify.after_intent",
+            "modify.after_files",
+            "modify.after_commit",
+            "modify.after_removing",
+        ],
+    ),
+    (
         "terminate",
         &[
             "terminate.after_claim",
@@ -117,7 +155,7 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What the killed command finds: a running instance, a stopped one, an image.
+/// What the killed command finds: a running instance, a stopped one with a kernel that it was given, an image.
 pub(super) fn prepare(home: &Home) -> (Cloud, InstanceId, InstanceId) {
     let cloud = home.cloud();
     import(&cloud, "base");
@@ -128,6 +166,7 @@ pub(super) fn prepare(home: &Home) -> (Cloud, InstanceId, InstanceId) {
         .guest_writes(&cloud.instance_directory(&runs), 0, 1 << 20, &[b'1'; 512]);
     let mut request = RunInstances::of("base");
     request.tags = named("stands");
+    request.kernel = Some(given(FIRST_KERNEL, None, "first"));
     let stands = launch(&cloud, request);
     cloud.stop_instances(stop("stands", Waiting::UntilDone)).unwrap();
     (cloud, runs, stands)
@@ -191,6 +230,30 @@ pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
                 snapshots: OnDeregister::DeleteSnapshots,
             };
             cloud.deregister_image(request)?;
+        }
+        "volume create" | "volume attach" | "volume detach" | "volume delete" => {
+            let volume = cloud.create_volume(&CreateVolume {
+                from: VolumeSource::Empty(Bytes(SIZE)),
+                tags: named("new"),
+            })?;
+            let volume = volume.document.volume_id;
+            if ["volume attach", "volume detach"].contains(&scenario) {
+                cloud.attach_volume(&AttachVolume {
+                    volume: volume.clone(),
+                    instance: "stands".to_owned(),
+                    device: None,
+                })?;
+            }
+            if scenario == "volume detach" {
+                cloud.detach_volume(&volume)?;
+            }
+            if scenario == "volume delete" {
+                cloud.delete_volume(&volume)?;
+            }
+        }
+        "modify" => {
+            let kernel = KernelChoice::Given(given(NEXT_KERNEL, Some(b"its initrd"), "next"));
+            cloud.modify_instance(&change("stands", kernel))?;
         }
         "collect" => drop(cloud.collect()?),
         other => panic!("{other}"),
@@ -267,6 +330,8 @@ fn hazard_a_command_killed_at_any_step_leaves_before_or_after_and_nothing_over()
             assert!(right.contains(&states), "{context}: {states:?}");
             assert_images_are_whole(&cloud, &context);
             assert_guests_are_as_launched(&cloud, scenario, &context);
+            assert_volumes_are_whole(&cloud, &context);
+            assert_kernels_are_whole(&cloud, &stands, &context);
             assert_can_be_done_again(&cloud, scenario, &context);
             drop(cloud);
             assert_whole(&home.cloud());
@@ -315,6 +380,48 @@ pub(super) fn assert_guests_are_as_launched(cloud: &Cloud, scenario: &str, conte
             assert_eq!(dir.exists(), one.state.name.as_str() != "terminated", "{context}");
         }
     }
+}
+
+/// A volume is attached or it is not, and its disk is there.
+pub(super) fn assert_volumes_are_whole(cloud: &Cloud, context: &str) {
+    let rows = cloud
+        .catalog
+        .read(|tx| volumes::all(tx, cloud.region.as_str(), &cloud.account))
+        .unwrap();
+    for row in rows {
+        let state = match row.attachment {
+            Some(_) => "in-use",
+            None => "available",
+        };
+        assert_eq!(row.state.as_str(), state, "{context}: {}", row.id);
+        assert_eq!(
+            cloud.layers.open_chain(&row.layer).unwrap().size(),
+            row.size.0,
+            "{context}"
+        );
+    }
+}
+
+/// The stopped instance has the kernel that it was launched with or the next one, and no other.
+pub(super) fn assert_kernels_are_whole(cloud: &Cloud, stands: &InstanceId, context: &str) {
+    let row = cloud
+        .catalog
+        .read(|tx| crate::catalog::instances::get(tx, stands))
+        .unwrap();
+    let folder = cloud.instance_directory(stands);
+    let (kernel, initrd) = row.boot.kernel_names().unwrap();
+    let all: Vec<PathBuf> = initrd
+        .iter()
+        .chain([&kernel])
+        .map(|name| folder.join(name))
+        .collect();
+    assert_eq!(kernels_in(&folder), all, "{context}");
+    let holds = if initrd.is_some() {
+        NEXT_KERNEL
+    } else {
+        FIRST_KERNEL
+    };
+    assert_eq!(std::fs::read(folder.join(kernel)).unwrap(), holds, "{context}");
 }
 
 fn name_of_first(reservation: &crate::Reservation) -> Option<&str> {

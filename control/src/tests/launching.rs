@@ -199,7 +199,10 @@ fn additional_volumes_get_names_after_the_roots_and_their_own_fate() {
             on_termination: OnTermination::Keep,
         },
         NewVolume {
-            from: VolumeSource::Snapshot("kept".to_owned()),
+            from: VolumeSource::Snapshot {
+                snapshot: "kept".to_owned(),
+                size: None,
+            },
             on_termination: OnTermination::Delete,
         },
     ];

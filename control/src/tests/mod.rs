@@ -1,5 +1,6 @@
 //! Behaviour that crosses the modules of this crate: a file a behaviour, over a real catalogue and a real store.
 
+mod attaching;
 mod attributes;
 mod baking;
 mod booting;
@@ -9,6 +10,7 @@ mod contents;
 mod crashes;
 mod disk_header;
 mod ending;
+mod kernels;
 mod launching;
 mod machine_crashes;
 mod micro_guest;

@@ -55,7 +55,7 @@ fn a_volume_is_deleted_once_its_instance_is_gone_and_its_snapshots_live_on() {
     assert!(volumes.volumes.is_empty());
     let mut request = RunInstances::of("base");
     request.volumes = vec![NewVolume {
-        from: VolumeSource::Snapshot(snapshot),
+        from: VolumeSource::Snapshot { snapshot, size: None },
         on_termination: OnTermination::Delete,
     }];
     let heirs = cloud.run_instances(request).unwrap().document.instances;

@@ -7,6 +7,7 @@
 //! The guest is ended first, by default: the surest copy. Without that (`--no-reboot`) its file systems are frozen for a
 //! moment through the agent.
 
+use super::attach_volume::must_have_root;
 use super::freeze::{self, About};
 use super::{Work, ending};
 use crate::catalog::images::{self, ImageDevice, ImageRow};
@@ -30,6 +31,7 @@ impl Cloud {
             let instance = resolve::instance(self, tx, &request.instance)?;
             let row = instances::get(tx, &instance)?;
             let manner = freeze::manner(tx, &instance, request.reboot)?;
+            must_have_root(tx, &row)?;
             operations::claim(tx, operation, &instance)?;
             let mut disks = Vec::new();
             let mut devices = Vec::new();

@@ -19,8 +19,7 @@ impl Cloud {
         self.refresh()?;
         let (work, about) = Work::begin(self, freeze::KIND, |tx, operation| {
             let id = resolve::volume(self, tx, &request.volume)?;
-            let volume = volumes::find(tx, &id)?
-                .ok_or_else(|| Error::new(Code::InvalidVolumeNotFound, format!("there is no volume {id}")))?;
+            let volume = volumes::get(tx, &id)?;
             let instance = volume.attachment.as_ref().map(|place| place.instance.clone());
             let manner = match &instance {
                 Some(instance) => {

@@ -1,25 +1,20 @@
 //! What a launch makes: folders, disks, machines, and their undoing.
 
 use super::plan::Plan;
+use super::{given_kernel, new_volume};
 use crate::catalog::instances::{self, InstanceRow};
-use crate::catalog::layers::{self, Layer};
 use crate::catalog::variables;
-use crate::catalog::volumes::{self, Attachment, VolumeRow};
+use crate::catalog::volumes::{self, Attachment};
 use crate::firmware;
 use crate::folder::{make_private, sync_names};
-use crate::id::{LayerId, OperationId};
 use crate::instance::KernelFiles;
 use crate::moment::Moment;
-use crate::state::{InstanceState, LayerState, StateReason, VolumeState};
-use crate::{Cloud, Code, Error, InstanceId, Result, VolumeId};
+use crate::state::{InstanceState, StateReason};
+use crate::{Cloud, Error, InstanceId, OperationId, Result};
 use rusqlite::Connection;
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
-/// Records the volumes of an instance, each with the layer that will be made for it.
-pub(crate) fn reserve_volumes(
+/// Records the volumes of an instance.
+pub(super) fn reserve_volumes(
     cloud: &Cloud,
     db: &Connection,
     operation: &OperationId,
@@ -27,71 +22,31 @@ pub(crate) fn reserve_volumes(
     plans: &[Plan],
 ) -> Result<()> {
     for (position, plan) in plans.iter().enumerate() {
-        let parent = plan
-            .base
-            .as_ref()
-            .map(|(_, layer)| layers::get(db, layer))
-            .transpose()?;
-        let layer = Layer {
-            id: LayerId::mint()?,
-            region: cloud.region.to_string(),
-            location: cloud.host.clone(),
-            owner: cloud.account.clone(),
-            depth: parent.as_ref().map_or(1, |parent| parent.depth + 1),
-            parent: parent.map(|parent| parent.id),
-            size: plan.size,
-            state: LayerState::Creating,
-            operation: Some(operation.clone()),
+        let place = Attachment {
+            instance: instance.clone(),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            device: plan.device.clone(),
+            delete_on_termination: plan.delete_on_termination,
+            since: Moment::now(),
         };
-        layers::insert(db, &layer)?;
-        let now = Moment::now();
-        let volume = VolumeRow {
-            id: VolumeId::mint()?,
-            region: cloud.region.to_string(),
-            location: cloud.host.clone(),
-            owner: cloud.account.clone(),
-            state: VolumeState::Creating,
-            layer: layer.id,
-            snapshot: plan.base.as_ref().map(|(snapshot, _)| snapshot.clone()),
-            size: plan.size,
-            attachment: Some(Attachment {
-                instance: instance.clone(),
-                position: u32::try_from(position).unwrap_or(u32::MAX),
-                device: plan.device.clone(),
-                delete_on_termination: plan.delete_on_termination,
-                since: now,
-            }),
-            created: now,
-        };
-        volumes::insert(db, &volume)?;
+        new_volume::reserve(cloud, db, operation, &plan.begins, Some(place))?;
     }
     Ok(())
 }
 
 /// Makes the layers of an instance's volumes: whole and on disk when this returns.
 pub(crate) fn make_layers(cloud: &Cloud, instance: &InstanceId) -> Result<()> {
-    let wanted = cloud.catalog.read(|tx| {
-        let rows = volumes::of_instance(tx, instance)?;
-        rows.into_iter()
-            .map(|row| layers::get(tx, &row.layer))
-            .collect::<Result<Vec<_>>>()
-    })?;
-    for layer in wanted {
-        match &layer.parent {
-            Some(below) => cloud.layers.create_overlay(&layer.id, below, layer.size)?,
-            None => cloud.layers.create_base(&layer.id, layer.size)?,
-        }
-    }
-    Ok(())
+    let disks = cloud.catalog.read(|tx| volumes::of_instance(tx, instance))?;
+    disks
+        .iter()
+        .try_for_each(|disk| new_volume::make(cloud, &disk.layer))
 }
 
 /// Records that an instance's volumes are there.
 pub(crate) fn attach_volumes(db: &Connection, instance: &InstanceId) -> Result<()> {
-    for row in volumes::of_instance(db, instance)? {
-        layers::change(db, &row.layer, &[LayerState::Creating], LayerState::Writing)?;
-        volumes::change(db, &row.id, VolumeState::Creating, VolumeState::InUse)?;
-    }
-    Ok(())
+    volumes::of_instance(db, instance)?
+        .iter()
+        .try_for_each(|disk| new_volume::settle(db, disk))
 }
 
 /// Makes an instance's folder, with a copy of the kernel that was given, or with the variables that its firmware
@@ -109,36 +64,9 @@ pub(crate) fn make_folder(cloud: &Cloud, instance: &InstanceId, kernel: Option<&
         firmware::give_variables(kind, &cloud.firmware, own, &dir)?;
     }
     if let Some(files) = kernel {
-        copy(&files.kernel, &dir.join("kernel"))?;
-        if let Some(initrd) = &files.initrd {
-            copy(initrd, &dir.join("initrd"))?;
-        }
+        given_kernel::put(&dir, &row.boot, files)?;
     }
     sync_names(&dir)
-}
-
-/// Copies a file that is open, from its beginning, wherever its cursor is.
-fn copy(from: &File, to: &Path) -> Result<()> {
-    let copying = |error| Error::internal(format!("copy to {}", to.display()), error);
-    let mut source = from.try_clone().map_err(copying)?;
-    let mut target = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)
-        .map_err(copying)?;
-    // A pipe cannot be rewound: it is read from where it is, and what a second instance gets of it is nothing.
-    let _ = source.seek(SeekFrom::Start(0));
-    if std::io::copy(&mut source, &mut target).map_err(copying)? == 0 {
-        return Err(Error::new(
-            Code::InvalidParameterValue,
-            format!(
-                "the {} that was given is empty",
-                to.file_name().unwrap_or_default().display()
-            ),
-        ));
-    }
-    target.sync_all().map_err(copying)
 }
 
 /// Starts an instance's machine: its specification is written anew, and it runs when this returns.

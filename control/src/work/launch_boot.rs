@@ -32,6 +32,17 @@ impl Menu {
     }
 }
 
+/// Refuses a command line, or words of one, that no kernel can be given.
+pub(super) fn check_line(line: &str) -> Result<()> {
+    if line.contains(['\0', '\n']) {
+        return Err(Error::new(
+            Code::InvalidParameterValue,
+            "a command line is one line",
+        ));
+    }
+    Ok(())
+}
+
 /// How instances of `image` boot; and a warning, if not as was asked for.
 pub(super) fn choose(
     cloud: &Cloud,
@@ -49,6 +60,7 @@ pub(super) fn choose(
         let boot = InstanceBoot::Kernel {
             initrd: files.initrd.is_some(),
             cmdline: files.cmdline.clone(),
+            turn: 0,
         };
         return Ok((boot, None));
     }

@@ -23,23 +23,30 @@
 //! | reboot | after the guest has ended | it is started, once |
 //! | stop | anywhere | the guest goes on ending; it is stopped once its machine is gone |
 //! | terminate | anywhere | finished |
+//! | volume | anywhere | undone |
+//! | modify | before it is recorded | undone |
+//! | modify | after | finished |
 //! | session | its process is gone | its instances are terminated |
 
+mod attach_volume;
 pub(crate) mod capacity;
 pub(crate) mod collect;
 mod create_image;
 mod create_snapshot;
+mod create_volume;
 mod delete_volume;
 mod deregister;
 pub(crate) mod ending;
 mod export_image;
 pub(crate) mod freeze;
+mod given_kernel;
 mod hold;
 mod import_image;
 mod inspect_image;
 pub(crate) mod launch;
 mod launch_boot;
 mod modify;
+mod new_volume;
 mod plan;
 mod reboot;
 pub(crate) mod recover;
@@ -136,6 +143,8 @@ pub(crate) enum Step {
     Sealing,
     /// The result is true; what is left is to start the guest again.
     Restart,
+    /// The result is true; what is left is to take away what it has replaced.
+    Replaced,
 }
 
 impl Step {
@@ -146,15 +155,22 @@ impl Step {
             Step::Overlays => "overlays",
             Step::Sealing => "sealing",
             Step::Restart => "restart",
+            Step::Replaced => "replaced",
         }
     }
 
     /// Reads a step back; one that is not known counts as the first, at which nothing is certain.
     pub(crate) fn of(operation: &Operation) -> Step {
-        [Step::Ending, Step::Overlays, Step::Sealing, Step::Restart]
-            .into_iter()
-            .find(|step| step.as_str() == operation.step)
-            .unwrap_or(Step::Intent)
+        [
+            Step::Ending,
+            Step::Overlays,
+            Step::Sealing,
+            Step::Restart,
+            Step::Replaced,
+        ]
+        .into_iter()
+        .find(|step| step.as_str() == operation.step)
+        .unwrap_or(Step::Intent)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Work that was cut short: found by its lock, which the kernel lets go of when a process is gone.
 
-use super::{Hold, Work, collect, freeze, hold, import_image, reboot, run_instances, start, stop, terminate};
+use super::{
+    Hold, Work, collect, create_volume, freeze, hold, import_image, modify, reboot, run_instances, start,
+    stop, terminate,
+};
 use crate::catalog::operations::{self, Operation};
 use crate::{Cloud, Code, Error, Result};
 
@@ -55,6 +58,8 @@ fn resume(cloud: &Cloud, operation: &Operation, hold: Hold) -> Result<Option<Str
         stop::KIND => stop::resume(work, operation),
         reboot::KIND => reboot::resume(work, operation),
         terminate::KIND => terminate::resume(work, operation),
+        create_volume::KIND => create_volume::resume(work, operation),
+        modify::KIND => modify::resume(work, operation),
         other => Err(Error::new(
             Code::InternalError,
             format!("there is no work of kind '{other}'"),

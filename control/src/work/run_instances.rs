@@ -16,6 +16,7 @@
 //! that there is no moment in which a killed command leaves something behind.
 
 use super::launch_boot::{self, Menu};
+use super::new_volume::MOST_VOLUMES;
 use super::plan::plan;
 use super::stop::at_once;
 use super::{Hold, Work, capacity, ending, launch};
@@ -38,8 +39,6 @@ pub(super) const SESSION: &str = "session";
 
 /// The most instances of one launch.
 const MOST: u32 = 100;
-/// The most volumes of one instance: `/dev/sdb` to `/dev/sdz` beside the root.
-const MOST_VOLUMES: usize = 25;
 
 /// What a launch, or a session, is about.
 #[derive(Debug, Serialize, Deserialize)]
@@ -154,16 +153,10 @@ fn check(request: &RunInstances, kind: &InstanceType) -> Result<()> {
         request.append.as_deref(),
         request.kernel.as_ref().map(|files| files.cmdline.as_str()),
     ];
-    if lines
+    lines
         .into_iter()
         .flatten()
-        .any(|line| line.contains(['\0', '\n']))
-    {
-        return refuse(
-            Code::InvalidParameterValue,
-            "a command line is one line".to_owned(),
-        );
-    }
+        .try_for_each(launch_boot::check_line)?;
     if request.volumes.len() > MOST_VOLUMES {
         return refuse(
             Code::InvalidParameterValue,

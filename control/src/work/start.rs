@@ -3,6 +3,7 @@
 //! `stopped` -> `pending` (with the host's memory counted anew) -> the machine -> `running`. A machine that does not
 //! start leaves the instance stopped, with the reason. Cut short, the instance is what its machine is.
 
+use super::attach_volume::must_have_root;
 use super::{Work, capacity, ending, launch};
 use crate::catalog::instances;
 use crate::catalog::operations::{self, Operation};
@@ -47,6 +48,7 @@ impl Cloud {
             operations::claim(tx, operation, id)?;
             capacity::check(self, tx, &row.instance_type, row.memory, row.huge_pages, 1)?;
             instances::change(tx, id, &[InstanceState::Stopped], InstanceState::Pending, None)?;
+            must_have_root(tx, &row)?;
             instances::relaunch(tx, id)?;
             Ok(About { instance: id.clone() })
         })?;

@@ -14,9 +14,13 @@ mod tracer;
 
 use self::host::{Host, Power, Tree};
 use self::recorder::{ANSWER, Event, Recorder};
-use super::crashes::{act, assert_guests_are_as_launched, assert_images_are_whole, prepare};
+use super::crashes::{
+    act, assert_guests_are_as_launched, assert_images_are_whole, assert_kernels_are_whole,
+    assert_volumes_are_whole, prepare,
+};
 use super::*;
-use crate::DescribeSnapshots;
+use crate::catalog::instances;
+use crate::{DescribeSnapshots, DescribeVolumes};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -37,6 +41,10 @@ const SCENARIOS: &[&str] = &[
     "bake stopped",
     "snapshot",
     "terminate",
+    "volume create",
+    "volume detach",
+    "volume delete",
+    "modify",
 ];
 
 /// The command that is recorded: the test program started anew, for this one test.
@@ -66,13 +74,14 @@ fn region_of(scenario: &str, usual: crate::Region) -> crate::Region {
 struct Life {
     scenario: &'static str,
     home: Home,
+    stands: InstanceId,
     start: Tree,
     tape: Vec<Event>,
 }
 
 fn record(scenario: &'static str) -> Life {
     let home = Home::new();
-    drop(prepare(&home));
+    let (_, _, stands) = prepare(&home);
     if scenario == "collect" {
         let is_layer = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "qcow2");
         let known = Tree::read(&home.path());
@@ -91,6 +100,7 @@ fn record(scenario: &'static str) -> Life {
     Life {
         scenario,
         home,
+        stands,
         start,
         tape: recorder.tape,
     }
@@ -170,16 +180,20 @@ fn judge(life: &Life, context: &str, answered: bool) {
     assert_whole(&cloud);
     assert!(open(life).notices().is_empty(), "recovery is not done at once");
     if answered {
-        assert_is_done(&cloud, life.scenario);
+        assert_is_done(&cloud, life);
     }
     let context = format!("{}: {context}", life.scenario);
     assert_guests_are_as_launched(&cloud, life.scenario, &context);
+    assert_volumes_are_whole(&cloud, &context);
+    if life.scenario != NEW_REGION {
+        assert_kernels_are_whole(&cloud, &life.stands, &context);
+    }
     assert_images_are_whole(&cloud, &context);
 }
 
 /// What was answered is true after any crash.
-fn assert_is_done(cloud: &Cloud, scenario: &str) {
-    match scenario {
+fn assert_is_done(cloud: &Cloud, life: &Life) {
+    match life.scenario {
         "import" | NEW_REGION | "bake live" | "bake with reboot" | "bake stopped" => {
             cloud.resolve_image("new").unwrap();
         }
@@ -193,6 +207,19 @@ fn assert_is_done(cloud: &Cloud, scenario: &str) {
         "snapshot" => {
             let known = cloud.describe_snapshots(DescribeSnapshots::default()).unwrap();
             assert_eq!(known.snapshots.len(), 2, "the base's and the new one");
+        }
+        "volume create" | "volume detach" => {
+            let request = DescribeVolumes {
+                volumes: vec!["new".to_owned()],
+                filters: Vec::new(),
+            };
+            let known = cloud.describe_volumes(request).unwrap().volumes;
+            assert_eq!(known[0].state.as_str(), "available");
+        }
+        "volume delete" => assert!(cloud.resolve_volumes(&["new".to_owned()]).is_err()),
+        "modify" => {
+            let row = cloud.catalog.read(|tx| instances::get(tx, &life.stands));
+            assert_ne!(row.unwrap().boot.kernel_names().unwrap().1, None, "its initrd");
         }
         // Whatever was to be collected would be found as left over.
         "collect" => {}

@@ -61,7 +61,7 @@ pub(super) fn settle(work: Work<'_>, about: &About, outcome: Outcome) -> Result<
             }
             undo(work, about)?;
         }
-        Step::Restart => restart(work, about, &mut Vec::new()),
+        Step::Restart | Step::Replaced => restart(work, about, &mut Vec::new()),
         Step::Overlays | Step::Sealing => match (writes(work.cloud, about)?, outcome) {
             (Writes::ToOldFiles, _) => undo(work, about)?,
             (Writes::Unsynced, _) | (Writes::ToOverlays(_), Outcome::NotSynced) => give_up(work, about)?,

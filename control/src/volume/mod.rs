@@ -1,24 +1,19 @@
 //! Volumes: disks that can be written to.
 
-use crate::catalog::volumes::VolumeRow;
+mod request;
+
+pub use request::*;
+
+use crate::catalog::volumes::{Attachment, VolumeRow};
 use crate::catalog::{tags, volumes};
-use crate::filter::{self, Filter};
+use crate::filter;
 use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::VolumeState;
 use crate::tag::Tag;
-use crate::{Cloud, Result, resolve};
+use crate::{Cloud, Code, Error, Result, VolumeId, resolve};
 use serde::Serialize;
 use std::collections::BTreeSet;
-
-/// DescribeVolumes.
-#[derive(Clone, Debug, Default)]
-pub struct DescribeVolumes {
-    /// Ids, names or beginnings of either; none for all.
-    pub volumes: Vec<String>,
-    /// Filters.
-    pub filters: Vec<Filter>,
-}
 
 /// The document of DescribeVolumes.
 #[derive(Clone, Debug, Serialize)]
@@ -69,10 +64,23 @@ pub struct VolumeAttachment {
     pub device: String,
     /// The instance.
     pub instance_id: String,
-    /// `attached`.
+    /// `attached`; `detached` where it tells what was.
     pub state: &'static str,
     /// The volume.
     pub volume_id: String,
+}
+
+impl VolumeAttachment {
+    pub(crate) fn of(volume: &VolumeId, place: Attachment, state: &'static str) -> VolumeAttachment {
+        VolumeAttachment {
+            attach_time: place.since,
+            delete_on_termination: place.delete_on_termination,
+            device: place.device,
+            instance_id: place.instance.to_string(),
+            state,
+            volume_id: volume.to_string(),
+        }
+    }
 }
 
 const FILTERS: &[&str] = &[
@@ -106,18 +114,27 @@ impl Cloud {
         let volumes = filter::keep(found, &request.filters, FILTERS, |one| &one.tags, field)?;
         Ok(Volumes { volumes })
     }
+
+    /// One volume.
+    pub(crate) fn describe_volume(&self, id: &VolumeId) -> Result<Volume> {
+        let found = self.describe_volumes(DescribeVolumes {
+            volumes: vec![id.to_string()],
+            ..DescribeVolumes::default()
+        })?;
+        found.volumes.into_iter().next().ok_or_else(|| {
+            Error::new(
+                Code::InvalidVolumeNotFound,
+                format!("volume {id} is gone: another command has deleted it"),
+            )
+        })
+    }
 }
 
 fn document(cloud: &Cloud, row: VolumeRow, tags: Vec<Tag>) -> Volume {
     let volume_id = row.id.to_string();
-    let attachment = row.attachment.map(|place| VolumeAttachment {
-        attach_time: place.since,
-        delete_on_termination: place.delete_on_termination,
-        device: place.device,
-        instance_id: place.instance.to_string(),
-        state: "attached",
-        volume_id: volume_id.clone(),
-    });
+    let attachment = row
+        .attachment
+        .map(|place| VolumeAttachment::of(&row.id, place, "attached"));
     Volume {
         attachments: attachment.into_iter().collect(),
         availability_zone: cloud.zone(),
