@@ -25,8 +25,20 @@ fn debian_is_changed_and_baked_and_two_of_the_bake_run_at_once() {
     home.kiln(&["image", "create", "original", "--name", "rebooted"])
         .succeeds();
 
+    // Both boot at once: what there is of an emulated processor is theirs.
+    home.kiln(&["terminate", "original"]).succeeds();
     let ids = home
-        .kiln(&["-q", "run", "live", "--count", "2", "--wait", "agent"])
+        .kiln(&[
+            "-q",
+            "run",
+            "live",
+            "--count",
+            "2",
+            "--wait",
+            "agent",
+            "--agent-timeout",
+            "600",
+        ])
         .succeeds()
         .text();
     let mut machine_ids = vec![];
