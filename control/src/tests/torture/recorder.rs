@@ -37,6 +37,8 @@ pub(super) enum About {
     Nothing,
     Events(Vec<Event>),
     Append(PathBuf, PathBuf, Vec<u8>),
+    /// A copy within the kernel to a file by a descriptor, at its cursor.
+    Copy(PathBuf, PathBuf),
 }
 
 impl Recorder {
@@ -176,7 +178,11 @@ impl Witness for Recorder {
                 assert_eq!(mapped, None, "writes through memory cannot be seen");
                 About::Nothing
             }
-            libc::SYS_copy_file_range | libc::SYS_sendfile | libc::SYS_splice => {
+            libc::SYS_copy_file_range => match self.file(call, 2) {
+                Some(path) => About::Copy(path, self.descriptor(call, 2)),
+                None => About::Nothing,
+            },
+            libc::SYS_sendfile | libc::SYS_splice => {
                 let to = if call.number == libc::SYS_sendfile { 0 } else { 2 };
                 assert_eq!(
                     self.file(call, to),
@@ -199,14 +205,26 @@ impl Witness for Recorder {
             About::Events(events) => self.tape.extend(events),
             About::Append(path, descriptor, mut bytes) => {
                 bytes.truncate(result as usize);
-                let info = descriptor.to_string_lossy().replace("/fd/", "/fdinfo/");
-                let info = std::fs::read_to_string(info).unwrap();
-                let position = info.lines().find_map(|line| line.strip_prefix("pos:")).unwrap();
-                let after: u64 = position.trim().parse().unwrap();
-                self.tape.push(Event::Write(path, after - result, bytes));
+                self.tape
+                    .push(Event::Write(path, position(&descriptor) - result, bytes));
+            }
+            About::Copy(_, _) if result == 0 => {}
+            About::Copy(path, descriptor) => {
+                let at = position(&descriptor) - result;
+                let mut bytes = vec![0; result as usize];
+                File::open(&path).unwrap().read_exact_at(&mut bytes, at).unwrap();
+                self.tape.push(Event::Write(path, at, bytes));
             }
         }
     }
+}
+
+/// Where the cursor of a descriptor is.
+fn position(descriptor: &Path) -> u64 {
+    let info = descriptor.to_string_lossy().replace("/fd/", "/fdinfo/");
+    let info = std::fs::read_to_string(info).unwrap();
+    let position = info.lines().find_map(|line| line.strip_prefix("pos:")).unwrap();
+    position.trim().parse().unwrap()
 }
 
 fn renamed((from, to): (PathBuf, PathBuf)) -> Event {
