@@ -14,7 +14,6 @@
 
 pub mod access;
 pub mod bounded;
-pub mod by_hand;
 pub mod canary;
 pub mod executable;
 pub mod guest;
