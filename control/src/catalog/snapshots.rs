@@ -71,6 +71,35 @@ pub(crate) fn find(db: &Connection, id: &SnapshotId) -> Result<Option<SnapshotRo
         .optional()?)
 }
 
+/// A snapshot that is completed, as far as disks are made of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Completed {
+    pub(crate) id: SnapshotId,
+    pub(crate) layer: LayerId,
+    pub(crate) size: Bytes,
+}
+
+/// One snapshot that must be there, and completed.
+pub(crate) fn completed(db: &Connection, id: &SnapshotId) -> Result<Completed> {
+    let row = find(db, id)?.ok_or_else(|| {
+        Error::new(
+            Code::InvalidSnapshotNotFound,
+            format!("there is no snapshot {id}"),
+        )
+    })?;
+    match (row.state, row.layer) {
+        (SnapshotState::Completed, Some(layer)) => Ok(Completed {
+            id: row.id,
+            layer,
+            size: row.size,
+        }),
+        (state, _) => Err(Error::new(
+            Code::IncorrectState,
+            format!("snapshot {id} cannot be used: it is {state}"),
+        )),
+    }
+}
+
 /// All snapshots of an owner in a region, oldest first.
 pub(crate) fn all(db: &Connection, region: &str, owner: &str) -> Result<Vec<SnapshotRow>> {
     let mut statement = db.prepare(&format!(

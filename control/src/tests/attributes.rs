@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::instance::{ModifyInstance, StopInstances};
-use crate::{BootMode, Code, CreateSnapshot, ImageBoots, RegisterImage};
+use crate::{BootMode, Code, ImageBoots, RegisterImage};
 
 #[test]
 fn a_stopped_instance_gets_another_type_for_its_next_start_and_a_running_one_does_not() {
@@ -34,19 +34,7 @@ fn a_stopped_instance_gets_another_type_for_its_next_start_and_a_running_one_doe
 #[test]
 fn an_image_is_registered_of_a_snapshot_and_launched() {
     let (_home, cloud, id) = started();
-    let volume = instance(&cloud, &id).block_device_mappings[0]
-        .ebs
-        .volume_id
-        .clone();
-    let snapshot = cloud
-        .create_snapshot(CreateSnapshot {
-            volume,
-            description: None,
-            tags: Vec::new(),
-        })
-        .unwrap()
-        .document
-        .snapshot_id;
+    let snapshot = snapshot_of_root(&cloud, &id);
     let request = |name: &str, boots| RegisterImage {
         snapshot: snapshot.clone(),
         name: name.to_owned(),

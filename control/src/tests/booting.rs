@@ -23,22 +23,12 @@ pub(super) fn home_with_firmware() -> (Home, Cloud) {
     (home, cloud)
 }
 
-fn importing(name: &str, boots: Option<ImageBoots>) -> ImportImage<'static> {
-    ImportImage {
-        source: disk_file(b"no menu"),
-        source_name: "base.raw".to_owned(),
-        map: None,
-        name: name.to_owned(),
-        description: None,
-        boots,
-        uefi_data: None,
-        tags: Vec::new(),
-        progress: None,
-    }
-}
-
 pub(super) fn import_that(cloud: &Cloud, name: &str, boots: Option<ImageBoots>) -> Reply<CreatedImage> {
-    cloud.import_image(importing(name, boots)).unwrap()
+    let request = ImportImage {
+        boots,
+        ..importing(name, disk_file(b"no menu"))
+    };
+    cloud.import_image(request).unwrap()
 }
 
 fn asking(image: &str, boot: LaunchBoot) -> RunInstances {
@@ -192,8 +182,9 @@ fn variables_are_taken_over_with_a_disk_and_handed_out_as_uefi_data() {
     std::fs::write(template, &store).unwrap();
     let with = |name: &str, data: &[u8]| {
         cloud.import_image(ImportImage {
+            boots: Some(ImageBoots::Hvm(BootMode::Uefi)),
             uefi_data: Some(data.to_vec()),
-            ..importing(name, Some(ImageBoots::Hvm(BootMode::Uefi)))
+            ..importing(name, disk_file(b"no menu"))
         })
     };
     let error = with("damaged", b"no variables").unwrap_err();

@@ -176,15 +176,8 @@ fn what_cannot_be_imported_leaves_nothing() {
         let mut source = tempfile::tempfile().unwrap();
         source.write_all(bytes).unwrap();
         let request = ImportImage {
-            source,
             source_name: name.to_owned(),
-            map: None,
-            name: "new".to_owned(),
-            description: None,
-            boots: None,
-            uefi_data: None,
-            tags: Vec::new(),
-            progress: None,
+            ..importing("new", source)
         };
         let error = cloud.import_image(request).unwrap_err();
         assert_eq!(error.code(), crate::Code::InvalidDisk, "{error}");

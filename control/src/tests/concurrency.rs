@@ -63,15 +63,8 @@ fn one_name_is_given_once() {
     let cloud = home.cloud();
     let results = at_once(&home, 4, |_, cloud| {
         let request = ImportImage {
-            source: disk_file(b"x"),
             source_name: "x.raw".to_owned(),
-            map: None,
-            name: "one".to_owned(),
-            description: None,
-            boots: None,
-            uefi_data: None,
-            tags: Vec::new(),
-            progress: None,
+            ..importing("one", disk_file(b"x"))
         };
         cloud.import_image(request)
     });

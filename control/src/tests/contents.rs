@@ -1,7 +1,7 @@
 //! What is found on the disks of images, and which disks become none.
 
 use super::*;
-use crate::{Code, CreateSnapshot, DescribeImages, Filter, Image, PartitionTable, Platform, RegisterImage};
+use crate::{Code, DescribeImages, Filter, Image, PartitionTable, Platform, RegisterImage};
 use serde_json::json;
 
 /// A file system of ext4 with an os-release.
@@ -38,18 +38,9 @@ fn partitioned(kind: u8, begins: &[u8]) -> std::fs::File {
 }
 
 fn import_as(cloud: &Cloud, name: &str, source: std::fs::File) -> crate::Result<Vec<String>> {
-    let request = ImportImage {
-        source,
-        source_name: format!("{name}.raw"),
-        map: None,
-        name: name.to_owned(),
-        description: None,
-        boots: None,
-        uefi_data: None,
-        tags: Vec::new(),
-        progress: None,
-    };
-    cloud.import_image(request).map(|reply| reply.warnings)
+    cloud
+        .import_image(importing(name, source))
+        .map(|reply| reply.warnings)
 }
 
 fn image(cloud: &Cloud, name: &str) -> Image {
@@ -81,16 +72,7 @@ fn an_image_says_what_is_installed_on_its_disk_however_it_was_made() {
     assert_eq!(system(&baked), BOOKWORM);
     assert_eq!(baked.partition_table, Some(PartitionTable::None));
 
-    let volume = instance(&cloud, &id).block_device_mappings[0]
-        .ebs
-        .volume_id
-        .clone();
-    let request = CreateSnapshot {
-        volume,
-        description: None,
-        tags: Vec::new(),
-    };
-    let snapshot = cloud.create_snapshot(request).unwrap().document.snapshot_id;
+    let snapshot = snapshot_of_root(&cloud, &id);
     let request = RegisterImage {
         snapshot,
         name: "registered".to_owned(),

@@ -74,15 +74,8 @@ fn hazard_a_qcow2_header_that_a_guest_writes_on_its_disk_is_data_to_everybody() 
         };
         cloud.export_image(request).unwrap();
         let request = ImportImage {
-            source: target,
             source_name: "exported".to_owned(),
-            map: None,
-            name: format!("imported as {format:?}").to_lowercase(),
-            description: None,
-            boots: None,
-            uefi_data: None,
-            tags: Vec::new(),
-            progress: None,
+            ..importing(&format!("imported as {format:?}").to_lowercase(), target)
         };
         match (format, cloud.import_image(request)) {
             (ExportFormat::Raw, Err(error)) => assert!(error.to_string().contains("backing file"), "{error}"),

@@ -95,10 +95,11 @@ fn disk_file(text: &[u8]) -> std::fs::File {
     file
 }
 
-fn import(cloud: &Cloud, name: &str) -> String {
-    let request = ImportImage {
-        source: disk_file(b"from the base image"),
-        source_name: "base.raw".to_owned(),
+/// The import of a disk under a name, with nothing else said of it.
+fn importing(name: &str, source: std::fs::File) -> ImportImage<'static> {
+    ImportImage {
+        source,
+        source_name: format!("{name}.raw"),
         map: None,
         name: name.to_owned(),
         description: None,
@@ -106,8 +107,23 @@ fn import(cloud: &Cloud, name: &str) -> String {
         uefi_data: None,
         tags: Vec::new(),
         progress: None,
-    };
+    }
+}
+
+fn import(cloud: &Cloud, name: &str) -> String {
+    let request = importing(name, disk_file(b"from the base image"));
     cloud.import_image(request).unwrap().document.image_id
+}
+
+/// A snapshot of the root of an instance.
+fn snapshot_of_root(cloud: &Cloud, id: &InstanceId) -> String {
+    let root = instance(cloud, id).block_device_mappings.remove(0);
+    let request = crate::CreateSnapshot {
+        volume: root.ebs.volume_id,
+        description: None,
+        tags: Vec::new(),
+    };
+    cloud.create_snapshot(request).unwrap().document.snapshot_id
 }
 
 /// One instance.

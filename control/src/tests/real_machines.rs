@@ -233,15 +233,8 @@ fn a_disk_without_a_menu_is_registered_with_a_warning_and_refused_at_launch() {
     let home = RealHome::new();
     let cloud = home.cloud();
     let request = ImportImage {
-        source: disk_file(b"no file system"),
         source_name: "odd.raw".to_owned(),
-        map: None,
-        name: "odd".to_owned(),
-        description: None,
-        boots: None,
-        uefi_data: None,
-        tags: Vec::new(),
-        progress: None,
+        ..importing("odd", disk_file(b"no file system"))
     };
     let reply = cloud.import_image(request).unwrap();
     assert!(!reply.warnings.is_empty());

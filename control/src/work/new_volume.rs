@@ -9,7 +9,7 @@ use crate::catalog::volumes::{self, Attachment, VolumeRow};
 use crate::id::LayerId;
 use crate::instance::VolumeSource;
 use crate::moment::Moment;
-use crate::state::{LayerState, SnapshotState, VolumeState};
+use crate::state::{LayerState, VolumeState};
 use crate::{Bytes, Cloud, Code, Error, OperationId, Result, SnapshotId, VolumeId, resolve};
 use rusqlite::Connection;
 
@@ -54,22 +54,11 @@ impl Beginning {
 
     /// All of a snapshot.
     pub(super) fn of_snapshot(db: &Connection, id: &SnapshotId) -> Result<Beginning> {
-        let row = snapshots::find(db, id)?.ok_or_else(|| {
-            Error::new(
-                Code::InvalidSnapshotNotFound,
-                format!("there is no snapshot {id}"),
-            )
-        })?;
-        match (row.state, row.layer) {
-            (SnapshotState::Completed, Some(layer)) => Ok(Beginning {
-                base: Some((row.id, layer)),
-                size: row.size,
-            }),
-            (state, _) => Err(Error::new(
-                Code::IncorrectState,
-                format!("snapshot {id} cannot be used: it is {state}"),
-            )),
-        }
+        let snapshot = snapshots::completed(db, id)?;
+        Ok(Beginning {
+            base: Some((snapshot.id, snapshot.layer)),
+            size: snapshot.size,
+        })
     }
 }
 

@@ -1,45 +1,33 @@
 //! RegisterImage: an image of a snapshot that is there already. Nothing is copied.
 
 use crate::catalog::images::{self, ImageDevice, ImageRow};
-use crate::catalog::{layers, snapshots, tags};
+use crate::catalog::{snapshots, tags};
 use crate::image::{CreatedImage, RegisterImage, check_name};
 use crate::moment::Moment;
 use crate::state::ImageState;
 use crate::tag;
-use crate::{Cloud, Code, Error, ImageId, Reply, Result, disk_file, resolve};
+use crate::{Cloud, ImageId, Reply, Result, disk_file, resolve};
 
 impl Cloud {
     /// RegisterImage. The image is available when this answers.
     pub fn register_image(&self, request: RegisterImage) -> Result<Reply<CreatedImage>> {
         check_name(&request.name)?;
         tag::check_set(&request.tags)?;
-        let (snapshot, layer) = self.catalog.read(|tx| {
+        let found = self.catalog.read(|tx| {
             let id = resolve::snapshot(self, tx, &request.snapshot)?;
-            let layer = snapshots::find(tx, &id)?.and_then(|row| row.layer);
-            layer.map(|layer| (id.clone(), layer)).ok_or_else(|| {
-                Error::new(
-                    Code::IncorrectState,
-                    format!("snapshot {id} is not completed: an image can be made of it then"),
-                )
-            })
+            snapshots::completed(tx, &id)
         })?;
-        let seen = disk_file::how_it_boots(self.layers.open_chain(&layer)?, request.boots);
+        let seen = disk_file::how_it_boots(self.layers.open_chain(&found.layer)?, request.boots);
         let id = ImageId::mint()?;
         self.catalog.write(|tx| {
-            let size = layers::get(tx, &layer)?.size;
             // It may have been deleted since it was looked at.
-            let row = snapshots::find(tx, &snapshot)?.ok_or_else(|| {
-                Error::new(
-                    Code::InvalidSnapshotNotFound,
-                    format!("there is no snapshot {snapshot} any more"),
-                )
-            })?;
+            let snapshot = snapshots::completed(tx, &found.id)?;
             let root_device = seen.boots.virtualization().root_device_name().to_owned();
             let device = ImageDevice {
                 position: 0,
                 device: root_device.clone(),
-                snapshot: row.id,
-                size,
+                snapshot: snapshot.id,
+                size: snapshot.size,
                 delete_on_termination: true,
             };
             let image = ImageRow {
