@@ -164,7 +164,9 @@ impl UserFile {
         let name = self.name();
         let message = match (error.kind(), verb) {
             (std::io::ErrorKind::NotFound, "open") if self.is_address() => {
-                format!("{name} is an address: download it first, then name the file")
+                format!(
+                    "{name} is an address: download it first, then name the file (`kiln image import` does both)"
+                )
             }
             (std::io::ErrorKind::NotFound, "create") => format!("there is no folder for {name}"),
             (std::io::ErrorKind::NotFound, _) => format!("there is no file {name}"),

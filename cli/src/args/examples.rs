@@ -1,7 +1,8 @@
 //! Examples below the help of those commands that need one.
 
 pub(super) const FIRST_STEPS: &str = "\
-An image is *imported* (a disk file), *built* (a recipe: a bootable base) or *created* (from an instance).
+An image is *imported* (a disk file, here or at a URL), *built* (a recipe: a bootable base) or
+*created* (from an instance).
 
 First steps:
   kiln doctor                                       can guests run here?
@@ -22,6 +23,16 @@ Examples:
   kiln run debian-12-pv --type t3.small --name web --volume 20G,keep
   kiln run --rm tiny -- uname -a          run a command in a new guest and leave nothing
   make | kiln run --rm debian-12-pv -- sh -c 'cat > /dev/null'";
+
+pub(super) const IMPORT: &str = "\
+What a URL names is verified by --sha256 or --sha512, else by a checksum file beside it (SHA512SUMS,
+SHA256SUMS, CHECKSUM, FILE.sha512, FILE.sha256), kept in the cache, and goes on there after an
+interruption. Proxies are those of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+
+Examples:
+  kiln image import disk.qcow2 --name mine
+  kiln image import https://example.org/images/disk.raw.xz --name mine
+  kiln image import ubuntu-24.04 --name ubuntu-24.04    an official image: kiln image list --official";
 
 pub(super) const EXEC: &str = "\
 Examples:

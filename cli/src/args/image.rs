@@ -1,6 +1,7 @@
 //! `kiln image …`
 
 use super::seconds;
+use crate::download::Digest;
 use crate::user_file::UserFile;
 use clap::{Args, Subcommand, ValueEnum};
 use kiln_control::{Filter, Tag};
@@ -11,7 +12,8 @@ use std::ffi::OsString;
 pub(crate) enum Image {
     /// Make a bootable base image from a recipe, and register it
     Build(Build),
-    /// Make an image of a disk file (raw or qcow2, as it is or compressed by gzip, xz or zstd)
+    /// Make an image of a disk file, here or at a URL (raw or qcow2, as it is or compressed by gzip, xz or zstd)
+    #[command(after_help = super::examples::IMPORT)]
     Import(Import),
     /// Make an image of a snapshot that is there already
     Register(Register),
@@ -65,8 +67,9 @@ pub(crate) enum Boot {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The disk file
-    #[arg(value_name = "FILE")]
+    /// The disk file: a file here, one at an http or https address, or an official image's name (kiln image list
+    /// --official)
+    #[arg(value_name = "FILE|URL")]
     pub(crate) file: UserFile,
     /// The image's name: unique, and for ever the same
     #[arg(long, value_name = "NAME")]
@@ -83,6 +86,19 @@ pub(crate) struct Import {
     /// Put tags on the image
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
     pub(crate) tags: Vec<Tag>,
+    /// The SHA-256 digest that the file must have [default: that of a checksum file beside a URL]
+    #[arg(long, value_name = "DIGEST", value_parser = Digest::sha256, conflicts_with = "sha512")]
+    pub(crate) sha256: Option<Digest>,
+    /// The same, a SHA-512 digest
+    #[arg(long, value_name = "DIGEST", value_parser = Digest::sha512)]
+    pub(crate) sha512: Option<Digest>,
+}
+
+impl Import {
+    /// The digest that was given; what is done with the file later needs none.
+    pub(crate) fn digest(&mut self) -> Option<Digest> {
+        self.sha256.take().or_else(|| self.sha512.take())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -167,6 +183,10 @@ pub(crate) struct List {
     /// Only those that match, such as name=web-* or tag:role=web
     #[arg(long = "filter", value_name = "NAME=VALUE", value_parser = Filter::parse)]
     pub(crate) filters: Vec<Filter>,
+    /// Instead, the images of distributions that run and image import fetch by these names; KILN_OFFICIAL_IMAGES names
+    /// another list
+    #[arg(long, conflicts_with_all = ["names", "owner", "filters"])]
+    pub(crate) official: bool,
 }
 
 #[derive(Debug, Args)]

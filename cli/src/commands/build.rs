@@ -30,6 +30,8 @@ pub(crate) fn run(context: &Context, build: Build) -> Result<u8, Failure> {
         boot: Boot::Auto,
         uefi_data: None,
         tags: build.tags,
+        sha256: None,
+        sha512: None,
     };
     import::run(context, import)
 }

@@ -3,13 +3,15 @@
 use crate::accel::{self, Place, Wish};
 use crate::args::{Command, Global};
 use crate::attach::Input;
+use crate::download::Watcher;
 use crate::failure::Failure;
 use crate::home::free;
+use crate::official;
 use crate::output::{self, Format, Shown};
-use crate::progress::{Visible, Waiting};
+use crate::progress::{Copying, Visible, Waiting};
 use crate::software_machine::{self, Lease, forward, inside};
 use kiln_agent::client::Unread;
-use kiln_control::{Cloud, Code, DataMap, Options, Region, Reply};
+use kiln_control::{Cloud, Code, DataMap, Options, Progress, Region, Reply};
 use kiln_guest_images::built_in;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -153,15 +155,12 @@ impl Context {
         Ok(())
     }
 
-    /// What was not found under its name may be in another region, or an image that can be built; what a machine lacks
-    /// may be the software machine's to have. `launched` is the image that was to be.
+    /// What was not found under its name may be in another region, or an image that can be built or fetched; what a
+    /// machine lacks may be the software machine's to have. `launched` is the image that was to be.
     pub(crate) fn explain(&self, failure: &Failure, launched: Option<&str>) {
         let lacks_image = failure.has(Code::InvalidAmiIdNotFound);
-        if lacks_image
-            && let Some(name) = launched
-            && built_in().iter().any(|(known, _)| known == name)
-        {
-            self.hint(&format!("`kiln image build {name}` makes it"));
+        if lacks_image && let Some(remedy) = launched.and_then(remedy) {
+            self.hint(&remedy);
         } else if failure.is_not_found()
             && let Ok(cloud) = self.cloud()
         {
@@ -289,7 +288,53 @@ impl Context {
     }
 }
 
+impl Watcher for Context {
+    fn begin(&self, what: &'static str) -> Box<dyn Progress + '_> {
+        Box::new(Copying::begin(self.progress(), what))
+    }
+
+    fn hint(&self, text: &str) {
+        self.hint(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.warn(text);
+    }
+}
+
+/// The command that makes an image of this name, if it comes with Kiln or is a distribution's.
+fn remedy(name: &str) -> Option<String> {
+    if built_in().iter().any(|(known, _)| known == name) {
+        return Some(format!("`kiln image build {name}` makes it"));
+    }
+    let image = official::find(name).ok()??;
+    let (command, host) = (image.command(), image.host());
+    Some(format!("`{command}` fetches it from {host} and registers it"))
+}
+
 /// A variable that is set to something.
 fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_not_here_yet_is_told_with_the_command_that_makes_it() {
+        for (name, told) in [
+            ("debian-12", Some("`kiln image build debian-12` makes it")),
+            (
+                "ubuntu-24.04",
+                Some(
+                    "`kiln image import ubuntu-24.04 --name ubuntu-24.04` fetches it from cloud-images.ubuntu.com and \
+                     registers it",
+                ),
+            ),
+            ("nobodys", None),
+        ] {
+            assert_eq!(remedy(name).as_deref(), told);
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
         Image::Register(register) => self::register(context, register),
         Image::Export(export) => self::export(context, &export),
         Image::Create(create) => self::create(context, create),
+        Image::List(list) if list.official => super::official::list(context),
         Image::List(list) => self::list(context, list),
         Image::Show(show) => self::show(context, show),
         Image::Doctor(diagnose) => match diagnose.file() {

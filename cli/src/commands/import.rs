@@ -4,7 +4,9 @@ use super::Context;
 use crate::args::image::{Boot, Import};
 use crate::attach::Input;
 use crate::compressed::{self, Compression};
+use crate::download::{self, Address, Client, Wish};
 use crate::failure::Failure;
+use crate::official::{self, Official};
 use crate::progress::Copying;
 use crate::software_machine::inside;
 use crate::user_file::UserFile;
@@ -15,12 +17,45 @@ use std::ffi::OsString;
 /// The longest file of UEFI variables, in bytes: more than any firmware's flash.
 const UEFI_DATA: u64 = 32 << 20;
 
-/// A disk is unpacked on the host, wherever its image will be.
-pub(super) fn run(context: &Context, import: Import) -> Result<u8, Failure> {
-    match inside::user_folder() {
-        None => perhaps_compressed(context, import),
-        Some(_) => register(context, import),
+/// A disk is fetched and unpacked on the host, wherever its image will be.
+pub(super) fn run(context: &Context, mut import: Import) -> Result<u8, Failure> {
+    if inside::user_folder().is_some() {
+        return register(context, import);
     }
+    let name = import.file.name();
+    if let Some(address) = Address::of(&name) {
+        let wish = Wish {
+            address: address?,
+            digest: import.digest(),
+            list: None,
+        };
+        return fetched(context, import, &wish);
+    }
+    if !import.file.exists()
+        && let Some(image) = official::find(&name)?
+    {
+        return self::official(context, import, &image);
+    }
+    if let Some(digest) = import.digest() {
+        download::verify(&import.file.open()?, &name, &digest, context)?;
+    }
+    perhaps_compressed(context, import)
+}
+
+/// Imports an official image, which may have been fetched already.
+pub(super) fn official(context: &Context, mut import: Import, image: &Official) -> Result<u8, Failure> {
+    let digest = import.digest();
+    import.description.get_or_insert_with(|| image.title.clone());
+    let wish = image.wish();
+    fetched(context, import, &Wish { digest, ..wish })
+}
+
+/// Imports a disk that is fetched first. No other command replaces its file meanwhile.
+fn fetched(context: &Context, import: Import, wish: &Wish) -> Result<u8, Failure> {
+    kiln_control::check_name(&import.name)?;
+    let fetched = download::fetch(wish, &Client::new(), &crate::home::cache(), context)?;
+    let file = UserFile::from(fetched.path().into_os_string());
+    perhaps_compressed(context, Import { file, ..import })
 }
 
 /// Imports a disk of this host: here, or in the software machine.

@@ -12,6 +12,7 @@ mod import;
 mod instance;
 mod log;
 mod machine;
+mod official;
 mod run;
 mod stats;
 mod storage;
@@ -46,7 +47,11 @@ pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsStr
         run.check()?;
     }
     let hands_on = command.hands_on_a_status();
-    let done = here_or_there(context, command, argv);
+    let offered = match &command {
+        Command::Run(run) => official::offer(context, &run.image),
+        _ => Ok(()),
+    };
+    let done = offered.and_then(|()| here_or_there(context, command, argv));
     if hands_on {
         done.map_err(Failure::while_handing_on)
     } else {
@@ -70,6 +75,7 @@ fn unread(command: &Command) -> Unread {
 fn begins_here(command: &Command) -> bool {
     match command {
         Command::Image(Image::Build(_) | Image::Import(_)) => true,
+        Command::Image(Image::List(list)) => list.official,
         Command::Image(Image::Doctor(diagnose)) => diagnose.file().is_some(),
         _ => false,
     }

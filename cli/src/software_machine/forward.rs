@@ -10,6 +10,7 @@ use kiln_control::DataMap;
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Variables that a command in the machine gets from here. All others stay here.
 const HANDED_ON: &[&str] = &[
@@ -24,6 +25,9 @@ const HANDED_ON: &[&str] = &[
 ];
 /// The same, by their beginning.
 const HANDED_ON_PREFIXES: &[&str] = &["KILN_", "AWS_REGION", "AWS_DEFAULT_REGION"];
+
+/// How long the answer to a short question may take.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs `argv` and returns how it ended. On a terminal it gets one, else three streams.
 pub(crate) fn run(
@@ -59,6 +63,21 @@ pub(crate) fn run(
     };
     let signals = Signals::catch().map_err(|error| failed(error.into()))?;
     attach::run(Agent::connect(lease.agent()?), request, reads, unread, &signals).map_err(failed)
+}
+
+/// What `argv` prints, both streams. It reads nothing, and is no command of a user's own.
+pub(crate) fn ask(lease: &Lease, argv: Vec<OsString>) -> Result<String, Error> {
+    let failed = |error: AgentError| Error::new(format!("the software machine: {error}"));
+    let request = ExecRequest {
+        argv,
+        env: environment(Cwd::Root, None),
+        cwd: Some(Cwd::Root.inside()?),
+        ..ExecRequest::default()
+    };
+    let session = Agent::connect(lease.agent()?).exec(request).map_err(failed)?;
+    let said = session.capture(&[], ANSWERS_WITHIN).map_err(failed)?;
+    let text = [said.stdout, said.stderr].concat();
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Whether an error is that this process, or this host, has as many files open as it may.

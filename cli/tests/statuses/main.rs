@@ -3,6 +3,7 @@
 mod documents;
 mod interrupted;
 mod kiln;
+mod official;
 
 use kiln::{Ended, Kiln};
 use std::process::Stdio;
