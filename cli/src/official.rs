@@ -197,13 +197,13 @@ mod tests {
 
     #[test]
     fn a_line_that_is_wrong_is_named() {
-        let good = "os\tAn OS\t7\thttp://x/os.img\t-\n";
+        let good = "an-os\tAn OS\t7\thttp://x/os.img\t-\n";
         assert_eq!(parse(good, "a.tsv").expect("it is right").len(), 1);
         for bad in [
-            "os\tAn OS\t7\thttp://x/os.img",
-            "os\tAn OS\tx\thttp://x/os.img\t-",
-            "os\tAn OS\t-\tos.img\t-",
-            "os\tAn OS\t-\thttp://x/os-*.img\t-",
+            "an-os\tAn OS\t7\thttp://x/os.img",
+            "an-os\tAn OS\tx\thttp://x/os.img\t-",
+            "an-os\tAn OS\t-\tos.img\t-",
+            "an-os\tAn OS\t-\thttp://x/os-*.img\t-",
         ] {
             let failure = parse(&format!("# a comment\n\n{bad}\n"), "a.tsv").expect_err("it is wrong");
             assert!(failure.message.contains("line 3 of a.tsv"), "{failure:?}");
