@@ -6,13 +6,16 @@ use serde_json::Value;
 
 use super::wire::{DiskStatus, Status};
 use super::{Call, ControlError, ErrorKind};
+use crate::virtio::block::DiskTraffic;
 
 /// Answers with a [`Status`].
 pub(super) fn status(call: Call<'_>) -> Result<Value, ControlError> {
     let is_freezing = matches!(call.context.freezing.try_lock(), Err(TryLockError::WouldBlock));
     let machine = call.takes_nothing()?;
     let now = machine.status();
-    let disks = machine
+    // First those that go: one that goes on in between is listed all the same.
+    let mut leaving = machine.leaving();
+    let mut disks: Vec<DiskStatus> = machine
         .disks()
         .iter()
         .map(|disk| DiskStatus {
@@ -20,8 +23,17 @@ pub(super) fn status(call: Call<'_>) -> Result<Value, ControlError> {
             top: disk.top(),
             unsynced: disk.is_unsynced(),
             traffic: disk.traffic(),
+            leaving: leaving.iter().any(|id| id == disk.id()),
         })
         .collect();
+    leaving.retain(|id| disks.iter().all(|disk| disk.id != *id));
+    disks.extend(leaving.into_iter().map(|id| DiskStatus {
+        id,
+        top: None,
+        unsynced: false,
+        traffic: DiskTraffic::default(),
+        leaving: true,
+    }));
     let status = Status {
         state: now.state,
         uptime_ms: u64::try_from(now.uptime.as_millis()).unwrap_or(u64::MAX),

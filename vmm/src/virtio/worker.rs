@@ -219,6 +219,18 @@ impl<T: Task> Worker<T> {
         self.held.take()
     }
 
+    /// Whether a task runs.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// Changes the task of a paused device.
+    pub fn change(&mut self, change: impl FnOnce(&mut T)) {
+        if let Some(task) = &mut self.held {
+            change(task);
+        }
+    }
+
     /// The task of a paused device.
     pub fn paused(&self) -> Option<&T> {
         self.held.as_ref()

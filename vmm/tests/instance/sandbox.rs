@@ -79,12 +79,13 @@ fn hazard_every_thread_is_filtered_and_nothing_is_privileged() {
         "virtio-",
         "rtc",
         "agent-mux",
+        "fitter",
         "control",
     ]
     .map(named);
-    assert_eq!(counts[..6], [2, 1, 4, 2, 1, 1], "{names:?}");
+    assert_eq!(counts[..7], [2, 1, 4, 2, 1, 1, 1], "{names:?}");
     assert!(
-        counts[6] >= 1 && counts.iter().sum::<usize>() == names.len(),
+        counts[7] >= 1 && counts.iter().sum::<usize>() == names.len(),
         "{names:?}"
     );
 }
