@@ -200,13 +200,14 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
 }
 
 /// Every kind of thread of a machine that runs.
-pub(crate) const KINDS: [ThreadKind; 6] = [
+pub(crate) const KINDS: [ThreadKind; 7] = [
     ThreadKind::Main,
     ThreadKind::Vcpu,
     ThreadKind::Block,
     ThreadKind::Console,
     ThreadKind::Rng,
     ThreadKind::Control,
+    ThreadKind::Fitter,
 ];
 
 /// What the record says of a machine whose threads of `kind` do as this option says.
