@@ -131,7 +131,7 @@ fn a_volume_comes_and_goes_ten_times_and_is_there_after_a_reboot_and_after_a_sta
 }
 
 #[test]
-fn a_volume_is_taken_from_a_guest_that_has_it_mounted_and_one_that_is_paused_is_waited_for() {
+fn a_volume_is_taken_from_a_guest_that_holds_on_and_comes_back_with_what_was_written() {
     let home = Home::new();
     let volume = create(&home, "data");
     let guest = home.launch("tiny", &["--name", "guest"]);

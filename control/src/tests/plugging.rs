@@ -4,7 +4,7 @@ use super::*;
 use crate::catalog::volumes;
 use crate::instance::{StopInstances, VolumeSource};
 use crate::{
-    AttachVolume, Code, CreateVolume, DescribeImages, DescribeVolumes, DetachVolume, Detaching,
+    AttachVolume, Code, CreateVolume, DescribeImages, DescribeVolumes, DetachVolume, Detaching, Filter,
     VolumeAttachment, VolumeId,
 };
 use kiln_vmm::client::ExitReason;
@@ -128,6 +128,11 @@ fn a_guest_that_does_not_let_go_keeps_the_volume_and_what_becomes_of_it_later_is
         let told = error.to_string();
         assert!(told.contains("unmount it") && told.contains("--force"), "{told}");
         assert_eq!(how_far(&cloud, &volume), Some("busy"));
+        let busy = DescribeVolumes {
+            volumes: Vec::new(),
+            filters: vec![Filter::parse("attachment.status=busy").unwrap()],
+        };
+        assert_eq!(cloud.describe_volumes(busy).unwrap().volumes.len(), 1);
         assert!(home.cloud().notices().is_empty(), "nothing has happened");
     }
     // The instance can be worked on meanwhile.

@@ -235,13 +235,14 @@ impl Bays {
         if !self.pluggable.contains(slot) {
             return;
         }
+        // First of the bus: a slot that is free here is free there.
+        self.pci.remove(slot);
         let mut taken = self.taken.lock();
         let Some(Bay { function, drive, .. }) = taken.remove(&slot) else {
             return;
         };
         self.note_closing(drive.as_ref());
         drop(taken);
-        self.pci.remove(slot);
         // From here on it touches neither memory nor interrupts.
         function.reset();
         tracing::info!(slot = slot.number(), "the guest has let go of a disk");
