@@ -14,7 +14,7 @@
 //!       +---- hold, go on, restart, end ---- run <---- Event ---- channel <---- Remote (control)
 //! ```
 //!
-//! [`Machine::assemble`] makes no threads but the devices' own and reads nothing of a disk;
+//! [`Machine::assemble`] makes no threads but the devices' own and the fitter's, and reads nothing of a disk;
 //! [`Machine::run`] reads the kernel, starts the vCPUs and returns when the guest has ended.
 
 pub mod assemble;

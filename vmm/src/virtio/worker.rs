@@ -1,9 +1,8 @@
 //! Device threads.
 //!
-//! A [`Worker`] is created with its device, before the guest runs and before the process locks itself
-//! down: the thread announces its kind to [`ThreadSetup`] (which installs its system call filter) and
-//! then waits. Starting the device hands it a [`Task`], stopping takes the task back. Nothing is spawned
-//! on behalf of the guest.
+//! A [`Worker`] is created with its device, before the guest runs, or when the host plugs the device in: the thread
+//! announces its kind to [`ThreadSetup`] (which installs its system call filter) and then waits. Starting the device
+//! hands it a [`Task`], stopping takes the task back. Nothing is spawned on behalf of the guest.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
