@@ -18,7 +18,8 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, MutexGuard, TryLockError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -61,16 +62,23 @@ pub(super) fn freeze(call: Call<'_>) -> Result<Value, ControlError> {
 }
 
 /// Whoever freezes disks, plugs one in or has one go, is the only one.
-pub(super) fn alone(context: &Context) -> Result<MutexGuard<'_, ()>, ControlError> {
-    match context.freezing.try_lock() {
-        Ok(guard) => Ok(guard),
-        // What a panic left behind ended the process; the lock guards no data.
-        Err(TryLockError::Poisoned(guard)) => Ok(guard.into_inner()),
-        Err(TryLockError::WouldBlock) => Err(ControlError::new(
+pub(super) struct Alone<'a>(&'a AtomicBool);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Makes the caller the only one at work on the disks.
+pub(super) fn alone(context: &Context) -> Result<Alone<'_>, ControlError> {
+    if context.freezing.swap(true, Ordering::SeqCst) {
+        return Err(ControlError::new(
             ErrorKind::Busy,
             "another change of the disks is under way",
-        )),
+        ));
     }
+    Ok(Alone(&context.freezing))
 }
 
 /// Refuses what nobody would learn of; the caller's own recovery finds everything as it was.

@@ -37,7 +37,8 @@ pub mod wire;
 
 use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -216,8 +217,9 @@ pub trait GuestAgent: Send + Sync {
 /// What the verbs work with.
 struct Context {
     machine: Arc<dyn MachineControl>,
-    /// Held while disks are frozen, come or go: one at a time. Taken before anything of the machine is touched.
-    freezing: Mutex<()>,
+    /// Set while disks are frozen, come or go: one at a time. Taken before anything of the machine is touched, and by
+    /// nobody who only looks.
+    freezing: AtomicBool,
 }
 
 /// One request on its way to a verb.
@@ -234,7 +236,7 @@ struct Call<'a> {
 /// Serves one client until it goes or breaks the rules, on the calling thread: the fuzz target's way in.
 #[cfg(fuzzing)]
 pub fn serve_client(stream: std::os::unix::net::UnixStream, machine: Arc<dyn MachineControl>) {
-    let freezing = Mutex::new(());
+    let freezing = AtomicBool::new(false);
     connection::serve(stream, &Context { machine, freezing });
 }
 

@@ -1,6 +1,6 @@
 //! `status`: how the machine is.
 
-use std::sync::TryLockError;
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
@@ -10,13 +10,13 @@ use crate::virtio::block::DiskTraffic;
 
 /// Answers with a [`Status`].
 pub(super) fn status(call: Call<'_>) -> Result<Value, ControlError> {
-    let is_freezing = matches!(call.context.freezing.try_lock(), Err(TryLockError::WouldBlock));
+    let is_freezing = call.context.freezing.load(Ordering::SeqCst);
     let machine = call.takes_nothing()?;
     let now = machine.status();
-    // First those that go: one that goes on in between is listed all the same.
+    // First those that are there: one that goes from them meanwhile is found among those that are being closed.
+    let there = machine.disks();
     let mut leaving = machine.leaving();
-    let mut disks: Vec<DiskStatus> = machine
-        .disks()
+    let mut disks: Vec<DiskStatus> = there
         .iter()
         .map(|disk| DiskStatus {
             id: disk.id().to_owned(),

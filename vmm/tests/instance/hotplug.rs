@@ -1,6 +1,5 @@
 //! Disks that come and go while a machine runs, inside the sandbox.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -51,10 +50,11 @@ fn known(status: &Status, id: &str) -> Option<DiskStatus> {
 }
 
 fn refusal(result: Result<impl std::fmt::Debug, ClientError>) -> ErrorKind {
-    match result.unwrap_err() {
-        ClientError::Refused { kind, .. } => kind,
-        other => panic!("{other}"),
-    }
+    let error = result.unwrap_err();
+    let ClientError::Refused { kind, .. } = error else {
+        unreachable!("{error}")
+    };
+    kind
 }
 
 /// Waits until nothing is known of a disk any more, and nobody has its files open.
@@ -244,13 +244,16 @@ fn what_cannot_be_plugged_in_or_out_is_refused_and_changes_nothing() {
         };
         assert_eq!(machine.vmm().plug(&raw, &[file.into()]).unwrap().slot, number);
     }
-    let file: OwnedFd = File::open(machine.path().join("kernel")).unwrap().into();
+    let file = tempfile::tempfile_in(machine.path()).unwrap();
+    file.set_len(SIZE).unwrap();
     let raw = BlockSpec {
         format: DiskFormat::Raw,
-        read_only: true,
         ..disk("vol-last")
     };
-    assert_eq!(refusal(machine.vmm().plug(&raw, &[file])), ErrorKind::NoSlot);
+    assert_eq!(
+        refusal(machine.vmm().plug(&raw, &[file.into()])),
+        ErrorKind::NoSlot
+    );
 }
 
 #[test]
