@@ -77,6 +77,8 @@ codes! {
     InvalidVolumeNotFound = "InvalidVolume.NotFound";
     /// What was given is no volume id.
     InvalidVolumeIdMalformed = "InvalidVolumeID.Malformed";
+    /// What an instance that runs cannot be without.
+    OperationNotPermitted = "OperationNotPermitted";
     /// A volume that an instance has.
     VolumeInUse = "VolumeInUse";
     /// The name of a region is malformed.

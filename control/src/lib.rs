@@ -79,4 +79,6 @@ pub use state::{
     VirtualizationType, VolumeState,
 };
 pub use tag::{Tag, name_of};
-pub use volume::{AttachVolume, CreateVolume, DescribeVolumes, Volume, VolumeAttachment, Volumes};
+pub use volume::{
+    AttachVolume, CreateVolume, DescribeVolumes, DetachVolume, Detaching, Volume, VolumeAttachment, Volumes,
+};

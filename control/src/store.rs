@@ -7,7 +7,7 @@ use crate::id::LayerId;
 use crate::region::Region;
 use crate::size::Bytes;
 use crate::{Code, Error, Result};
-use kiln_imagefmt::{Access, Chain, DiskError, DiskErrorKind, Report, Store};
+use kiln_imagefmt::{Access, Chain, DiskError, DiskErrorKind, GateError, Report, Store};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -91,6 +91,13 @@ impl Layers {
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
             .open(&path)
             .map_err(|error| Error::internal(format!("open {}", path.display()), error))
+    }
+
+    /// Opens the layers of a disk for a machine to write to the top one, from the bottom to the top.
+    pub(crate) fn open_layers(&self, top: &LayerId) -> Result<Vec<File>> {
+        kiln_imagefmt::open_chain(&self.path(top), Access::ReadWrite)
+            .map_err(GateError::into_disk_error)
+            .map_err(disk(format!("open {top}")))
     }
 
     /// Opens the disk that a layer is the top of.

@@ -51,7 +51,7 @@ pub use chain::{Chain, Prepared, Sealing};
 pub use check::{Report, check_chain, check_layer, repair_leaks};
 pub use disk::{Access, Disk, Segment, Unmap, read_exact_at, write_all_at};
 pub use error::{DiskError, DiskErrorKind};
-pub use gate::{GateError, resolve_chain};
+pub use gate::{GateError, open_chain, resolve_chain};
 pub use qcow2::{create_base, create_overlay};
 pub use raw::RawDisk;
 pub use store::{LayerId, Store};

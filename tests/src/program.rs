@@ -86,6 +86,53 @@ impl Program {
         self
     }
 
+    /// Waits until one of `bits` is set at `port`.
+    pub fn wait_for_bits(mut self, port: u16, bits: u8) -> Self {
+        // mov dx, port; in al, dx; test al, bits; jz to the `in`
+        self.0.extend([0x66, 0xba]);
+        self.0.extend(port.to_le_bytes());
+        self.0.extend([0xec, 0xa8, bits, 0x74, 0xfb]);
+        self
+    }
+
+    /// Prints the 32 bits at `port` on ttyS0, as eight hexadecimal digits.
+    pub fn print_port(mut self, port: u16) -> Self {
+        // mov dx, port; in eax, dx; mov ebx, eax; mov ecx, 8
+        self.0.extend([0x66, 0xba]);
+        self.0.extend(port.to_le_bytes());
+        self.0.extend([0xed, 0x89, 0xc3, 0xb9, 8, 0, 0, 0]);
+        // rol ebx, 4; mov al, bl; and al, 15; add al, '0'; cmp al, '9'; jbe over adding what leads to 'a'
+        self.0.extend([
+            0xc1, 0xc3, 4, 0x88, 0xd8, 0x24, 15, 0x04, 0x30, 0x3c, 0x39, 0x76, 2, 0x04, 0x27,
+        ]);
+        // mov dx, 0x3f8; out dx, al; dec ecx; jnz to the `rol`
+        self.0
+            .extend([0x66, 0xba, 0xf8, 0x03, 0xee, 0xff, 0xc9, 0x75, 0xe8]);
+        self
+    }
+
+    /// Writes for ever to one port what it reads at another, 32 bits.
+    pub fn eject_for_ever(mut self, from: u16, to: u16) -> Self {
+        // mov dx, from; in eax, dx; mov dx, to; out dx, eax; jmp to the start
+        self.0.extend([0x66, 0xba]);
+        self.0.extend(from.to_le_bytes());
+        self.0.extend([0xed, 0x66, 0xba]);
+        self.0.extend(to.to_le_bytes());
+        self.0.extend([0xef, 0xeb, 0xf4]);
+        self
+    }
+
+    /// Writes `value` to `port` for ever.
+    pub fn write_for_ever(mut self, port: u16, value: u32) -> Self {
+        // mov eax, value; mov dx, port; out dx, eax; jmp to it
+        self.0.push(0xb8);
+        self.0.extend(value.to_le_bytes());
+        self.0.extend([0x66, 0xba]);
+        self.0.extend(port.to_le_bytes());
+        self.0.extend([0xef, 0xeb, 0xfd]);
+        self
+    }
+
     /// Waits about as long as `rounds` times 2^16 turns of a loop take.
     pub fn wait(mut self, rounds: u32) -> Self {
         // mov ecx, rounds << 16; dec ecx; jnz to it

@@ -84,11 +84,21 @@ Examples:
   kiln volume create --snapshot snap-0123 --size 40G";
 
 pub(super) const VOLUME_ATTACH: &str = "\
-A volume that holds another root takes the place of the one that was detached.
+A running guest finds the disk by itself: in a Linux, lsblk -o NAME,SERIAL shows the volume's id, without
+its dash, as the serial. The root of an instance can be exchanged while it is stopped: a volume that holds
+another root takes the place of the one that was detached.
 
 Examples:
-  kiln stop web && kiln volume attach data web && kiln start web
+  kiln volume attach data web && kiln exec web -- lsblk -o NAME,SERIAL,SIZE
   kiln volume attach rescued web --device /dev/sda1";
+
+pub(super) const VOLUME_DETACH: &str = "\
+Unmount it in a running guest first. A guest that has not let go in time keeps the volume, which is then
+busy: once it has let go, the next command records that. --force takes the volume away.
+
+Examples:
+  kiln exec web -- umount /mnt && kiln volume detach data
+  kiln volume detach data --force --timeout 30";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -52,10 +52,11 @@ pub(crate) enum Volume {
     Create(CreateVolume),
     /// The volumes
     List(List),
-    /// Attach one to a stopped instance; it stays when the instance is terminated
+    /// Attach one to an instance, stopped or running; it stays when the instance is terminated
     #[command(after_help = super::examples::VOLUME_ATTACH)]
     Attach(Attach),
-    /// Detach one from its instance, which must be stopped
+    /// Detach one from its instance, stopped or running: a guest that runs is asked to let go of it
+    #[command(after_help = super::examples::VOLUME_DETACH)]
     Detach(Detach),
     /// Delete volumes that no instance has any more; snapshots of them live on
     Delete(DeleteVolumes),
@@ -84,8 +85,8 @@ pub(crate) struct Attach {
     pub(crate) volume: String,
     /// The instance: id, name, or the beginning of either
     pub(crate) instance: String,
-    /// Its name among the instance's disks; that of the root, such as /dev/sda1, makes it the root [default: the
-    /// first that is free from /dev/sdb on]
+    /// Its name among the instance's disks; that of the root, such as /dev/sda1, makes it the root of a stopped
+    /// instance [default: the first that is free from /dev/sdb on]
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<String>,
 }
@@ -94,6 +95,12 @@ pub(crate) struct Attach {
 pub(crate) struct Detach {
     /// The volume: id, name, or the beginning of either
     pub(crate) volume: String,
+    /// Take it away from a guest that does not let go of it; what the guest has not written yet is lost
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// How long the guest may take to let go [default: 60, with --force 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -8,9 +8,11 @@ use crate::failure::Failure;
 use crate::output;
 use kiln_control::instance_type::InstanceTypes;
 use kiln_control::{
-    AttachVolume, Bytes, CreateSnapshot, DescribeSnapshots, DescribeVolumes, Reply, Tag, VolumeSource,
+    AttachVolume, Bytes, CreateSnapshot, DescribeSnapshots, DescribeVolumes, DetachVolume, Detaching, Reply,
+    Tag, VolumeSource,
 };
 use std::fmt::Display;
+use std::time::Duration;
 
 pub(crate) fn snapshot(context: &Context, command: Snapshot) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
@@ -73,7 +75,15 @@ pub(crate) fn volume(context: &Context, command: Volume) -> Result<u8, Failure> 
             instance,
             device,
         })?),
-        Volume::Detach(Detach { volume }) => context.print(&cloud.detach_volume(&volume)?),
+        Volume::Detach(Detach {
+            volume,
+            force,
+            timeout,
+        }) => context.print(&cloud.detach_volume(&DetachVolume {
+            volume,
+            manner: if force { Detaching::Force } else { Detaching::Ask },
+            patience: timeout.map(Duration::from_secs),
+        })?),
         Volume::List(List { names, filters }) => {
             let found = cloud.describe_volumes(DescribeVolumes {
                 volumes: names,

@@ -115,6 +115,15 @@ pub(crate) fn claim(db: &Connection, id: &OperationId, instance: &InstanceId) ->
     super::exactly_one(rows, || format!("instance {instance} is gone"))
 }
 
+/// Lets go of an instance that was taken for work which goes on without it.
+pub(crate) fn let_go(db: &Connection, id: &OperationId, instance: &InstanceId) -> Result<()> {
+    db.execute(
+        "UPDATE instances SET operation = NULL WHERE id = ?2 AND operation = ?1",
+        params![id, instance],
+    )?;
+    Ok(())
+}
+
 /// Refuses an instance that a command is at work on.
 pub(crate) fn must_be_idle(db: &Connection, instance: &InstanceId) -> Result<()> {
     let busy: Option<String> = db

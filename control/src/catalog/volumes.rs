@@ -199,7 +199,45 @@ pub(crate) fn delete_detached(db: &Connection, id: &VolumeId) -> Result<()> {
     super::tags::forget(db, id.as_str())
 }
 
-fn busy(id: &VolumeId) -> Error {
+/// Takes a volume that an instance has for work.
+pub(crate) fn hold(db: &Connection, id: &OperationId, volume: &VolumeId) -> Result<()> {
+    let rows = db.execute(
+        "UPDATE volumes SET operation = ?1 WHERE id = ?2 AND operation IS NULL AND state = 'in-use'",
+        params![id, volume],
+    )?;
+    if rows == 1 { Ok(()) } else { Err(busy(volume)) }
+}
+
+/// Work that a volume is taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) operation: OperationId,
+    pub(crate) kind: String,
+    /// Whether an instance is taken for it, too.
+    pub(crate) has_instance: bool,
+}
+
+/// What a volume is taken for, if for anything.
+pub(crate) fn holder(db: &Connection, volume: &VolumeId) -> Result<Option<Holder>> {
+    let holder = |row: &Row<'_>| {
+        Ok(Holder {
+            operation: row.get(0)?,
+            kind: row.get(1)?,
+            has_instance: row.get(2)?,
+        })
+    };
+    Ok(db
+        .query_row(
+            "SELECT operations.id, operations.kind,
+                    EXISTS (SELECT 1 FROM instances WHERE instances.operation = operations.id)
+             FROM operations JOIN volumes ON volumes.operation = operations.id WHERE volumes.id = ?1",
+            [volume],
+            holder,
+        )
+        .optional()?)
+}
+
+pub(crate) fn busy(id: &VolumeId) -> Error {
     Error::new(
         Code::IncorrectState,
         format!("volume {id} is busy: another command is at work on it; try again when it is done"),

@@ -142,7 +142,7 @@ pub struct EbsInstanceBlockDevice {
     pub attach_time: Moment,
     /// Whether it goes with the instance.
     pub delete_on_termination: bool,
-    /// `attached`.
+    /// `attached`; `attaching`, `detaching` or `busy` while it comes or goes.
     pub status: &'static str,
     /// The volume.
     pub volume_id: String,

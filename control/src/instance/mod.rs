@@ -11,6 +11,7 @@ pub use statistics::*;
 use crate::boot::FirmwareKind;
 use crate::catalog::instances::{self, InstanceRow};
 use crate::catalog::{tags, volumes};
+use crate::volume::attachment_state;
 use crate::{Cloud, ReservationId, Result, filter, resolve};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -116,20 +117,21 @@ fn field((reservation, instance): &(ReservationId, Instance), name: &str) -> Vec
 }
 
 fn document(cloud: &Cloud, db: &Connection, row: InstanceRow) -> Result<(ReservationId, Instance)> {
-    let disks = volumes::of_instance(db, &row.id)?.into_iter().filter_map(|disk| {
-        let place = disk.attachment?;
-        Some(InstanceBlockDeviceMapping {
+    let mut disks = Vec::new();
+    for disk in volumes::of_instance(db, &row.id)? {
+        let Some(place) = disk.attachment else { continue };
+        disks.push(InstanceBlockDeviceMapping {
             device_name: place.device,
             ebs: EbsInstanceBlockDevice {
                 attach_time: place.since,
                 delete_on_termination: place.delete_on_termination,
-                status: "attached",
+                status: attachment_state(db, &disk.id)?,
                 volume_id: disk.id.to_string(),
             },
-        })
-    });
+        });
+    }
     let instance = Instance {
-        block_device_mappings: disks.collect(),
+        block_device_mappings: disks,
         tags: tags::of(db, row.id.as_str())?,
         client_token: instances::reservation(db, &row.reservation)?.client_token,
         ami_launch_index: row.launch_index,

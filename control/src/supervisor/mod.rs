@@ -10,7 +10,8 @@ pub(crate) mod spawn;
 pub(crate) mod vmm;
 
 use crate::Result;
-use kiln_vmm::client::{ExitRecord, FreezeReply, FreezeRequest, Status};
+use kiln_vmm::client::{ExitRecord, FreezeReply, FreezeRequest, Status, Unplug};
+use kiln_vmm::virtio::block::BlockSpec;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -63,6 +64,11 @@ pub(crate) trait Machines: std::fmt::Debug + Send + Sync {
     fn reset(&self, dir: &Path) -> Result<()>;
     /// Ends the machine, whatever it is doing, and waits until it is gone.
     fn kill(&self, dir: &Path) -> Result<Option<ExitRecord>>;
+    /// Plugs a disk into a running guest; `files` are its layers, from the bottom to the top. After an error it is not
+    /// known whether it is there: the machine has to be asked.
+    fn plug(&self, dir: &Path, disk: &BlockSpec, files: &[OwnedFd]) -> Result<()>;
+    /// Has a disk of a running guest go: begun, not awaited. May be repeated.
+    fn unplug(&self, dir: &Path, disk: &str, how: Unplug) -> Result<()>;
     /// Moves disks of a running guest onto overlays, all at one point in time or none.
     fn freeze(
         &self,

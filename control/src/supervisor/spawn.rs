@@ -27,16 +27,6 @@ pub(crate) fn spec(
     layers: &Layers,
     firmware: &[PathBuf],
 ) -> Result<MachineSpec> {
-    let block = |disk: &VolumeRow| {
-        Device::Block(BlockSpec {
-            id: disk.id.to_string(),
-            path: layers.path(&disk.layer),
-            format: DiskFormat::Qcow2,
-            read_only: false,
-            queues: None,
-            serial: Some(disk.id.serial()),
-        })
-    };
     let port = |name: Option<&str>, role| PortSpec {
         name: name.map(str::to_owned),
         role,
@@ -45,7 +35,10 @@ pub(crate) fn spec(
         port(None, PortRole::Console),
         port(Some(AGENT_PORT), PortRole::Agent),
     ];
-    let mut devices: Vec<Device> = disks.iter().map(block).collect();
+    let mut devices: Vec<Device> = disks
+        .iter()
+        .map(|disk| Device::Block(block(disk, layers)))
+        .collect();
     devices.push(Device::Rng(RngSpec::default()));
     devices.push(Device::Console(ConsoleSpec { ports }));
     Ok(MachineSpec {
@@ -80,6 +73,19 @@ pub(crate) fn spec(
         restore: None,
         directory: Some(dir.to_owned()),
     })
+}
+
+/// A disk of a machine.
+pub(crate) fn block(disk: &VolumeRow, layers: &Layers) -> BlockSpec {
+    BlockSpec {
+        id: disk.id.to_string(),
+        path: layers.path(&disk.layer),
+        format: DiskFormat::Qcow2,
+        read_only: false,
+        queues: None,
+        serial: Some(disk.id.serial()),
+        slot: None,
+    }
 }
 
 /// What the guest finds in its SMBIOS tables: which instance it is. The serial number is not the UUID once more, as

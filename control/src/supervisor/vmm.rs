@@ -4,8 +4,10 @@ use super::{Farewell, FreezeFailure, Heard, Machines};
 use crate::{Code, Error, Result};
 use kiln_agent::message::ShutdownMode;
 use kiln_vmm::client::{
-    self, ClientError, ErrorKind, ExitRecord, FreezeReply, FreezeRequest, StartError, Status, Vmm,
+    self, ClientError, ErrorKind, ExitRecord, FreezeReply, FreezeRequest, MAX_DESCRIPTORS, StartError,
+    Status, Unplug, Vmm,
 };
+use kiln_vmm::virtio::block::BlockSpec;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -140,6 +142,50 @@ impl Machines for Vmms {
                 format!("the machine in {} cannot be killed", dir.display()),
             )
         })
+    }
+
+    fn plug(&self, dir: &Path, disk: &BlockSpec, files: &[OwnedFd]) -> Result<()> {
+        if files.len() > MAX_DESCRIPTORS {
+            return Err(Error::new(
+                Code::IncorrectState,
+                format!(
+                    "the disk has {} layers, and no more than {MAX_DESCRIPTORS} can be handed to a running instance: \
+                     stop the instance, and attach it then",
+                    files.len()
+                ),
+            ));
+        }
+        match self.connect(dir)?.plug(disk, files) {
+            Ok(reply) => {
+                tracing::debug!(disk = disk.id, slot = reply.slot, "a disk was plugged in");
+                Ok(())
+            }
+            Err(error) => {
+                let code = match &error {
+                    ClientError::Refused {
+                        kind: ErrorKind::NoSlot,
+                        ..
+                    } => Code::AttachmentLimitExceeded,
+                    ClientError::Refused {
+                        kind: ErrorKind::File,
+                        ..
+                    } => Code::IncorrectState,
+                    _ => Code::InternalError,
+                };
+                Err(Error::caused(code, "plug the disk in", error))
+            }
+        }
+    }
+
+    fn unplug(&self, dir: &Path, disk: &str, how: Unplug) -> Result<()> {
+        match self.connect(dir)?.unplug(disk, how) {
+            // It has gone since somebody looked.
+            Err(ClientError::Refused {
+                kind: ErrorKind::NoSuchDisk,
+                ..
+            }) => Ok(()),
+            other => other.map_err(|error| Error::internal("have the disk go", error)),
+        }
     }
 
     fn freeze(

@@ -4,7 +4,8 @@ use super::*;
 use crate::catalog::volumes;
 use crate::instance::{StopInstances, VolumeSource};
 use crate::{
-    AttachVolume, Code, CreateSnapshot, CreateVolume, DescribeVolumes, Volume, VolumeAttachment, VolumeId,
+    AttachVolume, Code, CreateSnapshot, CreateVolume, DescribeVolumes, DetachVolume, Detaching, Volume,
+    VolumeAttachment, VolumeId,
 };
 use std::sync::Barrier;
 
@@ -41,6 +42,14 @@ fn attach(
         device: device.map(str::to_owned),
     };
     Ok(cloud.attach_volume(&request)?.document)
+}
+
+fn detaching(volume: &str) -> DetachVolume {
+    DetachVolume {
+        volume: volume.to_owned(),
+        manner: Detaching::Ask,
+        patience: None,
+    }
 }
 
 fn stop(cloud: &Cloud, id: &InstanceId) {
@@ -166,7 +175,7 @@ fn a_volume_goes_from_one_stopped_instance_to_the_next_with_what_was_written_and
     home.machines
         .guest_writes(&cloud.instance_directory(&first), 1, 0, b"written");
     stop(&cloud, &first);
-    let was = cloud.detach_volume(&volume).unwrap().document;
+    let was = cloud.detach_volume(&detaching(&volume)).unwrap().document;
     assert_eq!(
         (was.state, was.instance_id.as_str(), was.device.as_str()),
         ("detached", first.as_str(), "/dev/sdb")
@@ -189,19 +198,19 @@ fn a_volume_goes_from_one_stopped_instance_to_the_next_with_what_was_written_and
 }
 
 #[test]
-fn disks_of_an_instance_that_is_not_stopped_stay_as_they_are() {
+fn the_root_of_an_instance_that_runs_and_disks_of_one_that_is_gone_stay_as_they_are() {
     let (_home, cloud, id) = started();
     let volume = make(&cloud, &empty(SIZE));
     let root = root_of(&cloud, &id);
     let refusals = [
-        attach(&cloud, &volume, &id, None).unwrap_err(),
-        cloud.detach_volume(&root).unwrap_err(),
+        attach(&cloud, &volume, &id, Some("/dev/sda1")).unwrap_err(),
+        cloud.detach_volume(&detaching(&root)).unwrap_err(),
     ];
-    for error in refusals {
-        assert_eq!(error.code(), Code::IncorrectInstanceState, "{error}");
-        let way_out = format!("stop it first (`kiln stop {id}`)");
-        assert!(error.to_string().contains(&way_out), "{error}");
-    }
+    let way_out = format!("stop it first (`kiln stop {id}`)");
+    assert_eq!(refusals[1].code(), Code::OperationNotPermitted, "{}", refusals[1]);
+    assert!(refusals[1].to_string().contains(&way_out), "{}", refusals[1]);
+    // It has a root already.
+    assert_eq!(refusals[0].code(), Code::InvalidParameterValue, "{}", refusals[0]);
     cloud.terminate_instances(&[id.to_string()]).unwrap();
     let error = attach(&cloud, &volume, &id, None).unwrap_err();
     assert_eq!(error.code(), Code::IncorrectInstanceState, "{error}");
@@ -214,7 +223,7 @@ fn a_volume_is_attached_once_and_no_device_is_had_twice() {
     let (_home, cloud, id) = stopped();
     let volume = make(&cloud, &empty(SIZE));
     let other = make(&cloud, &empty(SIZE));
-    let error = cloud.detach_volume(&volume).unwrap_err();
+    let error = cloud.detach_volume(&detaching(&volume)).unwrap_err();
     assert_eq!(error.code(), Code::IncorrectState, "{error}");
     attach(&cloud, &volume, &id, Some("/dev/sdf1")).unwrap();
     let error = attach(&cloud, &volume, &id, None).unwrap_err();
@@ -268,7 +277,7 @@ fn a_root_is_detached_and_another_takes_its_place() {
     let data = make(&cloud, &empty(SIZE));
     attach(&cloud, &data, &id, None).unwrap();
     let root = root_of(&cloud, &id);
-    cloud.detach_volume(&root).unwrap();
+    cloud.detach_volume(&detaching(&root)).unwrap();
     let refusals = [
         start(&cloud, &id).unwrap_err(),
         cloud
@@ -312,7 +321,7 @@ fn what_a_command_is_at_work_on_is_neither_attached_nor_detached() {
     .unwrap();
     for error in [
         attach(&cloud, &volume, &id, None).unwrap_err(),
-        cloud.detach_volume(&root).unwrap_err(),
+        cloud.detach_volume(&detaching(&root)).unwrap_err(),
     ] {
         assert_eq!(error.code(), Code::IncorrectInstanceState);
         assert!(error.to_string().contains("busy"), "{error}");

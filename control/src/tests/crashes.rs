@@ -5,7 +5,7 @@ use super::kernels::{change, given, kernels_in};
 use super::*;
 use crate::catalog::volumes;
 use crate::instance::{Ending, KernelChoice, StopInstances, VolumeSource, Waiting};
-use crate::{AttachVolume, CreateVolume, OnShutdown};
+use crate::{AttachVolume, CreateVolume, DetachVolume, Detaching, OnShutdown};
 use crate::{Code, CreateSnapshot, DeregisterImage, DescribeImages, Lifetime, OnDeregister};
 use kiln_imagefmt::Disk;
 use kiln_tests::SmallDisk;
@@ -21,6 +21,12 @@ const SLOW: &str = " of a slow guest";
 
 /// What is killed with a guest that has no agent.
 const BUTTON: &str = " by the button";
+
+/// What is done to an instance that runs.
+const LIVE: &str = " live";
+
+/// What is killed with a guest that lets go of no disk.
+const FORCE: &str = " by force";
 
 /// An instance that is to go when it stops.
 const GOES: &str = "stop of one that is to go";
@@ -130,6 +136,24 @@ const SCENARIOS: &[(&str, &[&str])] = &[
         &["detach_volume.before_commit", "detach_volume.after_commit"],
     ),
     (
+        "volume attach live",
+        &[
+            "attach_volume.after_intent",
+            "attach_volume.after_plugging",
+            "attach_volume.after_commit",
+        ],
+    ),
+    (
+        "volume detach live",
+        &[
+            "detach_volume.after_intent",
+            "detach_volume.after_asking",
+            "detach_volume.before_commit",
+            "detach_volume.after_commit",
+        ],
+    ),
+    ("volume detach live by force", &["detach_volume.after_force"]),
+    (
         "volume delete",
         &["collect.after_condemning", "collect.after_removing"],
     ),
@@ -186,7 +210,11 @@ pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
         instance: name.to_owned(),
         ..super::bake(&any(), "new", reboot)
     };
-    match scenario.trim_end_matches(SLOW).trim_end_matches(BUTTON) {
+    let scenario = scenario
+        .trim_end_matches(SLOW)
+        .trim_end_matches(BUTTON)
+        .trim_end_matches(FORCE);
+    match scenario {
         "import" => drop(import(cloud, "new")),
         "run" | "run --rm" => {
             let mut request = RunInstances::of("base");
@@ -231,21 +259,27 @@ pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
             };
             cloud.deregister_image(request)?;
         }
-        "volume create" | "volume attach" | "volume detach" | "volume delete" => {
+        "volume create" | "volume attach" | "volume attach live" | "volume detach" | "volume detach live"
+        | "volume delete" => {
             let volume = cloud.create_volume(&CreateVolume {
                 from: VolumeSource::Empty(Bytes(SIZE)),
                 tags: named("new"),
             })?;
             let volume = volume.document.volume_id;
-            if ["volume attach", "volume detach"].contains(&scenario) {
+            if scenario.contains("tach") {
+                let instance = if scenario.ends_with(LIVE) {
+                    "runs"
+                } else {
+                    "stands"
+                };
                 cloud.attach_volume(&AttachVolume {
                     volume: volume.clone(),
-                    instance: "stands".to_owned(),
+                    instance: instance.to_owned(),
                     device: None,
                 })?;
             }
-            if scenario == "volume detach" {
-                cloud.detach_volume(&volume)?;
+            if scenario.starts_with("volume detach") {
+                cloud.detach_volume(&detaching(&volume))?;
             }
             if scenario == "volume delete" {
                 cloud.delete_volume(&volume)?;
@@ -259,6 +293,15 @@ pub(super) fn act(cloud: &Cloud, scenario: &str) -> crate::Result<()> {
         other => panic!("{other}"),
     }
     Ok(())
+}
+
+/// At once, and by force if need be.
+fn detaching(volume: &str) -> DetachVolume {
+    DetachVolume {
+        volume: volume.to_owned(),
+        manner: Detaching::Force,
+        patience: Some(std::time::Duration::ZERO),
+    }
 }
 
 fn any() -> InstanceId {
@@ -279,6 +322,9 @@ fn the_command_that_is_killed() {
     }
     if scenario.ends_with(BUTTON) {
         *machines.guests.lock().unwrap() = Guests::MindTheButton;
+    }
+    if scenario.ends_with(FORCE) {
+        *machines.guests.lock().unwrap() = Guests::HoldOn;
     }
     let cloud = Cloud::open_with(options, Arc::new(machines)).unwrap();
     act(&cloud, &scenario).unwrap();

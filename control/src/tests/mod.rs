@@ -15,6 +15,7 @@ mod launching;
 mod machine_crashes;
 mod micro_guest;
 mod names;
+mod plugging;
 mod real_machines;
 mod stand_in;
 mod states;

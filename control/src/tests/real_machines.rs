@@ -3,7 +3,10 @@
 use super::*;
 use crate::instance::{Ending, KernelFiles, NewVolume, StopInstances, VolumeSource};
 use crate::supervisor::vmm::Vmms;
-use crate::{Code, CreateSnapshot, DescribeVolumes, HugePages, OnShutdown};
+use crate::{
+    AttachVolume, Code, CreateSnapshot, CreateVolume, DescribeVolumes, DetachVolume, Detaching, HugePages,
+    OnShutdown,
+};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -282,8 +285,84 @@ fn the_command_with_a_real_machine_that_is_killed() {
             let id = cloud.resolve_instance("runs").unwrap();
             cloud.create_image(bake(&id, "new", Reboot::No)).unwrap();
         }
+        "attach" => drop(plug(&cloud, &cloud.resolve_instance("runs").unwrap())),
+        "detach" => {
+            let volume = plug(&cloud, &cloud.resolve_instance("runs").unwrap());
+            unplug(&cloud, &volume, Detaching::Force).unwrap();
+        }
         other => panic!("{other}"),
     }
+}
+
+/// Attaches a new volume.
+fn plug(cloud: &Cloud, id: &InstanceId) -> String {
+    let request = CreateVolume {
+        from: VolumeSource::Empty(Bytes(SIZE)),
+        tags: Vec::new(),
+    };
+    let volume = cloud.create_volume(&request).unwrap().document.volume_id;
+    let request = AttachVolume {
+        volume: volume.clone(),
+        instance: id.to_string(),
+        device: None,
+    };
+    cloud.attach_volume(&request).unwrap();
+    volume
+}
+
+/// Without waiting for the guest.
+fn unplug(cloud: &Cloud, volume: &str, manner: Detaching) -> crate::Result<()> {
+    let request = DetachVolume {
+        volume: volume.to_owned(),
+        manner,
+        patience: Some(Duration::ZERO),
+    };
+    cloud.detach_volume(&request).map(drop)
+}
+
+/// The volumes that an instance has, and the disks of its machine.
+fn disks(cloud: &Cloud, id: &InstanceId) -> (Vec<String>, Vec<String>) {
+    let mappings = instance(cloud, id).block_device_mappings;
+    let status = cloud.machines.status(&cloud.instance_directory(id)).unwrap();
+    (
+        mappings.into_iter().map(|disk| disk.ebs.volume_id).collect(),
+        status.disks.into_iter().map(|disk| disk.id).collect(),
+    )
+}
+
+#[test]
+fn a_volume_comes_to_a_real_machine_is_baked_with_it_and_is_taken_from_it() {
+    let home = RealHome::new();
+    let cloud = home.cloud();
+    let id = launch(&cloud, with_kernel("base", &micro_guest::minds_the_button()));
+    has_printed(&cloud, &id, "up");
+    let volume = plug(&cloud, &id);
+    let (catalogue, machine) = disks(&cloud, &id);
+    assert_eq!((catalogue.last(), &catalogue), (Some(&volume), &machine));
+    // A live bake makes it two layers deep.
+    cloud.create_image(bake(&id, "baked", Reboot::No)).unwrap();
+    let error = unplug(&cloud, &volume, Detaching::Ask).unwrap_err();
+    assert_eq!(error.code(), Code::IncorrectState, "{error}");
+    assert_eq!(disks(&cloud, &id).1.len(), 2, "the guest has not let go");
+    unplug(&cloud, &volume, Detaching::Force).unwrap();
+    let (catalogue, machine) = disks(&cloud, &id);
+    assert_eq!((catalogue.len(), &catalogue), (1, &machine));
+    let request = AttachVolume {
+        volume: volume.clone(),
+        instance: id.to_string(),
+        device: None,
+    };
+    cloud.attach_volume(&request).unwrap();
+    cloud.stop_instances(stop(&id, 60)).unwrap();
+    cloud.start_instances(&[id.to_string()]).unwrap();
+    assert_eq!(
+        disks(&cloud, &id).1.last(),
+        Some(&volume),
+        "at the next start, too"
+    );
+    cloud.terminate_instances(&[id.to_string()]).unwrap();
+    cloud.delete_volume(&volume).unwrap();
+    assert_whole(&cloud);
 }
 
 #[test]
@@ -294,6 +373,10 @@ fn hazard_a_command_killed_around_a_real_freeze_leaves_a_guest_that_goes_on() {
         ("bake", "create_image.before_freeze"),
         ("bake", "create_image.after_freeze"),
         ("bake", "create_image.after_commit"),
+        ("attach", "attach_volume.after_intent"),
+        ("attach", "attach_volume.after_plugging"),
+        ("detach", "detach_volume.after_intent"),
+        ("detach", "detach_volume.after_force"),
     ] {
         let home = RealHome::new();
         let cloud = home.cloud();
@@ -318,6 +401,8 @@ fn hazard_a_command_killed_around_a_real_freeze_leaves_a_guest_that_goes_on() {
         println!("{scenario} killed at {point}: {:?}", cloud.notices());
         assert_whole(&cloud);
         assert_eq!(state(&cloud, &id), "running");
+        let (catalogue, machine) = disks(&cloud, &id);
+        assert_eq!(catalogue, machine, "{scenario} killed at {point}");
         cloud.create_image(bake(&id, "newer", Reboot::No)).unwrap();
         assert_eq!(
             cloud.stop_instances(stop(&id, 60)).unwrap().warnings,

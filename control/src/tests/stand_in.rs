@@ -6,8 +6,9 @@ use crate::supervisor::{Farewell, FreezeFailure, Heard, Machines};
 use crate::{Code, Error, Result};
 use kiln_imagefmt::{Access, Chain, Disk, Segment};
 use kiln_vmm::client::{
-    DiskStatus, ExitReason, ExitRecord, FileId, FreezeReply, FreezeRequest, Quiesce, RunState, Status,
+    DiskStatus, ExitReason, ExitRecord, FileId, FreezeReply, FreezeRequest, Quiesce, RunState, Status, Unplug,
 };
+use kiln_vmm::virtio::block::BlockSpec;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -39,12 +40,21 @@ pub(super) enum Guests {
     DoNotSync,
     /// The same, and the answer does not come.
     DoNotSyncSilently,
+    /// No disk can be plugged in.
+    DoNotPlug,
+    /// A disk is plugged in, and the answer does not come.
+    PlugSilently,
+    /// They let go of no disk.
+    HoldOn,
 }
 
 /// What the file says.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Running {
     disks: Vec<(String, PathBuf)>,
+    /// Those that the guest was asked to let go of, and has not.
+    #[serde(default)]
+    leaving: Vec<String>,
     unsynced: bool,
     resets: u64,
 }
@@ -111,6 +121,24 @@ impl StandIns {
         let record = ExitRecord::now(reason, "as the test would have it", 0);
         whole(&dir.join("exit.json"), &serde_json::to_vec(&record).unwrap());
         std::fs::remove_file(file(dir)).unwrap();
+    }
+
+    /// The guest lets go of whatever it was asked for.
+    pub(super) fn guest_lets_go(&self, dir: &Path) {
+        let mut running = read(dir).unwrap();
+        let leaving = std::mem::take(&mut running.leaving);
+        running.disks.retain(|(id, _)| !leaving.contains(id));
+        write(dir, &running);
+    }
+
+    /// What the guest was asked for and has not let go of.
+    pub(super) fn leaving(&self, dir: &Path) -> Vec<String> {
+        read(dir).unwrap().leaving
+    }
+
+    /// The disks that a machine has, by id.
+    pub(super) fn disks(&self, dir: &Path) -> Vec<String> {
+        read(dir).unwrap().disks.into_iter().map(|(id, _)| id).collect()
     }
 
     /// A guest writes to its n-th disk.
@@ -188,6 +216,7 @@ impl Machines for StandIns {
                     top: top(path),
                     unsynced: running.unsynced,
                     traffic: kiln_vmm::client::DiskTraffic::default(),
+                    leaving: running.leaving.contains(id),
                 })
                 .collect(),
             freezing: false,
@@ -236,6 +265,44 @@ impl Machines for StandIns {
             self.end(dir, ExitReason::Killed);
         }
         self.wait_exit(dir, Duration::ZERO)
+    }
+
+    fn plug(&self, dir: &Path, disk: &BlockSpec, files: &[OwnedFd]) -> Result<()> {
+        let failure = || Error::new(Code::InternalError, "as the test would have it");
+        let guests = self.ask("plug");
+        if guests == Guests::DoNotPlug {
+            return Err(failure());
+        }
+        // What came is a disk, and its top is the volume's file.
+        let path =
+            |file: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+        let top = files.last().map(path).unwrap();
+        assert_eq!(top.file_name(), disk.path.file_name());
+        let layers = files.iter().map(|file| File::from(file.try_clone().unwrap()));
+        Chain::open(layers.collect(), Access::ReadWrite).unwrap();
+        let mut running = read(dir)?;
+        running.disks.push((disk.id.clone(), disk.path.clone()));
+        write(dir, &running);
+        match guests {
+            Guests::PlugSilently => Err(failure()),
+            _ => Ok(()),
+        }
+    }
+
+    fn unplug(&self, dir: &Path, disk: &str, how: Unplug) -> Result<()> {
+        let guests = self.ask(match how {
+            Unplug::Ask => "let go",
+            Unplug::Force => "force",
+        });
+        let mut running = read(dir)?;
+        if guests == Guests::HoldOn && how == Unplug::Ask {
+            running.leaving.push(disk.to_owned());
+        } else {
+            running.disks.retain(|(id, _)| id != disk);
+            running.leaving.retain(|id| id != disk);
+        }
+        write(dir, &running);
+        Ok(())
     }
 
     fn freeze(

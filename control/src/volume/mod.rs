@@ -11,7 +11,9 @@ use crate::moment::Moment;
 use crate::size::Bytes;
 use crate::state::VolumeState;
 use crate::tag::Tag;
+use crate::work::{plug_volume, unplug_volume};
 use crate::{Cloud, Code, Error, Result, VolumeId, resolve};
+use rusqlite::Connection;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -64,7 +66,8 @@ pub struct VolumeAttachment {
     pub device: String,
     /// The instance.
     pub instance_id: String,
-    /// `attached`; `detached` where it tells what was.
+    /// `attached`; `attaching` and `detaching` while a command is at that, `busy` if the guest has not let go of it yet,
+    /// `detached` where it tells what was.
     pub state: &'static str,
     /// The volume.
     pub volume_id: String,
@@ -87,6 +90,7 @@ const FILTERS: &[&str] = &[
     "attachment.delete-on-termination",
     "attachment.device",
     "attachment.instance-id",
+    "attachment.status",
     "snapshot-id",
     "status",
     "volume-id",
@@ -107,7 +111,8 @@ impl Cloud {
             chosen
                 .map(|row| {
                     let tags = tags::of(tx, row.id.as_str())?;
-                    Ok(document(self, row, tags))
+                    let state = attachment_state(tx, &row.id)?;
+                    Ok(document(self, row, state, tags))
                 })
                 .collect::<Result<Vec<_>>>()
         })?;
@@ -130,11 +135,27 @@ impl Cloud {
     }
 }
 
-fn document(cloud: &Cloud, row: VolumeRow, tags: Vec<Tag>) -> Volume {
+/// How far a volume that an instance has is with coming or going, in EC2's words.
+pub(crate) fn attachment_state(db: &Connection, id: &VolumeId) -> Result<&'static str> {
+    let holder = volumes::holder(db, id)?;
+    Ok(
+        match holder
+            .as_ref()
+            .map(|work| (work.kind.as_str(), work.has_instance))
+        {
+            Some((plug_volume::KIND, _)) => "attaching",
+            Some((unplug_volume::KIND, true)) => "detaching",
+            Some((unplug_volume::KIND, false)) => "busy",
+            _ => "attached",
+        },
+    )
+}
+
+fn document(cloud: &Cloud, row: VolumeRow, state: &'static str, tags: Vec<Tag>) -> Volume {
     let volume_id = row.id.to_string();
     let attachment = row
         .attachment
-        .map(|place| VolumeAttachment::of(&row.id, place, "attached"));
+        .map(|place| VolumeAttachment::of(&row.id, place, state));
     Volume {
         attachments: attachment.into_iter().collect(),
         availability_zone: cloud.zone(),
@@ -157,6 +178,7 @@ fn field(volume: &Volume, name: &str) -> Vec<String> {
         "attachment.delete-on-termination" => of_place(|place| place.delete_on_termination.to_string()),
         "attachment.device" => of_place(|place| place.device.clone()),
         "attachment.instance-id" => of_place(|place| place.instance_id.clone()),
+        "attachment.status" => of_place(|place| place.state.to_owned()),
         "snapshot-id" => vec![volume.snapshot_id.clone()],
         "status" => vec![volume.state.to_string()],
         "volume-id" => vec![volume.volume_id.clone()],

@@ -1,23 +1,33 @@
-//! AttachVolume and DetachVolume: a volume gets a place in an instance that is stopped, or loses it.
+//! AttachVolume and DetachVolume: a volume gets a place in an instance, or loses it.
 //!
-//! Each is one transaction, and no file changes: the instance's next start reads what it has. The root may be detached,
-//! too, and another volume take its place; without any, the instance is not started and no image is made of it.
+//! Of an instance that is stopped each is one transaction, and no file changes: its next start reads what it has. The
+//! root may be detached, too, and another volume take its place; without any, the instance is not started and no image
+//! is made of it. Of one that runs: [`plug_volume`](super::plug_volume), [`unplug_volume`](super::unplug_volume).
 
 use super::new_volume::MOST_VOLUMES;
+use super::unplug_volume::place_of;
 use crate::catalog::instances::{self, InstanceRow};
 use crate::catalog::operations;
 use crate::catalog::volumes::{self, Attachment, VolumeRow};
 use crate::crash::crash_point;
 use crate::moment::Moment;
-use crate::state::VolumeState;
-use crate::volume::{AttachVolume, VolumeAttachment};
+use crate::state::{InstanceState, VolumeState};
+use crate::volume::{AttachVolume, DetachVolume, VolumeAttachment};
 use crate::{Cloud, Code, Error, InstanceId, Reply, Result, device_name, resolve};
 use rusqlite::Connection;
 
 impl Cloud {
-    /// AttachVolume, to an instance that is stopped. The volume stays when the instance is terminated.
+    /// AttachVolume. The volume stays when the instance is terminated.
     pub fn attach_volume(&self, request: &AttachVolume) -> Result<Reply<VolumeAttachment>> {
         self.refresh()?;
+        let state = self.catalog.read(|tx| {
+            resolve::volume(self, tx, &request.volume)?;
+            let instance = resolve::instance(self, tx, &request.instance)?;
+            Ok(instances::get(tx, &instance)?.state)
+        })?;
+        if state == InstanceState::Running {
+            return self.plug_volume(request);
+        }
         let attached = self.catalog.write(|tx| {
             let id = resolve::volume(self, tx, &request.volume)?;
             let instance = resolve::instance(self, tx, &request.instance)?;
@@ -32,18 +42,19 @@ impl Cloud {
         Ok(Reply::new(attached))
     }
 
-    /// DetachVolume, from an instance that is stopped; tells what it was attached to.
-    pub fn detach_volume(&self, volume: &str) -> Result<Reply<VolumeAttachment>> {
+    /// DetachVolume; tells what the volume was attached to.
+    pub fn detach_volume(&self, request: &DetachVolume) -> Result<Reply<VolumeAttachment>> {
         self.refresh()?;
+        let state = self.catalog.read(|tx| {
+            let id = resolve::volume(self, tx, &request.volume)?;
+            Ok(instances::get(tx, &place_of(tx, &id)?.instance)?.state)
+        })?;
+        if state == InstanceState::Running {
+            return self.unplug_volume(request);
+        }
         let detached = self.catalog.write(|tx| {
-            let id = resolve::volume(self, tx, volume)?;
-            let row = volumes::get(tx, &id)?;
-            let Some(place) = row.attachment else {
-                return Err(Error::new(
-                    Code::IncorrectState,
-                    format!("volume {id} is {}: no instance has it", row.state),
-                ));
-            };
+            let id = resolve::volume(self, tx, &request.volume)?;
+            let place = place_of(tx, &id)?;
             at_rest(tx, &place.instance)?;
             volumes::detach(tx, &id)?;
             crash_point!("detach_volume.before_commit");
@@ -76,7 +87,7 @@ pub(super) fn must_be_detached(volume: &VolumeRow) -> Result<()> {
 }
 
 /// A new disk's place in an instance: the root's, if it is called so, else behind all others.
-fn place(db: &Connection, row: &InstanceRow, device: Option<&str>) -> Result<Attachment> {
+pub(super) fn place(db: &Connection, row: &InstanceRow, device: Option<&str>) -> Result<Attachment> {
     let disks = volumes::of_instance(db, &row.id)?;
     let places: Vec<&Attachment> = disks.iter().filter_map(|disk| disk.attachment.as_ref()).collect();
     let taken: Vec<&str> = places.iter().map(|place| place.device.as_str()).collect();

@@ -24,6 +24,8 @@
 //! | stop | anywhere | the guest goes on ending; it is stopped once its machine is gone |
 //! | terminate | anywhere | finished |
 //! | volume | anywhere | undone |
+//! | attach | anywhere | as the machine is: attached or not |
+//! | detach | anywhere | as the machine is: detached, asked for, or attached |
 //! | modify | before it is recorded | undone |
 //! | modify | after | finished |
 //! | session | its process is gone | its instances are terminated |
@@ -48,6 +50,7 @@ mod launch_boot;
 mod modify;
 mod new_volume;
 mod plan;
+pub(crate) mod plug_volume;
 mod reboot;
 pub(crate) mod recover;
 mod register_image;
@@ -55,6 +58,7 @@ mod run_instances;
 mod start;
 mod stop;
 mod terminate;
+pub(crate) mod unplug_volume;
 mod verify;
 
 use crate::catalog::operations::{self, Operation};

@@ -1,8 +1,8 @@
 //! Work that was cut short: found by its lock, which the kernel lets go of when a process is gone.
 
 use super::{
-    Hold, Work, collect, create_volume, freeze, hold, import_image, modify, reboot, run_instances, start,
-    stop, terminate,
+    Hold, Work, collect, create_volume, freeze, hold, import_image, modify, plug_volume, reboot,
+    run_instances, start, stop, terminate, unplug_volume,
 };
 use crate::catalog::operations::{self, Operation};
 use crate::{Cloud, Code, Error, Result};
@@ -60,6 +60,8 @@ fn resume(cloud: &Cloud, operation: &Operation, hold: Hold) -> Result<Option<Str
         terminate::KIND => terminate::resume(work, operation),
         create_volume::KIND => create_volume::resume(work, operation),
         modify::KIND => modify::resume(work, operation),
+        plug_volume::KIND => plug_volume::resume(work, operation),
+        unplug_volume::KIND => unplug_volume::resume(work, operation),
         other => Err(Error::new(
             Code::InternalError,
             format!("there is no work of kind '{other}'"),

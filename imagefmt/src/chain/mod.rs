@@ -64,6 +64,20 @@ impl Chain {
         Self::open_hosts(files.into_iter().map(named).collect(), access)
     }
 
+    /// As [`Chain::open`], in a process that cannot look up what a descriptor is called: `paths` are the files' absolute
+    /// paths, for messages and for the check that each is what the one above it names.
+    pub fn open_at(files: Vec<File>, paths: &[String], access: Access) -> Result<Self, DiskError> {
+        check_distinct(&files)?;
+        if access == Access::ReadWrite {
+            check_not_sealed(files.last())?;
+        }
+        let host = |(nth, file): (usize, File)| match paths.get(nth) {
+            Some(path) => Host::new(Arc::new(FileStorage::new(file)), path),
+            None => named(file),
+        };
+        Self::open_hosts(files.into_iter().enumerate().map(host).collect(), access)
+    }
+
     pub(crate) fn open_hosts(hosts: Vec<Host>, access: Access) -> Result<Self, DiskError> {
         let depth = hosts.len();
         if depth == 0 || depth > MAX_DEPTH {

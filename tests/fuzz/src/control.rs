@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_vmm::control::{
-    ControlError, ControlledDisk, GuestAgent, MachineControl, MachineStatus, RunState, SaveReport,
+    ControlError, ControlledDisk, GuestAgent, MachineControl, MachineStatus, RunState, SaveReport, Unplug,
     serve_client,
 };
+use kiln_vmm::machine::PlugOrder;
 use kiln_vmm::saved::SavedFiles;
 
 /// A machine that does as it is told, and has no disks.
@@ -51,6 +52,14 @@ impl MachineControl for Machine {
 
     fn disks(&self) -> Vec<Arc<dyn ControlledDisk>> {
         Vec::new()
+    }
+
+    fn plug(&self, _: PlugOrder) -> Result<u8, ControlError> {
+        Ok(1)
+    }
+
+    fn unplug(&self, _: &str, _: Unplug) -> Result<(), ControlError> {
+        Ok(())
     }
 
     fn agent(&self) -> Option<Arc<dyn GuestAgent>> {

@@ -1,5 +1,6 @@
 //! What a guest is told of its machine, in whatever form its architecture has for it.
 
+use crate::pci::SlotSet;
 use crate::smbios::Identity;
 
 /// What is not the same for all machines.
@@ -13,6 +14,8 @@ pub struct Description<'a> {
     pub ram: &'a [(u64, u64)],
     /// Its generation id.
     pub generation: [u8; 16],
+    /// The slots into which something can be put, or out of which taken, while it runs.
+    pub pluggable: SlotSet,
 }
 
 /// Where a description lies in guest memory.

@@ -217,6 +217,7 @@ impl Args {
                 read_only: disk.read_only,
                 queues: disk.queues,
                 serial: disk.serial,
+                slot: None,
             })
         });
         MachineSpec {

@@ -12,12 +12,13 @@ use serde_json::Value;
 use super::{ClientError, ProcessUsage};
 use crate::control::lines::{LineError, Lines};
 use crate::control::wire::{
-    AttachArgs, AttachReply, FreezeArgs, FreezeReply, FreezeRequest, Quiesce, Reply, Request, ResizeArgs,
-    SaveReport, Status, VERSION,
+    AttachArgs, AttachReply, FreezeArgs, FreezeReply, FreezeRequest, PlugArgs, PlugReply, Quiesce, Reply,
+    Request, ResizeArgs, SaveReport, Status, Unplug, UnplugArgs, VERSION,
 };
 use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
 use crate::saved::SavedFiles;
 use crate::terminal::TerminalSize;
+use crate::virtio::block::BlockSpec;
 
 /// How long an ordinary verb may take. Generous: hosts without virtualization hardware are slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -163,6 +164,35 @@ impl Vmm {
         let args = serde_json::to_value(args).map_err(|error| self.protocol("disks.freeze", &error))?;
         let overlays: Vec<BorrowedFd<'_>> = overlays.iter().map(AsFd::as_fd).collect();
         self.ask("disks.freeze", args, &overlays, PATIENCE + lease + SYNC_PATIENCE)
+    }
+
+    /// Plugs a disk in: `files` are its files, of a chain from the bottom to the top, open as `disk` says. The disk's
+    /// path is not opened. When this returns the guest has been told; what it makes of it is the guest's affair.
+    ///
+    /// # Errors
+    /// As [`Self::status`]; then [`Status::disks`] tells whether the disk is there. [`ClientError::Refused`]: it is not.
+    pub fn plug(&mut self, disk: &BlockSpec, files: &[OwnedFd]) -> Result<PlugReply, ClientError> {
+        let verb = "disks.plug";
+        let args = PlugArgs {
+            disk: disk.clone(),
+            paths: paths(files).unwrap_or_default(),
+        };
+        let args = serde_json::to_value(args).map_err(|error| self.protocol(verb, &error))?;
+        let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        self.ask(verb, args, &files, PATIENCE)
+    }
+
+    /// Has a disk go: [`Status::disks`] lists it until it is gone and its files are closed. May be repeated.
+    ///
+    /// # Errors
+    /// As [`Self::status`]; [`super::ErrorKind::NoSuchDisk`], or [`super::ErrorKind::State`] of the disk that the machine
+    /// boots from.
+    pub fn unplug(&mut self, id: &str, how: Unplug) -> Result<(), ClientError> {
+        let verb = "disks.unplug";
+        let id = id.to_owned();
+        let args =
+            serde_json::to_value(UnplugArgs { id, how }).map_err(|error| self.protocol(verb, &error))?;
+        self.ask::<Value>(verb, args, &[], PATIENCE).map(drop)
     }
 
     /// Saves the machine to `files`, which are empty and open for writing; one that runs is held

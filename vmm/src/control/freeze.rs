@@ -18,7 +18,8 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -26,7 +27,7 @@ use serde_json::Value;
 
 use super::lease::{Lease, Standing};
 use super::wire::{FreezeArgs, FreezeReply, Quiesce};
-use super::{Call, ControlError, ControlledDisk, ErrorKind, MachineControl, Swap};
+use super::{Call, Context, ControlError, ControlledDisk, ErrorKind, MachineControl, Swap};
 use crate::crash;
 
 /// The longest lease: a guest must not be held longer, whoever asks.
@@ -45,14 +46,7 @@ struct Turn {
 pub(super) fn freeze(call: Call<'_>) -> Result<Value, ControlError> {
     let request: FreezeArgs = serde_json::from_value(call.args)
         .map_err(|error| ControlError::new(ErrorKind::Malformed, error.to_string()))?;
-    let _one_at_a_time = match call.context.freezing.try_lock() {
-        Ok(guard) => guard,
-        // What a panic left behind ended the process; the lock guards no data.
-        Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
-        Err(TryLockError::WouldBlock) => {
-            return Err(ControlError::new(ErrorKind::Busy, "another freeze is under way"));
-        }
-    };
+    let _alone = alone(call.context)?;
     let machine = &*call.context.machine;
     let overlays = call.descriptors.into_iter().map(File::from).collect();
     let turns = prepare(&request, overlays, machine)?;
@@ -65,6 +59,34 @@ pub(super) fn freeze(call: Call<'_>) -> Result<Value, ControlError> {
         "disks frozen"
     );
     serde_json::to_value(reply).map_err(|error| ControlError::new(ErrorKind::Internal, error.to_string()))
+}
+
+/// Whoever freezes disks, plugs one in or has one go, is the only one.
+pub(super) struct Alone<'a>(&'a AtomicBool);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Makes the caller the only one at work on the disks.
+pub(super) fn alone(context: &Context) -> Result<Alone<'_>, ControlError> {
+    if context.freezing.swap(true, Ordering::SeqCst) {
+        return Err(ControlError::new(
+            ErrorKind::Busy,
+            "another change of the disks is under way",
+        ));
+    }
+    Ok(Alone(&context.freezing))
+}
+
+/// Refuses what nobody would learn of; the caller's own recovery finds everything as it was.
+pub(super) fn must_be_there(caller: BorrowedFd<'_>) -> Result<(), ControlError> {
+    if has_hung_up(caller) {
+        return Err(ControlError::new(ErrorKind::Deadline, "the caller went away"));
+    }
+    Ok(())
 }
 
 /// Finds every disk and checks every overlay.

@@ -25,6 +25,7 @@ mod lease;
 pub(crate) mod lines;
 mod mux_agent;
 mod pause;
+mod plug;
 mod powerdown;
 mod reset;
 mod save;
@@ -36,18 +37,20 @@ pub mod wire;
 
 use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::machine::PlugOrder;
 use crate::saved::SavedFiles;
 use crate::terminal::{Attached, Terminals};
 use crate::virtio::block::DiskTraffic;
 pub use chain_disk::ChainDisk;
 pub use mux_agent::MuxAgent;
 pub use server::{Orders, Server};
-pub use wire::{ControlError, ErrorKind, FileId, RunState, SaveReport};
+pub use wire::{ControlError, ErrorKind, FileId, RunState, SaveReport, Unplug};
 
 /// What the machine tells of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +66,7 @@ pub struct MachineStatus {
 /// The machine, as the control socket and the signals of the parent see it.
 ///
 /// Every method may be called from any thread, at any time after the machine was assembled, and but for
-/// [`MachineControl::save`] returns soon: what takes long is begun, not awaited (a reset, a kill, the
+/// [`MachineControl::save`] and [`MachineControl::plug`] returns soon: what takes long is begun, not awaited (a reset, a kill, the
 /// power button).
 pub trait MachineControl: Send + Sync {
     /// How it is.
@@ -105,6 +108,23 @@ pub trait MachineControl: Send + Sync {
 
     /// Its disks, in the specification's order.
     fn disks(&self) -> Vec<Arc<dyn ControlledDisk>>;
+
+    /// The ids of the disks that the guest is asked to let go of, and of those whose files are being closed.
+    fn leaving(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Plugs a disk in, and returns its slot; what the guest makes of it is the guest's affair.
+    ///
+    /// # Errors
+    /// Its files are not what they must be, it is there already, or no slot is free.
+    fn plug(&self, order: PlugOrder) -> Result<u8, ControlError>;
+
+    /// Has a disk go; begun, not awaited.
+    ///
+    /// # Errors
+    /// There is no such disk, or it is the one that the machine boots from.
+    fn unplug(&self, id: &str, how: Unplug) -> Result<(), ControlError>;
 
     /// The guest's agent, if the machine has a port for one.
     fn agent(&self) -> Option<Arc<dyn GuestAgent>>;
@@ -197,8 +217,9 @@ pub trait GuestAgent: Send + Sync {
 /// What the verbs work with.
 struct Context {
     machine: Arc<dyn MachineControl>,
-    /// Held during a freeze: one at a time. Taken before anything of the machine is touched.
-    freezing: Mutex<()>,
+    /// Set while disks are frozen, come or go: one at a time. Taken before anything of the machine is touched, and by
+    /// nobody who only looks.
+    freezing: AtomicBool,
 }
 
 /// One request on its way to a verb.
@@ -215,7 +236,7 @@ struct Call<'a> {
 /// Serves one client until it goes or breaks the rules, on the calling thread: the fuzz target's way in.
 #[cfg(fuzzing)]
 pub fn serve_client(stream: std::os::unix::net::UnixStream, machine: Arc<dyn MachineControl>) {
-    let freezing = Mutex::new(());
+    let freezing = AtomicBool::new(false);
     connection::serve(stream, &Context { machine, freezing });
 }
 
@@ -223,7 +244,7 @@ pub fn serve_client(stream: std::os::unix::net::UnixStream, machine: Arc<dyn Mac
 type Verb = fn(Call<'_>) -> Result<Value, ControlError>;
 
 /// The verbs by name, a file each.
-const VERBS: [(&str, Verb); 10] = [
+const VERBS: [(&str, Verb); 12] = [
     ("status", status::status),
     ("pause", pause::pause),
     ("resume", pause::resume),
@@ -231,6 +252,8 @@ const VERBS: [(&str, Verb); 10] = [
     ("reset", reset::reset),
     ("kill", kill::kill),
     ("disks.freeze", freeze::freeze),
+    ("disks.plug", plug::plug),
+    ("disks.unplug", plug::unplug),
     ("memory.snapshot", save::save),
     ("console.attach", console::attach),
     ("console.resize", console::resize),

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
@@ -58,7 +58,7 @@ impl Server {
             stop: Arc::clone(&stop),
             context: Arc::new(Context {
                 machine,
-                freezing: Mutex::new(()),
+                freezing: AtomicBool::new(false),
             }),
             clients: Places::new(MAX_CLIENTS),
             turned_away: Places::new(MAX_TURNED_AWAY),

@@ -11,14 +11,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::virtio::block::DiskTraffic;
+use crate::virtio::block::{BlockSpec, DiskTraffic};
 
 /// The version that this build speaks; a request with another one is refused by name.
 pub const VERSION: u32 = 1;
 /// The longest line of either side. It stops a client that never ends its line from growing us.
 pub const MAX_LINE: usize = 64 * 1024;
-/// The most descriptors of one request: it bounds what a client can make us hold open.
-pub const MAX_DESCRIPTORS: usize = 32;
+/// The most descriptors of one request, as many as one message carries (unix(7), `SCM_MAX_FD`): it bounds what a client
+/// can make us hold open.
+pub const MAX_DESCRIPTORS: usize = 253;
 
 /// A request as it is read, its arguments not yet understood.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub enum ErrorKind {
     NoSuchConsole,
     /// The overlays do not fit the disks (number, size, format).
     Overlay,
+    /// No slot is free for another device.
+    NoSlot,
     /// A file that was handed over cannot be used.
     File,
     /// The guest agent is absent, silent, or refused; nothing was changed.
@@ -120,8 +123,8 @@ pub struct Status {
     pub agent: bool,
     /// Its disks, in the specification's order.
     pub disks: Vec<DiskStatus>,
-    /// Whether a `disks.freeze` is under way, the syncing of the old files included: until it is not, what `disks`
-    /// says is not the last word.
+    /// Whether a `disks.freeze` is under way, the syncing of the old files included, or a `disks.plug` or
+    /// `disks.unplug`: until it is not, what `disks` says is not the last word.
     #[serde(default)]
     pub freezing: bool,
 }
@@ -142,6 +145,10 @@ pub struct DiskStatus {
     /// What the guest has read and written since the machine was started.
     #[serde(default)]
     pub traffic: DiskTraffic,
+    /// Whether the guest has been asked to let go of it, or has and its files are still open. Once they are closed the
+    /// disk is not listed any more.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// A file's identity on this host, as `stat` shows it.
@@ -228,6 +235,44 @@ pub struct FreezeReply {
     pub quiesced: bool,
     /// What the user should know, in one sentence.
     pub warning: Option<String>,
+}
+
+/// The arguments of `disks.plug`. The descriptors of the disk's files travel with it, of a chain from the bottom to the
+/// top.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlugArgs {
+    /// The disk; its path is that of the top.
+    pub(crate) disk: BlockSpec,
+    /// The files' absolute paths, in their order; empty if they are not known.
+    #[serde(default)]
+    pub(crate) paths: Vec<String>,
+}
+
+/// The reply to `disks.plug`: the disk is there, whatever the guest makes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlugReply {
+    /// The PCI slot.
+    pub slot: u8,
+}
+
+/// The arguments of `disks.unplug`. It is begun, not awaited: `status` lists the disk until it is gone.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UnplugArgs {
+    /// The disk's id.
+    pub(crate) id: String,
+    pub(crate) how: Unplug,
+}
+
+/// How a disk goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unplug {
+    /// The guest is asked to let go of it.
+    Ask,
+    /// It is taken away: the guest's requests fail from now on.
+    Force,
 }
 
 /// The reply to `memory.snapshot`.

@@ -1,5 +1,6 @@
-//! The power management block: event and control registers and the timer (ACPI 6.5, section 4.8.3),
-//! at the offsets of the ICH9 (datasheet, section 13.8.3).
+//! The power management block: event and control registers and the timer (ACPI 6.5, section 4.8.3), and the status
+//! and enable registers of general events (4.8.4.1), at the offsets of the ICH9 (datasheet, section 13.8.3). Of general
+//! events there are 16, where the ICH9 has 64: a kernel writes every register of them as it starts.
 //!
 //! Ports of the block that hold nothing read as zero: a kernel that reads all ones there takes them for
 //! events and never ends handling them.
@@ -21,6 +22,12 @@ pub const EVENT: u16 = 0;
 pub const CONTROL: u16 = 4;
 /// Offset of the timer, 32 bits.
 pub const TIMER: u16 = 8;
+/// Offset of status and enable registers of general events, 16 bits each.
+pub const GENERAL: u16 = 0x20;
+/// Number of their ports.
+pub const GENERAL_LEN: u8 = 4;
+/// The general event that something is to be seen in the registers of hot-plug.
+pub const HOTPLUG_EVENT: u8 = 1;
 /// Offset of the control of system management interrupts, of which there are none, 32 bits (13.8.3.7).
 const SMI: u64 = 0x30;
 /// Its value: writing to port 0xB2 would make one. Firmware that reads this as set takes system management mode for
@@ -33,6 +40,8 @@ pub const S5: u8 = 0;
 const POWER_BUTTON: u16 = 1 << 8;
 /// All that can be enabled: timer, global lock, power button, sleep button, clock.
 const ENABLES: u16 = 1 << 0 | 1 << 5 | POWER_BUTTON | 1 << 9 | 1 << 10;
+/// General events that exist.
+const GENERAL_EVENTS: u16 = 1 << HOTPLUG_EVENT;
 /// Control: events raise the system control interrupt. Always so.
 const SCI_ENABLE: u16 = 1 << 0;
 /// Control: go to sleep now.
@@ -47,6 +56,12 @@ pub struct PowerManagementState {
     status: u16,
     enable: u16,
     control: u16,
+    /// Of general events.
+    #[serde(default)]
+    general_status: u16,
+    /// The same.
+    #[serde(default)]
+    general_enable: u16,
     /// What the timer showed.
     timer: u32,
 }
@@ -86,6 +101,13 @@ impl PowerManagement {
         self.update_interrupt(&registers.state);
     }
 
+    /// Raises the general event that has the guest look at the registers of hot-plug.
+    pub fn ring_for_hotplug(&self) {
+        let mut registers = self.lock();
+        registers.state.general_status |= GENERAL_EVENTS;
+        self.update_interrupt(&registers.state);
+    }
+
     /// As at power-on; the timer goes on.
     pub fn reset(&self) {
         let mut registers = self.lock();
@@ -113,6 +135,8 @@ impl PowerManagement {
             status: state.status & POWER_BUTTON,
             enable: state.enable & ENABLES,
             control: state.control & !SLEEP_ENABLE,
+            general_status: state.general_status & GENERAL_EVENTS,
+            general_enable: state.general_enable & GENERAL_EVENTS,
             timer: state.timer,
         };
         registers.since = Instant::now();
@@ -124,7 +148,8 @@ impl PowerManagement {
     }
 
     fn update_interrupt(&self, state: &PowerManagementState) {
-        let raised = state.status & state.enable & ENABLES != 0;
+        let fixed = state.status & state.enable & ENABLES;
+        let raised = fixed | state.general_status & state.general_enable != 0;
         (self.interrupt)(if raised { Level::High } else { Level::Low });
     }
 }
@@ -141,6 +166,12 @@ impl PowerManagementState {
     fn byte(&self, offset: u64) -> u8 {
         if offset == SMI {
             return SMI_CONTROL;
+        }
+        let general = [self.general_status, self.general_enable].map(u16::to_le_bytes);
+        if let Some(at) = offset.checked_sub(GENERAL.into())
+            && let Some(byte) = general.as_flattened().get(at as usize)
+        {
+            return *byte;
         }
         let [status, enable] = [self.status, self.enable].map(u16::to_le_bytes);
         let control = (self.control | SCI_ENABLE).to_le_bytes();
@@ -184,6 +215,11 @@ impl BusDevice for PowerManagement {
                     let control = with_byte(state.control, place - 4, byte);
                     off |= control & SLEEP_ENABLE != 0 && (control >> 10) & 7 == u16::from(S5);
                     state.control = control & !SLEEP_ENABLE;
+                }
+                0x20 | 0x21 => state.general_status &= !with_byte(0, place - 0x20, byte),
+                0x22 | 0x23 => {
+                    state.general_enable =
+                        with_byte(state.general_enable, place - 0x22, byte) & GENERAL_EVENTS;
                 }
                 _ => {}
             }
@@ -241,6 +277,25 @@ mod tests {
             (level(), word(&bench.block, 0), word(&bench.block, 2)),
             (Level::Low, 0, 0)
         );
+    }
+
+    #[test]
+    fn what_rings_for_hot_plug_raises_the_interrupt_until_its_status_is_cleared() {
+        let bench = bench();
+        let level = || *bench.line.lock().expect("not poisoned");
+        let (status, enable) = (u64::from(GENERAL), u64::from(GENERAL) + 2);
+        bench.block.ring_for_hotplug();
+        assert_eq!(level(), Level::Low, "not enabled yet");
+        bench.block.write(enable, &[0xff, 0xff]);
+        assert_eq!(level(), Level::High);
+        assert_eq!((word(&bench.block, status), word(&bench.block, enable)), (2, 2));
+        let state = bench.block.state();
+        bench.block.write(status, &[0xff]);
+        assert_eq!((level(), word(&bench.block, status)), (Level::Low, 0));
+        bench.block.restore(&state);
+        assert_eq!((level(), word(&bench.block, status)), (Level::High, 2));
+        bench.block.reset();
+        assert_eq!((level(), word(&bench.block, enable)), (Level::Low, 0));
     }
 
     #[test]
@@ -308,7 +363,9 @@ mod tests {
             for len in 1..=8 {
                 let mut data = vec![0xff; len];
                 bench.block.read(offset, &mut data);
-                if offset >= 12 && !(SMI - 7..=SMI).contains(&offset) {
+                let general = u64::from(GENERAL);
+                let is_used = |first: u64, last| (first - 7..=last).contains(&offset);
+                if offset >= 12 && !is_used(SMI, SMI) && !is_used(general, general + 3) {
                     assert_eq!(data, vec![0; len], "{offset:#x}");
                 }
                 bench.block.write(offset, &vec![0x0f; len]);

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use kiln_imagefmt::Disk;
-
+use super::bays::Bays;
+use super::fitter::Fitter;
 use super::plug::Plugs;
 use super::remote::{Event, Remote};
 use super::state::Shape;
@@ -21,7 +21,7 @@ use crate::kvm::{Hypervisor, kick};
 use crate::memory::{self, GuestMemory};
 use crate::pci::PciBus;
 use crate::spec::{Device, MachineSpec, OnReset};
-use crate::virtio::transport::{VirtioPci, Wiring};
+use crate::virtio::transport::Wiring;
 
 /// What a machine boots by.
 pub(super) enum Boot {
@@ -54,9 +54,7 @@ pub struct Machine {
     pub(super) crew: Crew,
     pub(super) board: Board,
     pub(super) pci: Arc<PciBus>,
-    pub(super) functions: Vec<Arc<VirtioPci>>,
-    /// What is behind the block devices.
-    pub(super) backings: Vec<Arc<dyn Disk>>,
+    pub(super) bays: Arc<Bays>,
     pub(super) events: Receiver<Event>,
     pub(super) remote: Arc<Remote>,
 }
@@ -91,21 +89,24 @@ impl Machine {
             router: Arc::new(vm.router().clone()),
             doorbells: Arc::new(vm.clone()),
         };
-        let backings = disks.iter().map(|disk| disk.backing.disk()).collect();
-        let mut plugs = Plugs::new(&pci, spec.cpus, wiring, disks);
+        let mut plugs = Plugs::new(&pci, spec.cpus, wiring.clone(), disks);
         let mut bootable = Vec::new();
-        for (slot, device) in slots::assign(&spec.devices)? {
+        let assigned = slots::assign(&spec.devices)?;
+        let pluggable = slots::pluggable(&assigned);
+        for (slot, device) in assigned {
             plugs.plug(slot, device, ports.as_mut())?;
             if let Device::Block(_) = device {
                 bootable.push(slot);
             }
         }
-        let Plugs { functions, disks, .. } = plugs;
+        let (hotplug, fitter) = (Arc::clone(&board.hotplug), Fitter::start(spec.cpus)?);
+        let bays = Bays::new(plugs.bays, pluggable, Arc::clone(&pci), hotplug, wiring, fitter);
         let tables = Tables::new(&Description {
             cpus: spec.cpus,
             identity: &spec.identity,
             ram: &map.ram(),
             generation: board.generation.id(),
+            pluggable,
         });
         let boot = match boot {
             BootSource::Kernel(source) => Boot::Kernel(source),
@@ -135,7 +136,7 @@ impl Machine {
             let fresh = VcpuState::read(&hypervisor, &vcpu)?;
             crew.start(vcpu, fresh, outside.clone())?;
         }
-        remote.attach(board.power_button(), disks);
+        remote.attach(board.power_button(), &bays);
         Ok(Self {
             on_reset: spec.on_reset,
             tables,
@@ -146,7 +147,7 @@ impl Machine {
             map,
             boot,
             saved,
-            shape: Shape::of(spec),
+            shape: Shape::of(spec)?,
             hyperv: spec.hyperv,
             hypervisor: Arc::new(hypervisor),
             template: Arc::new(template),
@@ -154,8 +155,7 @@ impl Machine {
             crew,
             board,
             pci,
-            functions,
-            backings,
+            bays,
             events,
             remote,
         })

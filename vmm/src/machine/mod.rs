@@ -1,6 +1,7 @@
 //! The machine: its spec put together, and run.
 //!
 //! * [`slots`]: which PCI slot each device gets.
+//! * `bays`: what is in the slots, as disks come and go; the `fitter`'s thread readies those that come.
 //! * [`assemble`]: in which order everything is made and where it is plugged in.
 //! * [`vcpus`]: the threads of the vCPUs, held and let go together by their [`orders`].
 //! * `run`: the life of the machine: boot, resets, pauses, the end.
@@ -13,11 +14,13 @@
 //!       +---- hold, go on, restart, end ---- run <---- Event ---- channel <---- Remote (control)
 //! ```
 //!
-//! [`Machine::assemble`] makes no threads but the devices' own and reads nothing of a disk;
+//! [`Machine::assemble`] makes no threads but the devices' own and the fitter's, and reads nothing of a disk;
 //! [`Machine::run`] reads the kernel, starts the vCPUs and returns when the guest has ended.
 
 pub mod assemble;
+mod bays;
 pub mod exits;
+mod fitter;
 pub mod orders;
 mod plug;
 pub mod remote;
@@ -47,6 +50,7 @@ use crate::virtio::block::Backing;
 use crate::virtio::console::{PortBackend, PortInput, PortSpec};
 
 pub use assemble::Machine;
+pub use fitter::Order as PlugOrder;
 pub use remote::Remote;
 pub use run::{BootReport, Milestone};
 
@@ -160,6 +164,12 @@ pub enum MachineError {
     /// A saved state that none of the devices at fixed places can have.
     #[error(transparent)]
     Unfit(#[from] crate::legacy::Unfit),
+    /// A guest still has a disk that was taken away from it.
+    #[error(
+        "a disk that was taken away from the guest is still in slot {0}, as far as the guest knows: a machine can be saved \
+         once it has let go of it, or was reset"
+    )]
+    Held(u8),
     /// The guest asked for a reset or for its end.
     #[error("the guest resets or ends just now")]
     Ending,

@@ -1,9 +1,11 @@
 //! Making a virtio device of its spec and plugging it into its slot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::vec;
 
-use super::{MachineError, OpenDisk, Ports};
+use super::bays::{Bay, Drive};
+use super::{MachineError, OpenDisk, Ports, slots};
 use crate::control::ChainDisk;
 use crate::pci::{PciBus, Slot};
 use crate::sandbox::DeviceThreads;
@@ -22,10 +24,8 @@ pub(super) struct Plugs<'a> {
     /// The open disks that no device has taken yet.
     backings: vec::IntoIter<OpenDisk>,
     setup: Arc<dyn ThreadSetup>,
-    /// The functions on the bus.
-    pub(super) functions: Vec<Arc<VirtioPci>>,
-    /// The disks among them.
-    pub(super) disks: Vec<Arc<ChainDisk>>,
+    /// What is in the slots.
+    pub(super) bays: BTreeMap<Slot, Bay>,
 }
 
 impl<'a> Plugs<'a> {
@@ -37,8 +37,7 @@ impl<'a> Plugs<'a> {
             wiring,
             backings: backings.into_iter(),
             setup: Arc::new(DeviceThreads),
-            functions: Vec::new(),
-            disks: Vec::new(),
+            bays: BTreeMap::new(),
         }
     }
 
@@ -49,6 +48,7 @@ impl<'a> Plugs<'a> {
         device: &Device,
         ports: &mut dyn Ports,
     ) -> Result<(), MachineError> {
+        let (kind, mut drive) = (slots::kind(device), None);
         let device: Box<dyn VirtioDevice> = match device {
             Device::Block(spec) => {
                 let open = self
@@ -64,14 +64,24 @@ impl<'a> Plugs<'a> {
                 )?;
                 let chain = open.backing.chain().cloned();
                 let disk = ChainDisk::new(spec.id.clone(), block.gate(), chain, open.top);
-                self.disks.push(Arc::new(disk));
+                drive = Some(Drive {
+                    disk: Arc::new(disk),
+                    backing: open.backing.disk(),
+                });
                 Box::new(block)
             }
             Device::Rng(spec) => Box::new(Rng::new(spec, Arc::clone(&self.setup))?),
             Device::Console(spec) => Box::new(self.console(spec, ports)?),
         };
-        self.functions
-            .push(VirtioPci::attach(device, slot, self.pci, self.wiring.clone())?);
+        let function = VirtioPci::attach(device, slot, self.pci, self.wiring.clone())?;
+        self.bays.insert(
+            slot,
+            Bay {
+                kind,
+                function,
+                drive,
+            },
+        );
         Ok(())
     }
 

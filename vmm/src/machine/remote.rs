@@ -4,15 +4,17 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
+use super::bays::Bays;
+use super::fitter::{Fitted, Order};
 use super::orders::Brake;
 use super::vcpu_thread::VcpuEvent;
 
 use crate::control::{
-    ChainDisk, ControlError, ControlledDisk, ErrorKind, GuestAgent, MachineControl, MachineStatus, RunState,
-    SaveReport,
+    ControlError, ControlledDisk, ErrorKind, GuestAgent, MachineControl, MachineStatus, RunState, SaveReport,
+    Unplug,
 };
 use crate::legacy::{PowerButton, PowerEvent, PowerSink, ResetCause};
 use crate::saved::SavedFiles;
@@ -35,6 +37,10 @@ pub(super) enum Event {
     Resume(Reply),
     /// Write all of the machine to these files.
     Save(SavedFiles, SyncSender<Result<SaveReport, ControlError>>),
+    /// Put a disk into a slot, and say which.
+    Plug(Box<Fitted>, SyncSender<Result<u8, ControlError>>),
+    /// Have a disk go.
+    Unplug(String, Unplug, Reply),
     /// End, and say this.
     Kill(String),
 }
@@ -56,7 +62,8 @@ pub struct Remote {
 
 struct Parts {
     button: PowerButton,
-    disks: Vec<Arc<ChainDisk>>,
+    /// The machine's, whose disks are let go of when it ends.
+    bays: Weak<Bays>,
 }
 
 impl Remote {
@@ -75,9 +82,14 @@ impl Remote {
     }
 
     /// Makes known what was assembled after the handle.
-    pub(super) fn attach(&self, button: PowerButton, disks: Vec<Arc<ChainDisk>>) {
+    pub(super) fn attach(&self, button: PowerButton, bays: &Arc<Bays>) {
+        let bays = Arc::downgrade(bays);
         // Called once, by `assemble`; a second call would change nothing.
-        let _ = self.parts.set(Parts { button, disks });
+        let _ = self.parts.set(Parts { button, bays });
+    }
+
+    fn bays(&self) -> Option<Arc<Bays>> {
+        self.parts.get()?.bays.upgrade()
     }
 
     /// Makes the guest's agent known, if the machine has a port for one.
@@ -195,12 +207,26 @@ impl MachineControl for Remote {
     }
 
     fn disks(&self) -> Vec<Arc<dyn ControlledDisk>> {
-        let disks = self
-            .parts
-            .get()
-            .map(|parts| parts.disks.as_slice())
-            .unwrap_or_default();
-        disks.iter().map(|disk| Arc::clone(disk) as _).collect()
+        let disks = self.bays().map(|bays| bays.disks()).unwrap_or_default();
+        disks.into_iter().map(|disk| disk as _).collect()
+    }
+
+    fn leaving(&self) -> Vec<String> {
+        self.bays().map(|bays| bays.leaving()).unwrap_or_default()
+    }
+
+    fn plug(&self, order: Order) -> Result<u8, ControlError> {
+        let bays = self
+            .bays()
+            .ok_or_else(|| ControlError::new(ErrorKind::State, "the machine has ended"))?;
+        let fitted = Box::new(bays.fit(order)?);
+        // Not kept while the machine's thread is waited for: it may be about to end.
+        drop(bays);
+        self.ask(|reply| Event::Plug(fitted, reply))
+    }
+
+    fn unplug(&self, id: &str, how: Unplug) -> Result<(), ControlError> {
+        self.ask(|reply| Event::Unplug(id.to_owned(), how, reply))
     }
 
     fn agent(&self) -> Option<Arc<dyn GuestAgent>> {

@@ -63,7 +63,7 @@ impl Machine {
             Ok(self.live(&mut tell))
         });
         self.crew.end();
-        for function in &self.functions {
+        for function in self.bays.functions() {
             function.pause();
         }
         // What a guest was told is written outlives its machine, whether it asked for a flush or not.
@@ -125,6 +125,15 @@ impl Machine {
                 Ok(Event::Kill(detail)) => Next::End(ExitReason::Killed, detail),
                 Ok(Event::Pause(reply)) => self.answer(&reply, Self::pause),
                 Ok(Event::Resume(reply)) => self.answer(&reply, Self::resume),
+                Ok(Event::Plug(fitted, reply)) => {
+                    // Whoever asked may have gone; `status` says what came of it.
+                    let _ = reply.send(self.bays.insert(*fitted));
+                    Next::GoOn
+                }
+                Ok(Event::Unplug(id, how, reply)) => {
+                    let _ = reply.send(self.bays.unplug(&id, how));
+                    Next::GoOn
+                }
                 Ok(Event::Save(files, reply)) => self.answer(&reply, |machine| machine.save(&files)),
                 Err(_) => Next::End(ExitReason::VmmError, "all handles to the machine are gone".into()),
             };
@@ -164,6 +173,7 @@ impl Machine {
     fn restart(&mut self) -> Result<BootReport, MachineError> {
         let parted = self.crew.each(|_, vcpu| VcpuState::part_from_memory(vcpu))?;
         parted.into_iter().collect::<Result<(), KvmError>>()?;
+        self.bays.settle();
         self.pci.reset()?;
         self.board.reset();
         if let Boot::Firmware(firmware) = &self.boot {
@@ -181,7 +191,7 @@ impl Machine {
     ) -> Next {
         let done = what(self).map_err(|refusal| {
             let kind = match refusal {
-                MachineError::Ending => ErrorKind::State,
+                MachineError::Ending | MachineError::Held(_) => ErrorKind::State,
                 _ => ErrorKind::Internal,
             };
             ControlError::new(kind, refusal.to_string())
@@ -195,7 +205,7 @@ impl Machine {
     pub(super) fn pause(&mut self) -> Result<(), MachineError> {
         if !self.remote.paused.load(Ordering::SeqCst) {
             self.crew.hold().inspect_err(|_| self.go())?;
-            for function in &self.functions {
+            for function in self.bays.functions() {
                 function.pause();
             }
             self.remote.paused.store(true, Ordering::SeqCst);
@@ -215,7 +225,7 @@ impl Machine {
     fn go_on(&mut self) -> Result<(), MachineError> {
         self.tell_apart();
         self.crew.each(|_, vcpu| vcpu.excuse())?;
-        for function in &self.functions {
+        for function in self.bays.functions() {
             function.resume();
         }
         self.go();

@@ -60,7 +60,7 @@ impl Machine {
     /// though one before it could not be; the error is the first one.
     pub(super) fn sync_disks(&self) -> Result<(), MachineError> {
         let mut failed = None;
-        for error in self.backings.iter().filter_map(|disk| disk.flush().err()) {
+        for error in self.bays.backings().iter().filter_map(|disk| disk.flush().err()) {
             tracing::warn!("a disk cannot be synced: {error}");
             failed.get_or_insert(error);
         }
@@ -78,12 +78,17 @@ impl Machine {
             SavedVcpu::read(&hypervisor, vcpu, &template, id)
         })?;
         let state = MachineState {
-            shape: self.shape.clone(),
+            shape: self.shape.with_devices(self.bays.describe()?),
             vcpus: vcpus.into_iter().collect::<Result<_, _>>()?,
             vm: self.vm.state()?,
             board: self.board.state(),
             pci: self.pci.state(),
-            functions: self.functions.iter().map(|function| function.state()).collect(),
+            functions: self
+                .bays
+                .functions()
+                .iter()
+                .map(|function| function.state())
+                .collect(),
             firmware: match &self.boot {
                 Boot::Kernel(_) => None,
                 Boot::Firmware(firmware) => Some(firmware.state()),
@@ -144,7 +149,7 @@ impl Machine {
         let finished = self.crew.each(|_, vcpu| SavedVcpu::finish(vcpu))?;
         finished.into_iter().collect::<Result<(), _>>()?;
         self.pci.restore(&state.pci);
-        for (function, saved) in self.functions.iter().zip(&state.functions) {
+        for (function, saved) in self.bays.functions().iter().zip(&state.functions) {
             function.restore(saved)?;
         }
         self.pci.remap();

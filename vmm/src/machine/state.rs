@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::slots;
 use crate::arch::native::{BoardState, ChipsState, FirmwareState, SavedVcpu};
-use crate::pci::PciBusState;
+use crate::pci::{PciBusState, PciError};
 use crate::saved::memory_file::MemorySum;
-use crate::spec::{Boot, Device, MachineSpec};
+use crate::spec::{Boot, MachineSpec};
 use crate::virtio::transport::VirtioPciState;
 
 /// A machine that is held, without its memory.
@@ -79,25 +80,32 @@ pub enum UnlikeError {
 
 impl Shape {
     /// What the machine of `spec` is made of.
-    pub fn of(spec: &MachineSpec) -> Self {
-        let name = |device: &Device| match device {
-            Device::Block(_) => "disk",
-            Device::Rng(_) => "entropy",
-            Device::Console(_) => "console",
-        };
-        Self {
+    ///
+    /// # Errors
+    /// Its devices do not fit into the slots.
+    pub fn of(spec: &MachineSpec) -> Result<Self, PciError> {
+        let assigned = slots::assign(&spec.devices)?;
+        let kinds = assigned
+            .into_iter()
+            .map(|(slot, device)| (slot, slots::kind(device)));
+        let kinds = kinds.collect();
+        Ok(Self {
             cpus: spec.cpus,
             memory: spec.memory,
-            devices: spec
-                .devices
-                .iter()
-                .map(|device| name(device).to_owned())
-                .collect(),
+            devices: slots::describe(&kinds),
             firmware: match &spec.boot {
                 Boot::Firmware { variables: None, .. } => Some("a BIOS".to_owned()),
                 Boot::Firmware { .. } => Some("UEFI".to_owned()),
                 Boot::Kernel { .. } | Boot::PvGrub { .. } => None,
             },
+        })
+    }
+
+    /// The same with these devices, as [`slots::describe`] has them.
+    pub(super) fn with_devices(&self, devices: Vec<String>) -> Self {
+        Self {
+            devices,
+            ..self.clone()
         }
     }
 

@@ -126,6 +126,34 @@ impl PciBus {
         Ok(())
     }
 
+    /// Puts a function into a slot while the guest runs: its BARs are nowhere until the guest places them.
+    ///
+    /// # Errors
+    /// The slot is taken.
+    pub fn insert(&self, function: Arc<dyn PciFunction>, slot: Slot) -> Result<(), PciError> {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let place = &mut slots.functions[usize::from(slot.0)];
+        if place.is_some() {
+            return Err(PciError::SlotTaken(slot.0));
+        }
+        *place = Some(function);
+        slots.remap();
+        Ok(())
+    }
+
+    /// Takes a function out of its slot, in which there is nothing afterwards. An access that another vCPU has begun
+    /// may still reach the function.
+    pub fn remove(&self, slot: Slot) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(function) = slots.functions[usize::from(slot.0)].take() else {
+            return;
+        };
+        for route in slots.routes.iter().filter(|route| route.slot == slot) {
+            function.routed(route.bar, None);
+        }
+        slots.remap();
+    }
+
     /// Resets every function and lays the BARs out anew, in the order of slots.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! A function in a slot, as the bus sees it.
 
+use serde::{Deserialize, Serialize};
+
 /// Devices on bus 0, each with one function.
 pub(super) const SLOTS: usize = 32;
 
@@ -21,6 +23,58 @@ impl Slot {
     /// The requester id of function 0 in this slot.
     pub fn requester(self) -> Requester {
         Requester(u16::from(self.0) << 3)
+    }
+}
+
+/// Some of the slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SlotSet(u32);
+
+impl SlotSet {
+    /// Those whose bits are set.
+    pub fn of_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Bit *n* for slot *n*.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Adds a slot.
+    pub fn insert(&mut self, slot: Slot) {
+        self.0 |= 1 << slot.0;
+    }
+
+    /// Whether a slot is among them.
+    pub fn contains(self, slot: Slot) -> bool {
+        self.0 >> slot.0 & 1 == 1
+    }
+
+    /// What is in both.
+    pub fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What is not in `other`.
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// They, from the lowest on.
+    pub fn iter(self) -> impl Iterator<Item = Slot> {
+        (0..SLOTS as u8)
+            .map(Slot)
+            .filter(move |slot| self.contains(*slot))
+    }
+}
+
+impl FromIterator<Slot> for SlotSet {
+    fn from_iter<I: IntoIterator<Item = Slot>>(slots: I) -> Self {
+        let mut set = Self::default();
+        slots.into_iter().for_each(|slot| set.insert(slot));
+        set
     }
 }
 

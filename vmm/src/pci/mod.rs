@@ -12,6 +12,7 @@
 //!   and the routing are two readings of the same registers, so they cannot disagree.
 //! - [`PciFunction`] is a function in a slot: [`HostBridge`] here, virtio devices in
 //!   [`crate::virtio::transport`].
+//! - [`Hotplug`] has the registers by which functions come and go while the guest runs.
 //! - [`Msix`] is a function's vector table; it reaches the irqchip through the small trait
 //!   [`MsiRouter`]. [`Doorbells`] is the same for ioeventfds.
 //!
@@ -23,6 +24,7 @@ mod config;
 mod doorbells;
 mod function;
 mod host_bridge;
+pub mod hotplug;
 mod msix;
 
 #[cfg(test)]
@@ -34,8 +36,9 @@ pub use access::{BarWindow, ConfigPorts, Ecam};
 pub use bus::{PciBus, PciBusState, PciError};
 pub use config::{BarKind, Capability, ConfigSpace, ConfigState, Identity};
 pub use doorbells::Doorbells;
-pub use function::{PciFunction, Requester, Slot};
+pub use function::{PciFunction, Requester, Slot, SlotSet};
 pub use host_bridge::HostBridge;
+pub use hotplug::{Hotplug, HotplugState};
 pub use msix::{MsiMessage, MsiRouter, MsiVector, Msix, MsixState};
 
 /// First address of the memory-mapped configuration space (ECAM).

@@ -111,7 +111,7 @@ fn links() -> impl Iterator<Item = libc::c_long> {
 
 /// Every call that threads of `kind` of this process may make.
 pub(super) fn of(kind: ThreadKind) -> Vec<Allowed> {
-    use ThreadKind::{Block, Console, Control, Main, Parent, Process, Rng, Vcpu};
+    use ThreadKind::{Block, Console, Control, Fitter, Main, Parent, Process, Rng, Vcpu};
 
     let any = |call| Allowed {
         call,
@@ -132,15 +132,15 @@ pub(super) fn of(kind: ThreadKind) -> Vec<Allowed> {
         // A device that is started has the events of its queues twice; what is saved is synced by a copy.
         all.extend(one_of!(SYS_fcntl, 1: F_DUPFD_CLOEXEC));
     }
-    if matches!(kind, Process | Main | Block | Control) {
+    if matches!(kind, Process | Main | Block | Control | Fitter) {
         all.extend(DESCRIPTOR);
     }
-    if matches!(kind, Process | Main | Block | Control) {
+    if matches!(kind, Process | Main | Block | Control | Fitter) {
         // The locks of layers: given back with the disk, or with a layer by the last who uses it.
         all.extend(one_of!(SYS_fcntl, 1: F_OFD_SETLK));
     }
-    if matches!(kind, Process | Control) {
-        // Whether another has an overlay locked.
+    if matches!(kind, Process | Control | Fitter) {
+        // Whether another has an overlay, or a disk that comes, locked.
         all.extend(one_of!(SYS_fcntl, 1: F_OFD_GETLK));
     }
     if kind == Process {
@@ -150,19 +150,21 @@ pub(super) fn of(kind: ThreadKind) -> Vec<Allowed> {
         }
         // A terminal by hand, made raw and restored. Not what types into it (TIOCSTI).
         all.extend(one_of!(SYS_ioctl, 1: TCGETS TCSETS TCGETS2 TCSETS2));
+    }
+    if matches!(kind, Process | Fitter) {
         // What narrows a thread, and whether it needs to.
         all.extend(one_of!(SYS_prctl, 0: PR_GET_SECCOMP PR_SET_NO_NEW_PRIVS));
     }
     if matches!(kind, Process | Console | Parent) {
         all.extend(one_of!(SYS_ioctl, 1: FIONBIO));
     }
-    if matches!(kind, Process | Main | Control) {
+    if matches!(kind, Process | Main | Control | Fitter) {
         all.push(THREAD);
         all.extend(one_of!(SYS_prctl, 0: PR_SET_NAME));
         // Let through to the filter that answers them, which outweighs this.
         all.push(any(libc::SYS_clone3));
     }
-    if matches!(kind, Process | Control) {
+    if matches!(kind, Process | Control | Fitter) {
         all.extend(links().map(any));
     }
     all

@@ -53,13 +53,15 @@ pub enum ThreadKind {
     Rng,
     /// Serves the control socket.
     Control,
+    /// Makes the threads of disks that come, and waits for those of disks that went.
+    Fitter,
     /// The parent process: waits for the others and writes the exit record.
     Parent,
 }
 
 impl ThreadKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Process,
         Self::Main,
         Self::Vcpu,
@@ -67,6 +69,7 @@ impl ThreadKind {
         Self::Console,
         Self::Rng,
         Self::Control,
+        Self::Fitter,
         Self::Parent,
     ];
 
@@ -80,6 +83,7 @@ impl ThreadKind {
             Self::Console => "console",
             Self::Rng => "rng",
             Self::Control => "control",
+            Self::Fitter => "fitter",
             Self::Parent => "parent",
         }
     }

@@ -114,8 +114,13 @@ group! {
 }
 
 group! {
-    /// Building the machine: threads narrow themselves, whose machine it is, and signals of one by hand.
-    BUILDING: SYS_seccomp SYS_geteuid SYS_rt_sigtimedwait
+    /// Building the machine: whose machine it is, and signals of one by hand.
+    BUILDING: SYS_geteuid SYS_rt_sigtimedwait
+}
+
+group! {
+    /// Threads that are made narrow themselves.
+    NARROWING: SYS_seccomp
 }
 
 group! {
@@ -170,7 +175,7 @@ fn groups(kind: ThreadKind) -> &'static [Group] {
     match kind {
         ThreadKind::Process => &[
             COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, CACHED, HOLES, MACHINES, SYNC, EVENTS, STREAMS,
-            SOCKETS, THREADS, RANDOM, SLEEP, KICKS, BUILDING,
+            SOCKETS, THREADS, RANDOM, SLEEP, KICKS, BUILDING, NARROWING,
         ],
         ThreadKind::Main => &[
             COMMON, THREAD, CLOSE, PATIENCE, LAYERS, HOLES, MACHINES, EVENTS, THREADS, RANDOM, SLEEP,
@@ -182,6 +187,11 @@ fn groups(kind: ThreadKind) -> &'static [Group] {
         ThreadKind::Control => &[
             COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, HOLES, SYNC, EVENTS, STREAMS, SOCKETS, THREADS,
             RANDOM,
+        ],
+        // What it may not, the threads that it makes may not, either.
+        ThreadKind::Fitter => &[
+            COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, CACHED, HOLES, EVENTS, THREADS, RANDOM, SLEEP,
+            NARROWING,
         ],
         ThreadKind::Parent => &[COMMON, CLOSE, WAITS, RECORD],
     }
@@ -225,6 +235,14 @@ mod tests {
             for entry in super::super::allowed(kind) {
                 assert!(of_the_process.contains(&entry), "{entry} of {}", kind.name());
             }
+        }
+    }
+
+    #[test]
+    fn the_fitter_may_what_the_threads_of_a_disk_may_which_it_makes() {
+        let of_the_fitter = super::super::allowed(ThreadKind::Fitter);
+        for entry in super::super::allowed(ThreadKind::Block) {
+            assert!(of_the_fitter.contains(&entry), "{entry}");
         }
     }
 

@@ -105,6 +105,10 @@ pub trait VirtioDevice: Send {
     /// → *idle*. When it returns, the device does not write to guest memory again until it is started.
     fn reset(&mut self);
 
+    /// What is behind the device is taken away for good: whatever is asked of it fails from now on. In any state, which
+    /// stays. A device with nothing behind it goes on.
+    fn lose_backing(&mut self) {}
+
     /// How far each queue is; *paused* only, else nothing.
     fn queues(&self) -> Vec<Option<QueueState>>;
 

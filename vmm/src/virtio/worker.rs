@@ -1,9 +1,8 @@
 //! Device threads.
 //!
-//! A [`Worker`] is created with its device, before the guest runs and before the process locks itself
-//! down: the thread announces its kind to [`ThreadSetup`] (which installs its system call filter) and
-//! then waits. Starting the device hands it a [`Task`], stopping takes the task back. Nothing is spawned
-//! on behalf of the guest.
+//! A [`Worker`] is created with its device, before the guest runs, or when the host plugs the device in: the thread
+//! announces its kind to [`ThreadSetup`] (which installs its system call filter) and then waits. Starting the device
+//! hands it a [`Task`], stopping takes the task back. Nothing is spawned on behalf of the guest.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -217,6 +216,18 @@ impl<T: Task> Worker<T> {
     pub fn reset(&mut self) -> Option<T> {
         self.pause();
         self.held.take()
+    }
+
+    /// Whether a task runs.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// Changes the task of a paused device.
+    pub fn change(&mut self, change: impl FnOnce(&mut T)) {
+        if let Some(task) = &mut self.held {
+            change(task);
+        }
     }
 
     /// The task of a paused device.

@@ -6,6 +6,7 @@
 mod allowed;
 mod console;
 mod hostile;
+mod hotplug;
 mod micro;
 mod neighbours;
 mod pvgrub;
@@ -45,6 +46,7 @@ fn devices(folder: &Path) -> Vec<Device> {
             read_only: false,
             queues: None,
             serial: None,
+            slot: None,
         }),
         Device::Rng(RngSpec::default()),
         Device::Console(ConsoleSpec {

@@ -39,6 +39,7 @@ fn machine() -> TempDir {
         read_only: false,
         queues: None,
         serial: None,
+        slot: None,
     });
     prepare(
         folder.path(),

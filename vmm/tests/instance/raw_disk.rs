@@ -24,6 +24,7 @@ fn hazard_a_raw_disk_stays_raw_whatever_its_guest_writes_on_it() {
         read_only: false,
         queues: None,
         serial: None,
+        slot: None,
     };
     // Once it is written the guest waits to be started again, by a reset and by another process.
     let program = Program::default()

@@ -79,12 +79,13 @@ fn hazard_every_thread_is_filtered_and_nothing_is_privileged() {
         "virtio-",
         "rtc",
         "agent-mux",
+        "fitter",
         "control",
     ]
     .map(named);
-    assert_eq!(counts[..6], [2, 1, 4, 2, 1, 1], "{names:?}");
+    assert_eq!(counts[..7], [2, 1, 4, 2, 1, 1, 1], "{names:?}");
     assert!(
-        counts[6] >= 1 && counts.iter().sum::<usize>() == names.len(),
+        counts[7] >= 1 && counts.iter().sum::<usize>() == names.len(),
         "{names:?}"
     );
 }
@@ -199,13 +200,14 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
 }
 
 /// Every kind of thread of a machine that runs.
-pub(crate) const KINDS: [ThreadKind; 6] = [
+pub(crate) const KINDS: [ThreadKind; 7] = [
     ThreadKind::Main,
     ThreadKind::Vcpu,
     ThreadKind::Block,
     ThreadKind::Console,
     ThreadKind::Rng,
     ThreadKind::Control,
+    ThreadKind::Fitter,
 ];
 
 /// What the record says of a machine whose threads of `kind` do as this option says.

@@ -28,6 +28,7 @@ pub(crate) fn raw(path: &Path) -> BlockSpec {
         read_only: false,
         queues: None,
         serial: None,
+        slot: None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::kvm::vm::Vm;
 use crate::legacy::generation::Generation;
 use crate::legacy::serial::{Serial, Sink};
 use crate::legacy::{PowerButton, PowerSink, Unfit};
-use crate::pci::PciBus;
+use crate::pci::{Hotplug, PciBus};
 
 /// The devices that others need to reach.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Board {
     pub serial: Arc<Serial>,
     /// The generation id.
     pub generation: Arc<Generation>,
+    /// The registers by which devices come and go.
+    pub hotplug: Arc<Hotplug>,
     unbuilt: Unbuilt,
 }
 

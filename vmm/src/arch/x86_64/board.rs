@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use super::clock::ClockThread;
 use super::layout::{
-    BARS, BARS_LEN, COM1, COM1_LINE, ECAM, ECAM_LEN, GENERATION_LINE, I8042_COMMAND, PCI_CONFIG, PM, PVPANIC,
-    RTC, RTC_LINE, SCI_LINE,
+    BARS, BARS_LEN, COM1, COM1_LINE, ECAM, ECAM_LEN, GENERATION_LINE, HOTPLUG, I8042_COMMAND, PCI_CONFIG, PM,
+    PVPANIC, RTC, RTC_LINE, SCI_LINE,
 };
 use super::memory_map::MemoryMap;
 use crate::bus::{Bus, BusDevice, BusError};
@@ -22,17 +22,19 @@ use crate::legacy::reset_control::{ResetControl, ResetControlState};
 use crate::legacy::rtc::{self, MemorySizes, Rtc, RtcState};
 use crate::legacy::serial::{self, Serial, SerialState, Sink};
 use crate::legacy::{PowerButton, PowerSink, Unfit};
+use crate::pci::hotplug::{self, Hotplug, HotplugState};
 use crate::pci::{BarWindow, CONFIG_PORTS_LEN, ConfigPorts, Ecam, PciBus};
 
 /// First port and number of ports of each device: serial port, clock, power management, keyboard
-/// controller, `pvpanic`, PCI configuration with the reset control register.
-pub const PORTS: [(u16, u64); 6] = [
+/// controller, `pvpanic`, PCI configuration with the reset control register, hot-plug.
+pub const PORTS: [(u16, u64); 7] = [
     (COM1, serial::LEN),
     (RTC, rtc::LEN),
     (PM, power_management::LEN),
     (I8042_COMMAND, 1),
     (PVPANIC, 1),
     (PCI_CONFIG, CONFIG_PORTS_LEN),
+    (HOTPLUG, hotplug::LEN),
 ];
 
 /// The devices that others need to reach.
@@ -46,6 +48,8 @@ pub struct Board {
     pub power_management: Arc<PowerManagement>,
     /// The generation id.
     pub generation: Arc<Generation>,
+    /// The registers by which devices come and go.
+    pub hotplug: Arc<Hotplug>,
     reset_control: Arc<ResetControl>,
     /// Kept for its end. None: the clock never interrupts.
     _clock: Option<Arc<ClockThread>>,
@@ -72,6 +76,8 @@ pub struct BoardState {
     serial: SerialState,
     rtc: RtcState,
     power_management: PowerManagementState,
+    #[serde(default)]
+    hotplug: HotplugState,
     reset_control: ResetControlState,
 }
 
@@ -95,10 +101,12 @@ impl Board {
         });
         let rtc = Arc::new(Rtc::new(vm.edge(RTC_LINE)?, memory, cpus));
         let clock = ClockThread::start(&rtc).map_err(BoardError::Thread)?;
+        let power_management = Arc::new(PowerManagement::new(interrupt, Arc::clone(&power)));
         Ok(Self {
             serial: Arc::new(Serial::new(vm.edge(COM1_LINE)?, serial)),
             rtc,
-            power_management: Arc::new(PowerManagement::new(interrupt, Arc::clone(&power))),
+            hotplug: registers_of_hotplug(&power_management),
+            power_management,
             generation: Arc::new(Generation::new(vm.edge(GENERATION_LINE)?).map_err(KvmError::EventFd)?),
             reset_control: Arc::new(ResetControl::new(power)),
             _clock: Some(Arc::new(clock)),
@@ -114,6 +122,7 @@ impl Board {
     pub fn unwired(power: PowerSink) -> std::io::Result<Self> {
         use vmm_sys_util::eventfd::EventFd;
         let event = || EventFd::new(libc::EFD_NONBLOCK);
+        let power_management = Arc::new(PowerManagement::new(Arc::new(|_| {}), Arc::clone(&power)));
         let memory = MemorySizes {
             low: 1 << 20,
             high: 0,
@@ -121,7 +130,8 @@ impl Board {
         Ok(Self {
             serial: Arc::new(Serial::new(event()?, Box::new(std::io::sink()))),
             rtc: Arc::new(Rtc::new(event()?, memory, 1)),
-            power_management: Arc::new(PowerManagement::new(Arc::new(|_| {}), Arc::clone(&power))),
+            hotplug: registers_of_hotplug(&power_management),
+            power_management,
             generation: Arc::new(Generation::new(event()?)?),
             reset_control: Arc::new(ResetControl::new(power)),
             _clock: None,
@@ -145,6 +155,7 @@ impl Board {
             Arc::new(I8042::new(Arc::clone(&power))),
             Arc::new(PvPanic::new(power)),
             Arc::new(config),
+            Arc::clone(&self.hotplug) as _,
         ];
         for ((first, count), device) in PORTS.into_iter().zip(devices) {
             ports.insert(first.into(), count, device)?;
@@ -166,6 +177,7 @@ impl Board {
             serial: self.serial.state(),
             rtc: self.rtc.state(),
             power_management: self.power_management.state(),
+            hotplug: self.hotplug.state(),
             reset_control: self.reset_control.state(),
         }
     }
@@ -177,6 +189,7 @@ impl Board {
     /// One of the states is none of its device.
     pub fn restore(&self, state: &BoardState) -> Result<(), Unfit> {
         self.rtc.restore(&state.rtc)?;
+        self.hotplug.restore(&state.hotplug);
         self.power_management.restore(&state.power_management);
         self.reset_control.restore(state.reset_control);
         self.serial.restore(&state.serial)
@@ -187,6 +200,13 @@ impl Board {
         self.serial.reset();
         self.rtc.reset();
         self.power_management.reset();
+        self.hotplug.reset();
         self.reset_control.reset();
     }
+}
+
+/// The registers of hot-plug, whose event is one of the power management block's.
+fn registers_of_hotplug(power_management: &Arc<PowerManagement>) -> Arc<Hotplug> {
+    let block = Arc::clone(power_management);
+    Arc::new(Hotplug::new(Arc::new(move || block.ring_for_hotplug())))
 }

@@ -50,6 +50,8 @@ pub const PVPANIC: u16 = 0x505;
 pub const FW_CFG: u16 = 0x510;
 /// The power management block (`PMBASE`), 128 ports.
 pub const PM: u16 = 0x600;
+/// The registers of hot-plug (`hw/acpi/pcihp.c`).
+pub const HOTPLUG: u16 = 0xae00;
 /// PCI configuration mechanism 1: address (0xCF8) and data (0xCFC).
 pub const PCI_CONFIG: u16 = 0xcf8;
 /// The reset control register, in the middle of the former.

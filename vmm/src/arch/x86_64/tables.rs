@@ -36,9 +36,14 @@ impl Tables {
             identity,
             ram,
             generation,
+            pluggable,
         } = description;
         Self {
-            acpi: acpi::tables(&acpi::Description { cpus, generation }),
+            acpi: acpi::tables(&acpi::Description {
+                cpus,
+                generation,
+                pluggable,
+            }),
             smbios: smbios::bytes(&smbios::Description {
                 identity,
                 cpus,

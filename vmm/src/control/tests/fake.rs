@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use crate::control::wire::{ErrorKind, RunState};
 use crate::control::{
     ControlError, ControlledDisk, FileId, GuestAgent, MachineControl, MachineStatus, SaveReport, Seal, Swap,
+    Unplug,
 };
+use crate::machine::PlugOrder;
 use crate::saved::SavedFiles;
 
 /// A disk that remembers which file is on top, and whether its gate was closed at the swap.
@@ -145,6 +147,9 @@ pub(super) struct FakeMachine {
     pub(super) killed: Mutex<Option<String>>,
     pub(super) disks: Vec<Arc<FakeDisk>>,
     pub(super) agent: Option<Arc<FakeAgent>>,
+    pub(super) leaving: Mutex<Vec<String>>,
+    /// Id, number of files, their paths.
+    pub(super) plugged: Mutex<Vec<(String, usize, Vec<String>)>>,
 }
 
 impl MachineControl for FakeMachine {
@@ -200,6 +205,23 @@ impl MachineControl for FakeMachine {
             .iter()
             .map(|disk| Arc::clone(disk) as Arc<dyn ControlledDisk>)
             .collect()
+    }
+
+    fn leaving(&self) -> Vec<String> {
+        self.leaving.lock().unwrap().clone()
+    }
+
+    fn plug(&self, order: PlugOrder) -> Result<u8, ControlError> {
+        self.plugged
+            .lock()
+            .unwrap()
+            .push((order.spec.id, order.files.len(), order.paths));
+        Ok(4)
+    }
+
+    fn unplug(&self, id: &str, _: Unplug) -> Result<(), ControlError> {
+        self.leaving.lock().unwrap().push(id.to_owned());
+        Ok(())
     }
 
     fn agent(&self) -> Option<Arc<dyn GuestAgent>> {

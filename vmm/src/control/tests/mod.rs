@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::wire::{ErrorKind, RunState};
+use super::wire::{ErrorKind, RunState, Unplug};
 use super::{MachineControl, Orders, Server};
 use crate::client::{ClientError, Vmm};
 use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
 use crate::parent::link::{Order, ToParent};
 use crate::saved::{MEMORY, STATE, SavedFiles};
+use crate::virtio::block::{BlockSpec, DiskFormat};
 use fake::{FakeDisk, FakeMachine};
 
 struct Served {
@@ -106,6 +107,42 @@ fn every_verb_reaches_the_machine() {
     assert_eq!((status.state, status.resets), (RunState::Running, 1));
     assert_eq!(served.machine.buttons.load(Ordering::SeqCst), 1);
     assert!(served.machine.killed.lock().unwrap().is_some());
+}
+
+#[test]
+fn a_disk_that_comes_is_handed_over_with_its_files_and_one_that_goes_is_listed_until_it_is_gone() {
+    let served = Served::new(with_disks(vec![disk("vol-a")]));
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["below", "top"].map(|name| folder.path().join(name));
+    let files = paths.each_ref().map(|path| File::create(path).unwrap().into());
+    let wanted = BlockSpec {
+        id: "vol-b".into(),
+        path: paths[1].clone(),
+        format: DiskFormat::Qcow2,
+        read_only: false,
+        queues: None,
+        serial: None,
+        slot: None,
+    };
+    let mut client = served.client();
+    assert_eq!(client.plug(&wanted, &files).unwrap().slot, 4);
+    let names = paths.each_ref().map(|path| path.to_str().unwrap().to_owned());
+    assert_eq!(
+        *served.machine.plugged.lock().unwrap(),
+        [("vol-b".to_owned(), 2, names.to_vec())]
+    );
+    assert_eq!(
+        kind(&client.plug(&wanted, &[]).unwrap_err()),
+        ErrorKind::Malformed
+    );
+    client.unplug("vol-a", Unplug::Ask).unwrap();
+    client.unplug("vol-closing", Unplug::Force).unwrap();
+    let disks = client.status().unwrap().disks;
+    let seen: Vec<_> = disks
+        .iter()
+        .map(|disk| (disk.id.as_str(), disk.leaving))
+        .collect();
+    assert_eq!(seen, [("vol-a", true), ("vol-closing", true)]);
 }
 
 #[test]

@@ -297,3 +297,33 @@ fn a_restored_bus_goes_on_with_its_address_register_and_its_bridge() {
     fresh.config_read(Slot::new(0).expect("slot 0"), 0x60, &mut ecam);
     assert_eq!(u64::from_le_bytes(ecam), crate::pci::ECAM_BASE | 1);
 }
+
+#[test]
+fn what_is_inserted_is_routed_once_the_guest_has_placed_it_and_what_is_removed_nowhere() {
+    let (bus, [first, _]) = bus();
+    let late = Probe::new(7);
+    let slot = Slot::new(9).expect("slot");
+    bus.insert(Arc::clone(&late) as _, slot).expect("free");
+    assert!(matches!(
+        bus.insert(Probe::new(8), slot),
+        Err(PciError::SlotTaken(9))
+    ));
+    assert_eq!(*late.routed.lock().expect("lock"), [None; 6]);
+    // As the operating system does it: an address, then decoding. Where the first one is, it is not routed.
+    let place = (WINDOW_BASE + 0x100_0000) as u32;
+    write_bar(&bus, 9, 0x10, place);
+    bus.config_write(slot, 4, &[2, 0]);
+    assert_eq!(who(&bus, place.into()), 0x70);
+    let taken = first.decoded(0).expect("decoded").0;
+    write_bar(&bus, 9, 0x10, taken as u32);
+    assert_eq!(who(&bus, taken), 0x10);
+    bus.remove(Slot::new(1).expect("slot"));
+    assert_eq!(*first.routed.lock().expect("lock"), [None; 6], "it is told");
+    assert_eq!(who(&bus, taken), 0x70, "the place is free");
+    let mut identity = [0; 4];
+    bus.config_read(Slot::new(1).expect("slot"), 0, &mut identity);
+    assert_eq!(identity, [0xff; 4]);
+    bus.remove(Slot::new(1).expect("slot"));
+    bus.reset().expect("as at power-on");
+    assert_eq!(who(&bus, late.decoded(0).expect("placed").0), 0x70);
+}

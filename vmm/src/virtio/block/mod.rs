@@ -13,6 +13,7 @@
 mod config;
 mod gate;
 mod intake;
+mod lost;
 mod request;
 mod spec;
 mod task;
@@ -37,6 +38,7 @@ pub use traffic::DiskTraffic;
 
 use self::config::{Config, FLUSH, READ_ONLY};
 use self::intake::Intake;
+use self::lost::Lost;
 use self::task::BlockTask;
 use super::device::read_bytes;
 use super::{
@@ -220,6 +222,19 @@ impl VirtioDevice for Block {
             worker.reset();
         }
         self.intake = None;
+    }
+
+    fn lose_backing(&mut self) {
+        let lost: Arc<dyn Disk> = Arc::new(Lost::of(self.disk.as_ref()));
+        let ran = self.workers.iter().any(Worker::is_running);
+        self.pause();
+        self.disk = Arc::clone(&lost);
+        for worker in &mut self.workers {
+            worker.change(|task| task.disk = Arc::clone(&lost));
+        }
+        if ran {
+            self.resume();
+        }
     }
 
     fn queues(&self) -> Vec<Option<QueueState>> {

@@ -29,6 +29,10 @@ pub struct BlockSpec {
     /// What the guest sees as serial; by default the id without its dash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
+    /// The PCI slot, 1 to 30; by default the first that no other device has. A machine that goes on from a saved one has
+    /// its disks where that one had them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
 }
 
 /// Format of an image file.
@@ -53,6 +57,14 @@ pub enum OpenError {
         path: PathBuf,
         /// What the host answered.
         source: std::io::Error,
+    },
+    /// A raw disk is one file.
+    #[error("disk {id}: a raw disk is one file, not {files}")]
+    Files {
+        /// Id of the disk.
+        id: String,
+        /// How many came.
+        files: usize,
     },
     /// The file is no such disk.
     #[error("disk {id}: {source}")]
@@ -112,11 +124,7 @@ impl BlockSpec {
     /// The file, or one that it is based on, cannot be opened or is not what it must be.
     pub fn open(&self, directory: &Path) -> Result<Backing, OpenError> {
         let path = directory.join(&self.path);
-        let access = if self.read_only {
-            Access::ReadOnly
-        } else {
-            Access::ReadWrite
-        };
+        let access = self.access();
         let disk_error = |source| OpenError::Disk {
             id: self.id.clone(),
             source,
@@ -131,6 +139,42 @@ impl BlockSpec {
                 let disk = RawDisk::open(file, access).map_err(disk_error)?;
                 Ok(Backing::Raw(Arc::new(disk)))
             }
+        }
+    }
+
+    /// Makes the disk of files that are open already: one, or the layers of a chain from the bottom to the top. `paths`
+    /// are their names, as far as they are known.
+    ///
+    /// # Errors
+    /// A file is not what it must be, or another process uses it.
+    pub fn open_files(&self, files: Vec<File>, paths: &[String]) -> Result<Backing, OpenError> {
+        let access = self.access();
+        let disk_error = |source| OpenError::Disk {
+            id: self.id.clone(),
+            source,
+        };
+        match self.format {
+            DiskFormat::Qcow2 => {
+                let chain = Chain::open_at(files, paths, access).map_err(disk_error)?;
+                Ok(Backing::Chain(Arc::new(chain)))
+            }
+            DiskFormat::Raw => {
+                let files: Result<[File; 1], _> = files.try_into();
+                let [file] = files.map_err(|files| OpenError::Files {
+                    id: self.id.clone(),
+                    files: files.len(),
+                })?;
+                let disk = RawDisk::open(file, access).map_err(disk_error)?;
+                Ok(Backing::Raw(Arc::new(disk)))
+            }
+        }
+    }
+
+    fn access(&self) -> Access {
+        if self.read_only {
+            Access::ReadOnly
+        } else {
+            Access::ReadWrite
         }
     }
 

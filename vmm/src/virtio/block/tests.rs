@@ -260,6 +260,29 @@ fn a_failing_disk_is_an_error_status_and_the_device_lives() {
 }
 
 #[test]
+fn a_disk_that_was_taken_away_fails_every_request_and_is_let_go_of() {
+    let disk = MemoryDisk::new();
+    let mut guest = guest(&disk);
+    assert_eq!(request(&mut guest, 0, 0, Some((BODY, 512, true))).0, 0);
+    guest.device.lose_backing();
+    assert_eq!(Arc::strong_count(&disk), 1, "nobody has it any more");
+    disk.log();
+    for (kind, data) in [
+        (0, Some((BODY, 512, true))),
+        (1, Some((BODY, 512, false))),
+        (4, None),
+    ] {
+        assert_eq!(request(&mut guest, kind, 0, data).0, 1, "{kind}");
+    }
+    assert!(disk.log().is_empty());
+    // Held devices stay held, and idle ones idle.
+    guest.device.pause();
+    guest.device.lose_backing();
+    guest.device.resume();
+    assert_eq!(request(&mut guest, 0, 0, Some((BODY, 512, true))).0, 1);
+}
+
+#[test]
 fn a_write_that_was_done_is_no_error_though_what_waits_cannot_be_written_out() {
     let disk = MemoryDisk::new();
     let mut guest = guest(&disk);

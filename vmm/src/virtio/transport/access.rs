@@ -10,6 +10,10 @@ use crate::virtio::{Begin, DeviceError, Interrupt};
 
 impl PciFunction for VirtioPci {
     fn config_read(&self, offset: u16, data: &mut [u8]) {
+        if self.is_gone() {
+            data.fill(0xff);
+            return;
+        }
         if self.touches_window(offset, data.len())
             && let Some((at, len)) = self.window_access()
         {
@@ -23,6 +27,9 @@ impl PciFunction for VirtioPci {
     }
 
     fn config_write(&self, offset: u16, data: &[u8]) {
+        if self.is_gone() {
+            return;
+        }
         self.config.lock().write(offset, data);
         self.follow_config();
         if self.touches_window(offset, data.len())

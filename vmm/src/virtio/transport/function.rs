@@ -1,6 +1,7 @@
 //! A virtio device as a PCI function.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -43,6 +44,8 @@ pub struct VirtioPci {
     pub(super) kicks: Vec<EventFd>,
     /// Where the doorbells are registered.
     pub(super) doorbells_at: Guarded<Option<u64>>,
+    /// Configuration space shows nothing any more.
+    pub(super) is_gone: AtomicBool,
     /// Offset of the PCI configuration access capability.
     pub(super) window: u16,
     /// Offset of the MSI-X capability.
@@ -77,6 +80,21 @@ impl VirtioPci {
     ) -> Result<Arc<Self>, PciError> {
         let function = Arc::new(Self::new(device, slot, wiring)?);
         bus.add(Arc::clone(&function) as Arc<dyn PciFunction>, slot)?;
+        Ok(function)
+    }
+
+    /// As [`attach`](Self::attach), while the guest runs: it places the BAR.
+    ///
+    /// # Errors
+    /// The slot is taken, or the host refuses a descriptor.
+    pub fn insert(
+        device: Box<dyn VirtioDevice>,
+        slot: Slot,
+        bus: &PciBus,
+        wiring: Wiring,
+    ) -> Result<Arc<Self>, PciError> {
+        let function = Arc::new(Self::new(device, slot, wiring)?);
+        bus.insert(Arc::clone(&function) as Arc<dyn PciFunction>, slot)?;
         Ok(function)
     }
 
@@ -131,6 +149,7 @@ impl VirtioPci {
             wiring,
             kicks,
             doorbells_at: Guarded::new(None),
+            is_gone: AtomicBool::new(false),
             window,
             msix: msix_at,
         })
@@ -153,6 +172,19 @@ impl VirtioPci {
             }
         }
         inner.device.resume();
+    }
+
+    /// Takes what is behind the device away, without the guest's doing: configuration space reads as if the slot were
+    /// empty, and every request fails. The registers of the BAR still answer, because a driver that lets go of its
+    /// device waits for them, some for ever.
+    pub fn vanish(&self) {
+        self.is_gone.store(true, Ordering::SeqCst);
+        self.device.lock().device.lose_backing();
+    }
+
+    /// Whether it [vanished](Self::vanish).
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::SeqCst)
     }
 
     /// Calls `f` with the device; for what belongs to one type of device only.

@@ -436,3 +436,17 @@ fn a_machine_reset_brings_everything_back() {
     assert_eq!(machine.status(), 0xf);
     assert_eq!(machine.function.decoded(0).expect("decoded").0, WINDOW_BASE);
 }
+
+#[test]
+fn a_device_that_vanished_is_an_empty_slot_whose_registers_still_answer() {
+    let machine = machine();
+    machine.drive(VERSION_1, DRIVER_OK);
+    machine.function.vanish();
+    let mut identity = [0; 4];
+    machine.bus.config_write(slot(), 4, &[0, 0]);
+    machine.bus.config_read(slot(), 0, &mut identity);
+    assert_eq!(identity, [0xff; 4]);
+    // A driver that lets go of it waits for the end of its reset.
+    machine.write(20, 1, 0);
+    assert_eq!(machine.status(), 0);
+}

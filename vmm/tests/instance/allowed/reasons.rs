@@ -1,6 +1,8 @@
 //! Why what is not seen is allowed all the same.
 
-use kiln_vmm::sandbox::ThreadKind::{self, Block, Console, Control, Main, Parent, Process, Rng, Vcpu};
+use kiln_vmm::sandbox::ThreadKind::{
+    self, Block, Console, Control, Fitter, Main, Parent, Process, Rng, Vcpu,
+};
 
 /// Why threads of some kinds are allowed some calls.
 pub(super) struct Reason {
@@ -10,8 +12,8 @@ pub(super) struct Reason {
     pub(super) why: &'static str,
 }
 
-const EVERY: &[ThreadKind] = &[Process, Main, Vcpu, Block, Console, Rng, Control, Parent];
-const OF_SEVERAL: &[ThreadKind] = &[Process, Main, Vcpu, Block, Console, Rng, Control];
+const EVERY: &[ThreadKind] = &[Process, Main, Vcpu, Block, Console, Rng, Control, Fitter, Parent];
+const OF_SEVERAL: &[ThreadKind] = &[Process, Main, Vcpu, Block, Console, Rng, Control, Fitter];
 
 /// Calls that are made if need be, by the C library, the standard library or the kernel above all: whether they are
 /// seen is chance.
@@ -39,7 +41,20 @@ pub(super) const CHANCE: &[Reason] = &[
               std, sys/pal/unix/stack_overflow.rs, drop_handler",
     },
     Reason {
-        kinds: &[Main, Control],
+        kinds: &[Fitter],
+        calls: "read write preadv pwritev preadv2 fdatasync lseek ftruncate fstat fallocate pwrite64 ppoll \
+                newfstatat(AT_EMPTY_PATH) fcntl(F_OFD_GETLK) exit",
+        why: "the threads of a disk that it makes have its filter besides their own: what each of them does is theirs to \
+              do. It looks for other users of a layer, too, and opens and closes what the disk consists of",
+    },
+    Reason {
+        kinds: &[Fitter],
+        calls: "getrandom clock_nanosleep readlink restart_syscall sched_getaffinity rseq set_robust_list eventfd2",
+        why: "a hash table's seed; a freeze that still has a disk that goes; a caller who hands over files without their \
+              names; what comes before a thread's own filter",
+    },
+    Reason {
+        kinds: &[Main, Control, Fitter],
         calls: "clone3",
         why: "a thread is started: glibc, sysdeps/unix/sysv/linux/clone-internal.c; since 2.41 it is not tried again where it \
               was missing once",
@@ -76,7 +91,7 @@ pub(super) const CHANCE: &[Reason] = &[
         why: "a layer that the disk let go of while a request still used it: Drop of Layer, imagefmt",
     },
     Reason {
-        kinds: &[Process, Main, Vcpu, Block, Console, Control, Parent],
+        kinds: &[Process, Main, Vcpu, Block, Console, Control, Fitter, Parent],
         calls: "fcntl(F_GETFD)",
         why: "debug builds look whether what they close is open: std, os/fd/owned.rs, debug_assert_fd_is_open",
     },
@@ -90,7 +105,7 @@ pub(super) const ELSEWHERE: &[Reason] = &[
         why: "the allocator finds its lists damaged, and says so: glibc, sysdeps/posix/libc_fatal.c, __libc_message",
     },
     Reason {
-        kinds: &[Vcpu, Block, Console, Rng, Control],
+        kinds: &[Vcpu, Block, Console, Rng, Control, Fitter],
         calls: "exit_group",
         why: "a forbidden call was made: on_sigsys. The test whose name begins with \
               hazard_a_thread_of_any_kind_that_opens_a_file has each of them do it",

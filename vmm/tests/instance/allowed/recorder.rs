@@ -40,6 +40,7 @@ impl Thread {
             "virtio-console" | "rtc" | "agent-mux" => Some(ThreadKind::Console),
             "virtio-rng" => Some(ThreadKind::Rng),
             "control" => Some(ThreadKind::Control),
+            "fitter" => Some(ThreadKind::Fitter),
             other => {
                 assert_eq!(other, "kiln-vmm", "a thread of no kind");
                 None

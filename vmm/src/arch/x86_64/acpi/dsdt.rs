@@ -12,25 +12,33 @@ use acpi_tables::sdt::Sdt;
 use acpi_tables::{Aml, aml};
 
 use super::super::layout::{
-    BARS, BARS_LEN, COM1, COM1_LINE, ECAM, ECAM_LEN, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE,
+    BARS, BARS_LEN, COM1, COM1_LINE, ECAM, ECAM_LEN, HOTPLUG, PCI_CONFIG, PM, PVPANIC, RTC, RTC_LINE,
 };
 use super::blob::Blob;
-use super::generation;
 use super::{LAST_BUS, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
+use super::{generation, hotplug};
 use crate::legacy::power_management::S5;
+use crate::pci::{SlotSet, hotplug as registers};
 
 /// The table, which points to the generation id.
-pub(super) fn blob() -> Blob {
-    let bytes = bytes();
+pub(super) fn blob(pluggable: SlotSet) -> Blob {
+    let bytes = bytes(pluggable);
     let pointer = generation::pointer(bytes.len());
     let mut blob = Blob::table("DSDT", bytes);
     blob.pointers.push(pointer);
     blob
 }
 
-fn bytes() -> Vec<u8> {
+fn bytes(pluggable: SlotSet) -> Vec<u8> {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 6, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
-    for object in [pci_root(), fixed_devices(), power_off(), generation::devices()] {
+    for object in [
+        pci_root(),
+        hotplug::slots(pluggable),
+        hotplug::event(),
+        fixed_devices(),
+        power_off(),
+        generation::devices(),
+    ] {
         dsdt.append_slice(&object);
     }
     dsdt.as_slice().to_vec()
@@ -74,7 +82,7 @@ fn pci_root() -> Vec<u8> {
     ))
 }
 
-/// Serial port, clock, `pvpanic`, and the motherboard's claim on ECAM and power management.
+/// Serial port, clock, `pvpanic`, and the motherboard's claim on ECAM, power management and hot-plug.
 fn fixed_devices() -> Vec<u8> {
     let line = |number| Interrupt::new(true, true, false, false, number);
     let (serial_line, clock_line) = (line(COM1_LINE), line(RTC_LINE));
@@ -123,6 +131,7 @@ fn fixed_devices() -> Vec<u8> {
                         &ResourceTemplate::new(vec![
                             &Memory32Fixed::new(true, ECAM as u32, ECAM_LEN as u32),
                             &IO::new(PM, PM, 1, 128),
+                            &IO::new(HOTPLUG, HOTPLUG, 1, registers::LEN as u8),
                         ]),
                     ),
                 ],

@@ -33,6 +33,8 @@ pub(super) fn blob() -> Blob {
     fadt.pm1_cnt_len = 2;
     fadt.pm_tmr_blk = u32::from(PM + pm::TIMER).into();
     fadt.pm_tmr_len = 4;
+    fadt.gpe0_blk = u32::from(PM + pm::GENERAL).into();
+    fadt.gpe0_blk_len = pm::GENERAL_LEN;
     // No C2, no C3 (5.2.9: latencies above 100 and 1000).
     fadt.p_lvl2_lat = 0xfff.into();
     fadt.p_lvl3_lat = 0xfff.into();
@@ -42,6 +44,7 @@ pub(super) fn blob() -> Blob {
     fadt.reset_value = RESET_VALUE;
     fadt.x_pm1a_evt_blk = port(PM + pm::EVENT, 32, AccessSize::WordAccess);
     fadt.x_pm1a_cnt_blk = port(PM + pm::CONTROL, 16, AccessSize::WordAccess);
+    fadt.x_gpe0_blk = port(PM + pm::GENERAL, 8 * pm::GENERAL_LEN, AccessSize::ByteAccess);
     fadt.x_pm_tmr_blk = port(PM + pm::TIMER, 32, AccessSize::DwordAccess);
     let mut blob = Blob::table("FACP", bytes_of(&fadt.finalize()));
     blob.pointers = vec![

@@ -55,6 +55,7 @@ fn load(files: &[(&str, Vec<u8>)], addresses: [u64; 3]) -> (Files, Option<u64>) 
 
 fn description() -> Description {
     Description {
+        pluggable: Default::default(),
         cpus: 3,
         generation: *b"sixteen bytes of",
     }

@@ -9,6 +9,7 @@ pub mod blob;
 mod dsdt;
 mod fadt;
 pub mod generation;
+mod hotplug;
 pub mod loader;
 mod madt;
 
@@ -16,6 +17,7 @@ use acpi_tables::Aml;
 use acpi_tables::mcfg::MCFG;
 
 use super::layout::ECAM;
+use crate::pci::SlotSet;
 use blob::{Blob, Checksum, Pointer};
 
 /// Who made the tables.
@@ -37,6 +39,8 @@ pub struct Description {
     pub cpus: u8,
     /// The machine's generation id.
     pub generation: [u8; 16],
+    /// The slots of hot-plug.
+    pub pluggable: SlotSet,
 }
 
 /// All tables.
@@ -44,7 +48,7 @@ pub fn tables(description: &Description) -> Vec<Blob> {
     let mut mcfg = MCFG::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     mcfg.add_ecam(ECAM, 0, 0, LAST_BUS);
     let described = [
-        dsdt::blob(),
+        dsdt::blob(description.pluggable),
         Blob::table("APIC", madt::bytes(description.cpus)),
         Blob::table("MCFG", bytes_of(&mcfg)),
         fadt::blob(),
@@ -127,6 +131,7 @@ mod tests {
         let description = Description {
             cpus,
             generation: [0xa5; 16],
+            pluggable: SlotSet::of_bits(0x7fff_fff0),
         };
         let placed = blob::place(&tables(&description), BASE).expect("every name is there");
         assert!(
@@ -183,6 +188,7 @@ mod tests {
         let description = Description {
             cpus: 1,
             generation: *b"sixteen bytes of",
+            pluggable: SlotSet::of_bits(0x7fff_fff0),
         };
         let placed = blob::place(&tables(&description), 0xe_0000).expect("every name is there");
         let address = placed.address_of(generation::ID).expect("it is there");
@@ -235,6 +241,8 @@ mod tests {
             .expect("there is one");
         let long = |at: usize| u32::from_le_bytes(fadt[at..at + 4].try_into().expect("four bytes"));
         assert_eq!((long(56), long(64), long(76)), (0x600, 0x604, 0x608));
+        // General events: four ports, half of them of status.
+        assert_eq!((long(80), fadt[92]), (0x620, 4));
         // The reset register: port 0xCF9, value 15, and the flag that it is there.
         assert_eq!((fadt[116], word(&fadt, 120), fadt[128]), (1, 0xcf9, 0x0f));
         assert_ne!(long(112) & (1 << 10), 0);
