@@ -119,8 +119,10 @@ fn what_an_image_is_not_made_for_is_refused() {
     let image = &home.json(&["image", "show", IMAGE])["Images"][0];
     assert_eq!(image["VirtualizationType"], "hvm");
     assert_eq!(image["BootMode"], "uefi-preferred");
-    let doctor = home.json(&["image", "doctor", IMAGE]);
-    assert_eq!(doctor["Findings"].as_array().map(Vec::len), Some(0), "{doctor}");
+    for sound in [IMAGE, "debian", "tiny"] {
+        let doctor = home.json(&["image", "doctor", sound]);
+        assert_eq!(doctor["Findings"].as_array().map(Vec::len), Some(0), "{doctor}");
+    }
 }
 
 #[test]

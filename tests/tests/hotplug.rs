@@ -45,7 +45,7 @@ fn a_volume_comes_to_a_debian_that_runs_is_frozen_with_it_and_goes_to_another_wi
     );
     let disk = found(&first, &volume);
     assert_eq!(
-        first.says(&format!("lsblk -dno SERIAL /dev/{disk}")),
+        first.says(&format!("udevadm settle && lsblk -dno SERIAL /dev/{disk}")),
         volume.replace('-', "")
     );
     first

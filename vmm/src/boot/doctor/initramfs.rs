@@ -83,6 +83,8 @@ fn contents(mut initramfs: &[u8]) -> io::Result<Contents> {
             return;
         };
         found.has_modules = true;
+        // Some are numbered in the order of their loading.
+        let module = module.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
         for (is_there, driver) in found.drivers.iter_mut().zip(DRIVERS) {
             *is_there |= module.replace('-', "_") == driver;
         }

@@ -114,6 +114,18 @@ fn a_good_disk_has_no_findings() {
         ..Parts::default()
     };
     assert_eq!(built_in.findings(), [], "drivers may be built in");
+    let numbered = Parts {
+        initrd: archive(&[
+            ("modules/05-virtio_pci.ko", b"1"),
+            ("modules/06-virtio-blk.ko", b"1"),
+        ]),
+        ..Parts::default()
+    };
+    assert_eq!(
+        numbered.findings(),
+        [],
+        "some are numbered in the order of their loading"
+    );
     let early = [
         archive(&[("kernel/x86/microcode", b"early")]),
         vec![0; 512],
