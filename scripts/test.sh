@@ -13,7 +13,7 @@ All tests: units, properties and micro guests; images; the software machine; rea
 
   downloads     about 60 MB of Rust crates and 350 MB of Debian packages the first time
   disk          about 8 GB in target/, 1 GB in the cache
-  takes         on two cores without hardware virtualization 40 minutes the first time, then 25; much less with it
+  takes         on two cores without hardware virtualization about an hour the first time, then 45 minutes; much less with it
 
 E2
     exit
