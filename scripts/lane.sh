@@ -55,8 +55,8 @@ attempt() { # file
     # What works on this host, with machines and stores of its own.
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
-    # Firmware takes minutes where virtualization is emulated.
-    [ "$1" != firmware ] || limit=$((2 * limit))
+    # Firmware takes minutes where virtualization is emulated, and so do Debians one after another.
+    case $1 in firmware | hotplug) limit=$((2 * limit)) ;; esac
     # Not one file but many.
     if [ "$1" = micro ]; then
         run=(scripts/units.sh micro)
