@@ -54,31 +54,6 @@ fn a_whole_disk_boots_by_a_bios_again_after_a_reboot_and_as_a_bake() {
     home.is_whole();
 }
 
-#[test]
-fn a_volume_comes_to_a_guest_that_a_bios_booted_and_to_one_that_uefi_did_and_goes() {
-    let home = Home::new();
-    for boot in ["bios", "uefi"] {
-        let create = ["-q", "volume", "create", "--size", "1G", "--name", boot];
-        let volume = home.kiln(&create).succeeds().text();
-        let guest = home.launch(IMAGE, &["--boot", boot, PATIENCE]);
-        assert_eq!(booted_by(&guest), boot);
-        home.kiln(&["volume", "attach", boot, guest.id()]).succeeds();
-        let serial = volume.replace('-', "");
-        let written = format!(
-            "for i in $(seq 600); do f=$(grep -lx {serial} /sys/block/vd*/serial) && break; sleep 0.1; done; \
-             d=/dev/$(basename $(dirname $f)); mkfs.ext4 -q $d && mount $d /mnt && echo kept >/mnt/file && umount /mnt"
-        );
-        guest.exec(&written).succeeds();
-        home.kiln(&["volume", "detach", boot, "--timeout", "300"])
-            .succeeds();
-        let left = guest.says(&format!("cat /sys/block/vd*/serial | grep -cx {serial} || true"));
-        assert_eq!(left, "0", "{boot}");
-        home.kiln(&["terminate", guest.id()]).succeeds();
-        home.kiln(&["volume", "delete", boot]).succeeds();
-    }
-    home.is_whole();
-}
-
 /// Writes a UEFI variable that stays: its attributes, then what it says.
 const SET: &str = "f=/sys/firmware/efi/efivars/Kiln-2f7e3c1a-6f0b-4d53-9a3e-5b7c1d2e4f60; \
     mountpoint -q ${f%/*} || mount -t efivarfs efivarfs ${f%/*}; printf '\\7\\0\\0\\0baked' >$f; sync";
