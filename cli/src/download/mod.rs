@@ -91,18 +91,18 @@ pub(crate) fn fetch(
             "another command has {address} in use: this one goes on when it is done"
         ));
     })?;
-    if is_kept(&address, &expected, &place, client, watcher)? {
-        if expected.is_none() {
-            watcher.warn(&unverified(&address));
-        }
-        return Ok(Fetched { place });
-    }
     // A digest makes certain what comes, wherever it comes from.
     let leads = if expected.is_some() {
         Leads::Anywhere
     } else {
         Leads::ToHttps
     };
+    if is_kept(&address, &expected, leads, &place, client, watcher)? {
+        if expected.is_none() {
+            watcher.warn(&unverified(&address));
+        }
+        return Ok(Fetched { place });
+    }
     let progress = watcher.begin("downloading");
     let length = transfer::run(client, &address, leads, &place, progress.as_ref())?;
     drop(progress);
@@ -204,6 +204,7 @@ fn text(list: &Address, client: &Client) -> Result<Option<String>, Failure> {
 fn is_kept(
     address: &Address,
     expected: &Option<Expected>,
+    leads: Leads,
     place: &Place,
     client: &Client,
     watcher: &dyn Watcher,
@@ -222,11 +223,6 @@ fn is_kept(
     if unless.is_empty() {
         return Ok(false);
     }
-    let leads = if expected.is_some() {
-        Leads::Anywhere
-    } else {
-        Leads::ToHttps
-    };
     if client.get(address, &unless, leads)?.status() != StatusCode::NOT_MODIFIED {
         return Ok(false);
     }

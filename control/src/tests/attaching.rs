@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::catalog::volumes;
-use crate::instance::{StopInstances, VolumeSource};
+use crate::instance::VolumeSource;
 use crate::{
     AttachVolume, Code, CreateSnapshot, CreateVolume, DescribeVolumes, DetachVolume, Detaching, Volume,
     VolumeAttachment, VolumeId,
@@ -50,14 +50,6 @@ fn detaching(volume: &str) -> DetachVolume {
         manner: Detaching::Ask,
         patience: None,
     }
-}
-
-fn stop(cloud: &Cloud, id: &InstanceId) {
-    let request = StopInstances {
-        instances: vec![id.to_string()],
-        ..StopInstances::default()
-    };
-    cloud.stop_instances(request).unwrap();
 }
 
 fn start(cloud: &Cloud, id: &InstanceId) -> crate::Result<()> {

@@ -1,7 +1,7 @@
 //! What the check of the store sees, puts right and reports.
 
 use super::*;
-use crate::{Finding, Severity, StopInstances};
+use crate::{Finding, Severity};
 use kiln_imagefmt::{Access, Chain};
 use std::os::unix::fs::PermissionsExt;
 
@@ -24,14 +24,6 @@ fn layer_files(cloud: &Cloud) -> Vec<PathBuf> {
 fn writable(cloud: &Cloud) -> PathBuf {
     let is_writable = |path: &PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o222 != 0;
     layer_files(cloud).into_iter().find(is_writable).unwrap()
-}
-
-fn stop(cloud: &Cloud, id: &InstanceId) {
-    let request = StopInstances {
-        instances: vec![id.to_string()],
-        ..StopInstances::default()
-    };
-    cloud.stop_instances(request).unwrap();
 }
 
 #[test]

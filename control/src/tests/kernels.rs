@@ -2,7 +2,7 @@
 
 use super::booting::{home_with_firmware, import_that};
 use super::*;
-use crate::instance::{KernelChoice, KernelFiles, ModifyInstance, StopInstances};
+use crate::instance::{KernelChoice, KernelFiles, ModifyInstance};
 use crate::{BootMode, Code, ImageBoots};
 use serde_json::{Value, json};
 
@@ -34,14 +34,6 @@ fn own(append: Option<&str>) -> KernelChoice {
     KernelChoice::Own {
         append: append.map(str::to_owned),
     }
-}
-
-fn stop(cloud: &Cloud, id: &InstanceId) {
-    let request = StopInstances {
-        instances: vec![id.to_string()],
-        ..StopInstances::default()
-    };
-    cloud.stop_instances(request).unwrap();
 }
 
 /// How an instance boots when it is started, which it is not afterwards.

@@ -25,7 +25,7 @@ mod volumes;
 
 use crate::cloud::Options;
 use crate::image::{CreateImage, ImportImage, OnTermination, Reboot};
-use crate::instance::{Instance, RunInstances};
+use crate::instance::{Instance, RunInstances, StopInstances};
 use crate::{Bytes, Cloud, DescribeInstances, InstanceId, Tag};
 use stand_in::{Guests, StandIns};
 use std::io::Write;
@@ -135,6 +135,14 @@ fn launch(cloud: &Cloud, request: RunInstances) -> InstanceId {
 
 fn run(cloud: &Cloud, image: &str) -> InstanceId {
     launch(cloud, RunInstances::of(image))
+}
+
+fn stop(cloud: &Cloud, id: &InstanceId) {
+    let request = StopInstances {
+        instances: vec![id.to_string()],
+        ..StopInstances::default()
+    };
+    cloud.stop_instances(request).unwrap();
 }
 
 /// A home with a running instance of the image `base`. What its machines were asked so far is forgotten.

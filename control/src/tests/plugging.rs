@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::catalog::volumes;
-use crate::instance::{StopInstances, VolumeSource};
+use crate::instance::VolumeSource;
 use crate::{
     AttachVolume, Code, CreateVolume, DescribeImages, DescribeVolumes, DetachVolume, Detaching, Filter,
     VolumeAttachment, VolumeId,
@@ -49,14 +49,6 @@ fn how_far(cloud: &Cloud, volume: &str) -> Option<&'static str> {
 
 fn machine(home: &Home, cloud: &Cloud, id: &InstanceId) -> Vec<String> {
     home.machines.disks(&cloud.instance_directory(id))
-}
-
-fn stop(cloud: &Cloud, id: &InstanceId) {
-    let request = StopInstances {
-        instances: vec![id.to_string()],
-        ..StopInstances::default()
-    };
-    cloud.stop_instances(request).unwrap();
 }
 
 #[test]

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use kiln_imagefmt::Disk;
 
 use super::fitter::{Fitted, Fitter, Gone, Order};
-use super::{MachineError, slots};
+use super::{MachineError, OpenDisk, slots};
 use crate::control::{ChainDisk, ControlError, ControlledDisk, ErrorKind, Unplug};
 use crate::pci::{Hotplug, PciBus, PciFunction, Slot, SlotSet};
-use crate::virtio::Guarded;
+use crate::virtio::block::{Block, BlockSpec};
 use crate::virtio::transport::{VirtioPci, Wiring};
+use crate::virtio::{DeviceError, Guarded, ThreadSetup};
 
 /// What is in a slot.
 pub(super) struct Bay {
@@ -36,6 +37,26 @@ pub(super) struct Bay {
 pub(super) struct Drive {
     pub(super) disk: Arc<ChainDisk>,
     pub(super) backing: Arc<dyn Disk>,
+}
+
+impl Drive {
+    /// The device of an open disk in a machine of `cpus` vCPUs, with threads, and its host side.
+    ///
+    /// # Errors
+    /// The host gives no threads.
+    pub(super) fn make(
+        spec: &BlockSpec,
+        open: &OpenDisk,
+        cpus: u8,
+        setup: &Arc<dyn ThreadSetup>,
+    ) -> Result<(Block, Self), DeviceError> {
+        let backing = open.backing.disk();
+        let queues = spec.queues(cpus);
+        let block = Block::new(&spec.id, Arc::clone(&backing), spec.serial(), queues, setup)?;
+        let chain = open.backing.chain().cloned();
+        let disk = Arc::new(ChainDisk::new(spec.id.clone(), block.gate(), chain, open.top));
+        Ok((block, Self { disk, backing }))
+    }
 }
 
 /// All of them.
@@ -143,22 +164,20 @@ impl Bays {
     /// # Errors
     /// There is no free slot, or the host gives no descriptors.
     pub(super) fn insert(&self, fitted: Fitted) -> Result<u8, ControlError> {
-        let Fitted {
-            slot,
-            block,
-            disk,
-            backing,
-        } = fitted;
-        self.must_be_new(disk.id())?;
+        let Fitted { slot, block, drive } = fitted;
+        self.must_be_new(drive.disk.id())?;
         let slot = self.free_slot(slot)?;
         let function = VirtioPci::insert(Box::new(block), slot, &self.pci, self.wiring.clone())
             .map_err(|error| ControlError::new(ErrorKind::Internal, error.to_string()))?;
-        tracing::info!(disk = disk.id(), slot = slot.number(), "a disk was plugged in");
-        let drive = Some(Drive { disk, backing });
+        tracing::info!(
+            disk = drive.disk.id(),
+            slot = slot.number(),
+            "a disk was plugged in"
+        );
         let bay = Bay {
             kind: slots::DISK,
             function,
-            drive,
+            drive: Some(drive),
         };
         self.taken.lock().insert(slot, bay);
         self.hotplug.insert(slot);
@@ -265,15 +284,13 @@ impl Bays {
     }
 
     fn close(&self, function: Option<Arc<VirtioPci>>, drive: Drive) {
-        let Drive { disk, backing } = drive;
-        let id = disk.id().to_owned();
+        let id = drive.disk.id().to_owned();
         // It does not keep the bays: the fitter must not be the one who drops them.
         let closing = Arc::clone(&self.closing);
         let closed = Box::new(move || closing.lock().retain(|closing| *closing != id));
         self.fitter.close(Gone {
             function,
-            disk,
-            backing,
+            drive,
             closed,
         });
     }

@@ -10,10 +10,9 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kiln_imagefmt::Disk;
-
-use super::MachineError;
-use crate::control::{ChainDisk, ControlError, ErrorKind, FileId};
+use super::bays::Drive;
+use super::{MachineError, OpenDisk};
+use crate::control::{ControlError, ErrorKind, FileId};
 use crate::sandbox::{self, DeviceThreads, ThreadKind};
 use crate::virtio::ThreadSetup;
 use crate::virtio::block::{Block, BlockSpec};
@@ -38,16 +37,14 @@ pub struct Order {
 pub(super) struct Fitted {
     pub(super) slot: Option<u8>,
     pub(super) block: Block,
-    pub(super) disk: Arc<ChainDisk>,
-    pub(super) backing: Arc<dyn Disk>,
+    pub(super) drive: Drive,
 }
 
 /// What is left of a disk that has gone.
 pub(super) struct Gone {
     /// Its function, unless the guest still has it.
     pub(super) function: Option<Arc<VirtioPci>>,
-    pub(super) disk: Arc<ChainDisk>,
-    pub(super) backing: Arc<dyn Disk>,
+    pub(super) drive: Drive,
     /// Told when its files are closed.
     pub(super) closed: Box<dyn FnOnce() + Send>,
 }
@@ -147,22 +144,16 @@ fn fit(order: Order, cpus: u8, setup: &Arc<dyn ThreadSetup>) -> Result<Fitted, C
         None => None,
     };
     let backing = spec.open_files(files, &paths).map_err(|error| refused(&error))?;
-    let block = Block::new(&spec.id, backing.disk(), spec.serial(), spec.queues(cpus), setup)
+    let (block, drive) = Drive::make(&spec, &OpenDisk { backing, top }, cpus, setup)
         .map_err(|error| ControlError::new(ErrorKind::Internal, error.to_string()))?;
-    let disk = ChainDisk::new(spec.id.clone(), block.gate(), backing.chain().cloned(), top);
-    Ok(Fitted {
-        slot: spec.slot,
-        block,
-        disk: Arc::new(disk),
-        backing: backing.disk(),
-    })
+    let slot = spec.slot;
+    Ok(Fitted { slot, block, drive })
 }
 
 fn close(gone: Gone) {
     let Gone {
         function,
-        disk,
-        backing,
+        drive: Drive { disk, backing },
         closed,
     } = gone;
     // The threads end with it.

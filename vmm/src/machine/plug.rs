@@ -6,11 +6,9 @@ use std::vec;
 
 use super::bays::{Bay, Drive};
 use super::{MachineError, OpenDisk, Ports, slots};
-use crate::control::ChainDisk;
 use crate::pci::{PciBus, Slot};
 use crate::sandbox::DeviceThreads;
 use crate::spec::Device;
-use crate::virtio::block::Block;
 use crate::virtio::console::{Console, ConsoleSpec, Port, PortInput};
 use crate::virtio::rng::Rng;
 use crate::virtio::transport::{VirtioPci, Wiring};
@@ -55,19 +53,8 @@ impl<'a> Plugs<'a> {
                     .backings
                     .next()
                     .ok_or_else(|| MachineError::DiskNotOpen(spec.id.clone()))?;
-                let block = Block::new(
-                    &spec.id,
-                    open.backing.disk(),
-                    spec.serial(),
-                    spec.queues(self.cpus),
-                    &self.setup,
-                )?;
-                let chain = open.backing.chain().cloned();
-                let disk = ChainDisk::new(spec.id.clone(), block.gate(), chain, open.top);
-                drive = Some(Drive {
-                    disk: Arc::new(disk),
-                    backing: open.backing.disk(),
-                });
+                let (block, made) = Drive::make(spec, &open, self.cpus, &self.setup)?;
+                drive = Some(made);
                 Box::new(block)
             }
             Device::Rng(spec) => Box::new(Rng::new(spec, Arc::clone(&self.setup))?),

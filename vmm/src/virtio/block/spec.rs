@@ -124,21 +124,9 @@ impl BlockSpec {
     /// The file, or one that it is based on, cannot be opened or is not what it must be.
     pub fn open(&self, directory: &Path) -> Result<Backing, OpenError> {
         let path = directory.join(&self.path);
-        let access = self.access();
-        let disk_error = |source| OpenError::Disk {
-            id: self.id.clone(),
-            source,
-        };
         match self.format {
-            DiskFormat::Qcow2 => {
-                let chain = Chain::open_path(&path, access).map_err(disk_error)?;
-                Ok(Backing::Chain(Arc::new(chain)))
-            }
-            DiskFormat::Raw => {
-                let file = self.open_file(&path)?;
-                let disk = RawDisk::open(file, access).map_err(disk_error)?;
-                Ok(Backing::Raw(Arc::new(disk)))
-            }
+            DiskFormat::Qcow2 => self.chain(Chain::open_path(&path, self.access())),
+            DiskFormat::Raw => self.raw(self.open_file(&path)?),
         }
     }
 
@@ -148,25 +136,34 @@ impl BlockSpec {
     /// # Errors
     /// A file is not what it must be, or another process uses it.
     pub fn open_files(&self, files: Vec<File>, paths: &[String]) -> Result<Backing, OpenError> {
-        let access = self.access();
-        let disk_error = |source| OpenError::Disk {
-            id: self.id.clone(),
-            source,
-        };
         match self.format {
-            DiskFormat::Qcow2 => {
-                let chain = Chain::open_at(files, paths, access).map_err(disk_error)?;
-                Ok(Backing::Chain(Arc::new(chain)))
-            }
+            DiskFormat::Qcow2 => self.chain(Chain::open_at(files, paths, self.access())),
             DiskFormat::Raw => {
                 let files: Result<[File; 1], _> = files.try_into();
                 let [file] = files.map_err(|files| OpenError::Files {
                     id: self.id.clone(),
                     files: files.len(),
                 })?;
-                let disk = RawDisk::open(file, access).map_err(disk_error)?;
-                Ok(Backing::Raw(Arc::new(disk)))
+                self.raw(file)
             }
+        }
+    }
+
+    fn chain(&self, opened: Result<Chain, DiskError>) -> Result<Backing, OpenError> {
+        let chain = opened.map_err(|source| self.is_none(source))?;
+        Ok(Backing::Chain(Arc::new(chain)))
+    }
+
+    fn raw(&self, file: File) -> Result<Backing, OpenError> {
+        let disk = RawDisk::open(file, self.access()).map_err(|source| self.is_none(source))?;
+        Ok(Backing::Raw(Arc::new(disk)))
+    }
+
+    /// The file is no such disk.
+    fn is_none(&self, source: DiskError) -> OpenError {
+        OpenError::Disk {
+            id: self.id.clone(),
+            source,
         }
     }
 
