@@ -8,7 +8,7 @@ use kiln_tests::saved::{self, Saved, vmm};
 #[test]
 fn hazard_a_guest_restored_an_hour_later_has_the_right_time_and_no_gap_in_its_own() {
     let home = Home::new();
-    let guest = home.launch("debian", &["--type", "t3.nano"]);
+    let guest = home.launch("debian", &["--type", "t2.nano"]);
     // An hour later, as the guest sees it: its clock is put back by one before the save.
     guest.says(
         "timedatectl set-ntp false 2>/dev/null; date -s @$(($(date +%s) - 3600)) >/dev/null; echo done",

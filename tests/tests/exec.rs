@@ -34,7 +34,7 @@ fn hazard_exec_returns_though_its_input_stays_open() {
 #[test]
 fn hazard_exec_hands_on_a_hundred_mebibytes_unchanged() {
     let home = Home::new();
-    let guest = home.launch("tiny", &["--type", "t3.small"]);
+    let guest = home.launch("tiny", &["--type", "t2.small"]);
     let sent =
         guest.says("dd if=/dev/urandom of=/tmp/blob bs=1M count=100 2>/dev/null; sha256sum < /tmp/blob");
     let got = home

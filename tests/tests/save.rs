@@ -136,7 +136,7 @@ fn port(guest: &Guest<'_>) -> String {
 #[test]
 fn hazard_a_debian_that_prints_loses_no_line_through_a_save() {
     let home = Home::new();
-    let guest = home.launch("debian", &["--type", "t3.nano"]);
+    let guest = home.launch("debian", &["--type", "t2.nano"]);
     guest.exec(LINES).succeeds();
     let lines = || -> Vec<u64> {
         let log = guest.log();

@@ -35,9 +35,10 @@ pub(crate) enum Boot {
 pub(crate) struct Run {
     /// The image: id, name, or the beginning of either
     pub(crate) image: String,
-    /// The instance type, which says how many processors and how much memory: see `kiln type list`
-    #[arg(long = "type", value_name = "TYPE", default_value = kiln_control::InstanceType::DEFAULT)]
-    pub(crate) instance_type: String,
+    /// The instance type, which says how many processors and how much memory: see `kiln type list` [default: t3.micro, or
+    /// t2.micro where there is one processor, as in the software machine]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) instance_type: Option<String>,
     /// The pages of the guest's memory: small ones, huge ones where the kernel finds them, or huge ones that were set
     /// aside on the host (see its nr_hugepages)
     #[arg(

@@ -102,7 +102,7 @@ fn request(run: Run) -> Result<RunInstances, Failure> {
         Some(kernel) => Some(given(&kernel, run.initrd, run.cmdline)?),
     };
     Ok(RunInstances {
-        instance_type: Some(run.instance_type),
+        instance_type: run.instance_type,
         huge_pages: run.huge_pages,
         count: run.count,
         tags,

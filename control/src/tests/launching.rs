@@ -3,7 +3,7 @@
 use super::*;
 use crate::OnShutdown;
 use crate::instance::{KernelFiles, NewVolume, StopInstances, VolumeSource};
-use crate::{Code, CreateSnapshot, DescribeVolumes, HugePages};
+use crate::{Code, CreateSnapshot, DescribeVolumes, HugePages, InstanceType};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -15,7 +15,7 @@ fn a_launch_makes_a_running_instance_with_a_root_volume() {
     let seen = instance(&cloud, &id);
     assert_eq!(seen.state.name.as_str(), "running");
     assert_eq!(seen.image_id, image);
-    assert_eq!(seen.instance_type, "t3.micro");
+    assert_eq!(seen.instance_type, InstanceType::default_here());
     assert_eq!(seen.block_device_mappings.len(), 1);
     assert_eq!(seen.block_device_mappings[0].device_name, "/dev/sda1");
     assert!(seen.block_device_mappings[0].ebs.delete_on_termination);

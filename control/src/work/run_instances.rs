@@ -70,7 +70,10 @@ enum Reserved {
 impl Cloud {
     /// RunInstances. Answers when the guests run.
     pub fn run_instances(&self, request: RunInstances) -> Result<Reply<Reservation>> {
-        let kind = InstanceType::find(request.instance_type.as_deref().unwrap_or(InstanceType::DEFAULT))?;
+        let kind = match &request.instance_type {
+            Some(name) => InstanceType::find(name)?,
+            None => InstanceType::find(InstanceType::default_here())?,
+        };
         check(&request, kind)?;
         let asked = Asked {
             menu: Menu::of(self, &request)?,
