@@ -72,6 +72,7 @@ install: ## copy the programs and completions to PREFIX (default /usr/local for 
 	install -d "$(INTO)/bin" "$(INTO)/share/bash-completion/completions"
 	install -m 755 $(PROGRAMS:%=$(BIN)/%) "$(INTO)/bin"
 	$(BIN)/kiln completions bash > "$(INTO)/share/bash-completion/completions/kiln"
+	@case ":$$PATH:" in *":$(INTO)/bin:"*) ;; *) echo "$(INTO)/bin is not in your PATH: export PATH=\"$(INTO)/bin:\$$PATH\"" ;; esac
 
 purge: ## remove target/ and the cache of downloads and images (asks first)
 	@scripts/purge.sh "$(CACHE)"

@@ -35,10 +35,31 @@ step() { # name, command...: shows the command, runs it, keeps its time; its out
     shift
     shown "$@"
     start=$(now)
-    last=$("$@")
+    last=$("$@") || failed "$name"
     printf '%s\n' "$last"
     times+=("$(($(now) - start)) $name")
 }
+
+stamp=$(date +%H%M%S)
+failed() { # what a step was: the end of what its guests printed, before they are ended
+    local id
+    [ -z "$last" ] || printf '%s\n' "$last"
+    printf '\nerror: "%s" failed; the instances of this run are ended now. The end of what their guests printed:\n' "$1" >&2
+    for id in $(kiln -q list --filter "tag:Name=quickstart-$stamp"); do
+        printf '== %s\n' "$id" >&2
+        kiln log "$id" 2>&1 | tail -n 20 >&2 || true
+    done
+    exit 1
+}
+clean() { # whatever happens, only the base image stays: by name, since what was interrupted never told its id
+    local made image
+    mapfile -t made < <(kiln -q list --filter "tag:Name=quickstart-$stamp")
+    [ ${#made[@]} -eq 0 ] || kiln -q terminate "${made[@]}" >/dev/null 2>&1 || true
+    for image in $(kiln -q image list --filter "name=changed-$stamp,live-$stamp"); do
+        kiln -q image deregister "$image" --delete-snapshots >/dev/null 2>&1 || true
+    done
+}
+trap clean EXIT
 
 say "What this host has"
 kiln doctor || true
@@ -50,17 +71,6 @@ else
     step "image build" kiln image build debian-12-pv
 fi
 
-stamp=$(date +%H%M%S)
-clean() { # whatever happens, only the base image stays: by name, since what was interrupted never told its id
-    local made image
-    mapfile -t made < <(kiln -q list --filter "tag:Name=quickstart-$stamp")
-    [ ${#made[@]} -eq 0 ] || kiln -q terminate "${made[@]}" >/dev/null 2>&1 || true
-    for image in $(kiln -q image list --filter "name=changed-$stamp,live-$stamp"); do
-        kiln -q image deregister "$image" --delete-snapshots >/dev/null 2>&1 || true
-    done
-}
-trap clean EXIT
-
 say "Launch it"
 step "run (to the agent's first answer)" kiln -q run debian-12-pv --name "quickstart-$stamp" --wait agent
 first=$last
@@ -71,9 +81,10 @@ step "exec" kiln exec "$first" -- sh -c 'echo "baked by Kiln" > /etc/motd; cat /
 step "image create" kiln -q image create "$first" --name "changed-$stamp"
 
 say "Bake again without a reboot, while a program writes"
-step "exec, with the reboot's wait" kiln exec "$first" -- sh -c '(while :; do date >> /var/log/writer; done) >/dev/null 2>&1 & touch /var/log/writer; until [ "$(wc -l < /var/log/writer)" -ge 20 ]; do sleep 0.1; done; echo "a writer runs"'
+step "exec, with the reboot's wait" kiln exec "$first" -- sh -c '(while [ ! -e /run/enough ]; do date >> /var/log/writer; done) >/dev/null 2>&1 & touch /var/log/writer; until [ "$(wc -l < /var/log/writer)" -ge 20 ]; do sleep 0.1; done; echo "a writer runs"'
 step "image create --no-reboot" kiln -q image create "$first" --name "live-$stamp" --no-reboot
 live=$last
+step "exec" kiln exec "$first" -- sh -c 'touch /run/enough; echo "it has written $(wc -l < /var/log/writer) lines"'
 
 say "Launch two instances of the bake at once"
 step "run --count 2" kiln -q run "$live" --count 2 --name "quickstart-$stamp" --wait agent

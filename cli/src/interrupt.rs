@@ -49,16 +49,23 @@ impl Interrupt {
 
 /// Has this program do something at the first such signal, before it ends of it as it would have.
 pub(crate) fn at_a_signal(last: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    at_the_first(move |signal| {
+        last();
+        if signal_hook::low_level::emulate_default_handler(signal).is_err() {
+            std::process::exit(128 + signal);
+        }
+    })
+}
+
+/// Has this program do something at the first such signal, and else nothing: for who remembers it, too.
+pub(crate) fn besides(does: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    at_the_first(|_| does())
+}
+
+fn at_the_first(does: impl FnOnce(i32) + Send + 'static) -> Result<(), Failure> {
     let mut signals =
         signal_hook::iterator::Signals::new(heeded(&SIGNALS)).map_err(|error| uncaught(&error))?;
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            last();
-            if signal_hook::low_level::emulate_default_handler(signal).is_err() {
-                std::process::exit(128 + signal);
-            }
-        }
-    });
+    std::thread::spawn(move || signals.forever().next().map(does));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ pub(crate) struct Size(u64);
 
 /// Why a text is no size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no size: write a number with M, G or T, such as 8G or 512M")]
+#[error("`{0}` is no size: write a number above 0 with M, G or T, such as 8G or 512M")]
 pub(crate) struct NoSize(String);
 
 const UNITS: &[(char, u32)] = &[('K', 10), ('M', 20), ('G', 30), ('T', 40)];

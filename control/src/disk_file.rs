@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 fn refused(error: TransferError) -> Error {
-    Error::caused(Code::InvalidDisk, "import", error)
+    Error::new(Code::InvalidDisk, error.to_string())
 }
 
 /// A disk file whose format is known.

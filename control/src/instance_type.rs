@@ -129,12 +129,12 @@ impl InstanceType {
             .filter(|known| known.split('.').next() == Some(family))
             .collect();
         if near.is_empty() {
-            near = vec!["t1", "t2", "t3", "m1", "m3", "m5", "c5", "r5"];
+            near = vec!["the families t1, t2, t3, m1, m3, m5, c5, r5"];
         }
         Err(Error::new(
             Code::InvalidInstanceType,
             format!(
-                "'{}' is no instance type; there are {}",
+                "'{}' is no instance type; there are {} (`kiln type list` has all)",
                 name.escape_debug(),
                 near.join(", ")
             ),

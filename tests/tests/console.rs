@@ -5,13 +5,17 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use kiln_tests::{Guest, Home};
 
-/// `kiln console` on a terminal of 50 rows and 132 columns, which script(1) makes.
+/// `kiln console` on a terminal.
 fn sit_down(home: &Home, guest: &Guest<'_>, options: &str) -> Child {
+    on_a_terminal(home, &format!("console {} {options}", guest.id()))
+}
+
+/// `kiln` on a terminal of 50 rows and 132 columns, which script(1) makes.
+fn on_a_terminal(home: &Home, arguments: &str) -> Child {
     let kiln = home.command(&[] as &[&str]);
     let line = format!(
-        "stty rows 50 cols 132 && exec {} console {} {options}",
-        kiln.get_program().display(),
-        guest.id()
+        "stty rows 50 cols 132 && exec {} {arguments}",
+        kiln.get_program().display()
     );
     Command::new("script")
         .args(["-qec", &line, "/dev/null"])
@@ -85,4 +89,23 @@ fn the_virtio_console_has_the_size_of_the_terminal() {
         .write_all(b"\x1d")
         .expect("it reads");
     assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn the_log_on_a_terminal_has_nothing_that_the_terminal_would_answer() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &[]);
+    guest
+        .exec("printf 'where\\033[6n is\\033]0;title\\007 the cursor\\n' > /dev/console")
+        .succeeds();
+    let log = home.kiln(&["log", guest.id()]).succeeds();
+    assert!(
+        log.text().contains("where\x1b[6n is\x1b]0;title\x07 the cursor"),
+        "a program gets what the guest printed"
+    );
+    let shown = on_a_terminal(&home, &format!("log {}", guest.id()));
+    let shown = shown.wait_with_output().expect("it ends").stdout;
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("where is the cursor"), "{shown:?}");
+    assert!(!shown.contains("\x1b[6n") && !shown.contains('\x07'), "{shown:?}");
 }

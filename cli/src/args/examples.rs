@@ -1,7 +1,7 @@
 //! Examples below the help of those commands that need one.
 
 pub(super) const FIRST_STEPS: &str = "\
-An image is *imported* (a disk file, here or at a URL), *built* (a recipe: a bootable base) or
+An image is *imported* (a disk file, here or at a URL), *built* (a recipe: a bootable base) or \
 *created* (from an instance).
 
 First steps:
@@ -12,10 +12,10 @@ First steps:
   kiln image create web --name web-1                bake the change into a new image
   kiln run web-1                                    launch that
 
-Guests run on /dev/kvm where that works, else in the software machine; KILN_ACCEL=kvm or
+Guests run on /dev/kvm where that works, else in the software machine; KILN_ACCEL=kvm or \
 KILN_ACCEL=software insists.
 
-Exit status: 0 done, 1 failed, 2 wrong usage. exec and run -- CMD hand on the command's own status
+Exit status: 0 done, 1 failed, 2 wrong usage. exec and run -- CMD hand on the command's own status \
 (128+n for signal n), or 125: Kiln failed, 126: CMD cannot be executed, 127: CMD is not there.";
 
 pub(super) const RUN: &str = "\
@@ -25,8 +25,8 @@ Examples:
   make | kiln run --rm debian-12-pv -- sh -c 'cat > /dev/null'";
 
 pub(super) const IMPORT: &str = "\
-What a URL names is verified by --sha256 or --sha512, else by a checksum file beside it (SHA512SUMS,
-SHA256SUMS, CHECKSUM, FILE.sha512, FILE.sha256), kept in the cache, and goes on there after an
+What a URL names is verified by --sha256 or --sha512, else by a checksum file beside it (SHA512SUMS, \
+SHA256SUMS, CHECKSUM, FILE.sha512, FILE.sha256), kept in the cache, and goes on there after an \
 interruption. Proxies are those of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 
 Examples:
@@ -40,7 +40,7 @@ Examples:
   kiln exec web -- tar -c /etc > etc.tar  streams are handed on as they are";
 
 pub(super) const CONSOLE: &str = "\
-Ctrl-] leaves the console; the instance runs on. Several may sit at one console. It ends with the
+Ctrl-] leaves the console; the instance runs on. Several may sit at one console. It ends with the \
 instance. kiln log shows what was printed before; kiln exec runs a command without a login.
 
 Examples:
@@ -49,7 +49,7 @@ Examples:
   kiln console web < /dev/null            only look on";
 
 pub(super) const STATS: &str = "\
-CPU is in parts of one processor, since the start or with --watch since the last look: 200% are two
+CPU is in parts of one processor, since the start or with --watch since the last look: 200% are two \
 processors at work. MEMORY is what is in use of what was given: a guest gives little back.
 
 Examples:
@@ -84,8 +84,8 @@ Examples:
   kiln volume create --snapshot snap-0123 --size 40G";
 
 pub(super) const VOLUME_ATTACH: &str = "\
-A running guest finds the disk by itself: in a Linux, lsblk -o NAME,SERIAL shows the volume's id, without
-its dash, as the serial. The root of an instance can be exchanged while it is stopped: a volume that holds
+A running guest finds the disk by itself, within some seconds: in a Linux, lsblk -o NAME,SERIAL shows the volume's id, without \
+its dash, as the serial. The root of an instance can be exchanged while it is stopped: a volume that holds \
 another root takes the place of the one that was detached.
 
 Examples:
@@ -93,7 +93,7 @@ Examples:
   kiln volume attach rescued web --device /dev/sda1";
 
 pub(super) const VOLUME_DETACH: &str = "\
-Unmount it in a running guest first. A guest that has not let go in time keeps the volume, which is then
+Unmount it in a running guest first. A guest that has not let go in time keeps the volume, which is then \
 busy: once it has let go, the next command records that. --force takes the volume away.
 
 Examples:

@@ -1,6 +1,7 @@
 //! `kiln image …`
 
 use super::seconds;
+use super::suggested::Suggested;
 use crate::download::Digest;
 use crate::user_file::UserFile;
 use clap::{Args, Subcommand, ValueEnum};
@@ -36,7 +37,7 @@ pub(crate) enum Image {
 #[derive(Debug, Args)]
 pub(crate) struct Build {
     /// A recipe that comes with Kiln (debian-12, debian-13, debian-12-pv, debian-13-pv, tiny), or a recipe's folder
-    #[arg(value_name = "RECIPE")]
+    #[arg(value_name = "RECIPE", value_parser = Suggested::RECIPES, hide_possible_values = true)]
     pub(crate) recipe: String,
     /// The image's name [default: the recipe's]
     #[arg(long, value_name = "NAME")]
@@ -221,11 +222,12 @@ pub(crate) enum Firmware {
 }
 
 impl Diagnose {
-    /// The file, if it is one that is meant: so says a slash in its name, or that there is such a file.
+    /// The file, if it is one that is meant: so says a slash in its name, a disk file's ending, or that there is such a file.
     pub(crate) fn file(&self) -> Option<UserFile> {
         let has_slash = self.what.as_encoded_bytes().contains(&b'/');
         let file = UserFile::from(self.what.clone());
-        (has_slash || file.exists()).then_some(file)
+        let has_ending = matches!(file.ending().as_deref(), Some("raw" | "img" | "qcow2"));
+        (has_slash || has_ending || file.exists()).then_some(file)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The verbs used all day: `kiln run list show exec log stop start reboot terminate wait tag`.
 
 use super::seconds;
+use super::suggested::Suggested;
 use crate::size::Size;
 use crate::user_file::UserFile;
 use clap::{Args, ValueEnum};
@@ -37,7 +38,7 @@ pub(crate) struct Run {
     pub(crate) image: String,
     /// The instance type, which says how many processors and how much memory: see `kiln type list` [default: t3.micro, or
     /// t2.micro where there is one processor, as in the software machine]
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = Suggested::TYPES, hide_possible_values = true)]
     pub(crate) instance_type: Option<String>,
     /// The pages of the guest's memory: small ones, huge ones where the kernel finds them, or huge ones that were set
     /// aside on the host (see its nr_hugepages)
@@ -60,7 +61,7 @@ pub(crate) struct Run {
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
     pub(crate) tags: Vec<Tag>,
     /// The root volume's size, at least the image's: 8G, 512M; a bare number is GiB
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub(crate) root_size: Option<Size>,
     /// An additional volume: empty, or of a snapshot; `,keep` leaves it behind when the instance is terminated
     #[arg(long = "volume", value_name = "SIZE|SNAPSHOT[,keep]", value_parser = volume)]
@@ -273,7 +274,7 @@ pub(crate) struct Modify {
     /// The instance, which must be stopped: id, name, or the beginning of either
     pub(crate) instance: String,
     /// The instance type: see `kiln type list`
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = Suggested::TYPES, hide_possible_values = true)]
     pub(crate) instance_type: Option<String>,
     /// A kernel instead of the disk's own; --cmdline must say its command line
     #[arg(long, value_name = "FILE", requires = "cmdline")]

@@ -5,6 +5,7 @@ pub(crate) mod image;
 pub(crate) mod instance;
 pub(crate) mod machine;
 pub(crate) mod storage;
+mod suggested;
 
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
@@ -144,6 +145,7 @@ pub(crate) enum Command {
     #[command(after_help = examples::COMPLETIONS)]
     Completions(Completions),
     /// The steps at which a test can have this program killed
+    #[cfg(any(debug_assertions, feature = "crash-points"))]
     #[command(hide = true)]
     CrashPoints,
 }

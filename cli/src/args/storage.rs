@@ -1,5 +1,6 @@
 //! `kiln volume …`, `kiln snapshot …`, `kiln type …`
 
+use super::suggested::Suggested;
 use crate::size::Size;
 use clap::{Args, Subcommand};
 use kiln_control::{Filter, Tag};
@@ -66,7 +67,7 @@ pub(crate) enum Volume {
 #[command(group = clap::ArgGroup::new("beginning").required(true).multiple(true).args(["size", "snapshot"]))]
 pub(crate) struct CreateVolume {
     /// Its size: 8G, 512M; a bare number is GiB. At least the snapshot's [default: the snapshot's]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub(crate) size: Option<Size>,
     /// The snapshot that it begins as: id, name, or the beginning of either
     #[arg(long, value_name = "SNAPSHOT")]
@@ -120,6 +121,6 @@ pub(crate) enum Type {
 #[derive(Debug, Args)]
 pub(crate) struct TypeList {
     /// Only these
-    #[arg(value_name = "TYPE")]
+    #[arg(value_name = "TYPE", value_parser = Suggested::TYPES, hide_possible_values = true)]
     pub(crate) names: Vec<String>,
 }

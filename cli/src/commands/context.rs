@@ -16,6 +16,7 @@ use kiln_guest_images::built_in;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// With fewer free bytes a host's disk is full: a software machine hardly writes less at once.
@@ -85,6 +86,22 @@ impl Context {
                 output::aside(&format!("\nwarning: interrupted: {what}\n"));
             }
         })
+    }
+
+    /// Says at once that a launch was interrupted, if it is: it is finished first. Over once what this returns is dropped.
+    pub(crate) fn say_while_launching(&self) -> Result<Arc<()>, Failure> {
+        let launching = Arc::new(());
+        let still = Arc::downgrade(&launching);
+        if self.hints == Hints::Shown && self.format != Format::Json {
+            crate::interrupt::besides(move || {
+                if still.upgrade().is_some() {
+                    output::aside(
+                        "\nhint: interrupted: the launch is finished first, which may take some seconds\n",
+                    );
+                }
+            })?;
+        }
+        Ok(launching)
     }
 
     /// Whether progress is shown.

@@ -115,7 +115,7 @@ fn acceleration(home: &Path, wish: Wish, detected: Detected, in_ci: bool) -> Vec
             all.push(finding(
                 "NoKvm",
                 Severity::Ok,
-                format!("no usable KVM: {why}"),
+                format!("KVM cannot be used here, and need not be: {why}"),
                 "",
             ));
             true

@@ -206,7 +206,10 @@ fn show(context: &Context, show: Show) -> Result<u8, Failure> {
             };
             field(
                 &format!("disk {}", disk.device_name),
-                format!("{snapshot} {}, {end} at the end", disk.ebs.size),
+                format!(
+                    "{snapshot} {}, {end} when an instance is terminated",
+                    disk.ebs.size
+                ),
             );
         }
         for tag in &image.tags {

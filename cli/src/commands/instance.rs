@@ -7,7 +7,7 @@ use crate::output::{self, Format, Table};
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
 use kiln_control::{
-    Cloud, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceId, InstanceState,
+    Cloud, Code, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceId, InstanceState,
     KernelChoice, KernelFiles, ModifyInstance, Reply, StopInstances, Waiting as Wait, name_of,
 };
 use std::time::Duration;
@@ -74,9 +74,9 @@ pub(crate) fn show(context: &Context, which: Instances) -> Result<u8, Failure> {
                     .map(|v| v.bytes.to_string())
             });
             let end = if disk.ebs.delete_on_termination {
-                "deleted at the end"
+                "deleted when it is terminated"
             } else {
-                "kept at the end"
+                "kept when it is terminated"
             };
             let about = format!("{} {}, {end}", disk.ebs.volume_id, size.unwrap_or_default());
             table.row([format!("disk {}", disk.device_name), about]);
@@ -139,7 +139,14 @@ pub(crate) fn stop(context: &Context, stop: Stop) -> Result<u8, Failure> {
 
 pub(crate) fn start(context: &Context, which: &Instances) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
-    context.print(&cloud.start_instances(&which.instances)?)
+    let started = cloud.start_instances(&which.instances).inspect_err(|error| {
+        if error.code() == Code::InvalidKernel {
+            context.hint(
+                "`kiln modify INSTANCE --own-kernel` has it start with the kernel of its disk again, --kernel with another",
+            );
+        }
+    })?;
+    context.print(&started)
 }
 
 pub(crate) fn reboot(context: &Context, reboot: &Reboot) -> Result<u8, Failure> {

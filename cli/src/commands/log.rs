@@ -5,11 +5,11 @@ mod followed;
 use super::{Context, instance::at_present};
 use crate::args::instance::Log;
 use crate::failure::Failure;
-use crate::output;
-use followed::Followed;
+use crate::output::{self, GuestText};
+use followed::{Followed, Print};
 use kiln_control::{Cloud, Code, InstanceId, InstanceState};
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -35,15 +35,35 @@ pub(crate) fn run(context: &Context, log: &Log) -> Result<u8, Failure> {
             ),
         ));
     }
-    let mut printed = Followed::new(&folder);
-    // The older half first: the log is rotated once it is full.
-    printed.former(&mut output::bytes)?;
-    if log.follow {
-        follow(&cloud, &instance, printed)?;
-    } else {
-        printed.more(&mut output::bytes)?;
+    let mut followed = Followed::new(&folder);
+    let mut print = |bytes: &[u8]| output::bytes(bytes);
+    if !std::io::stdout().is_terminal() {
+        printed(&cloud, &instance, log, &mut followed, &mut print)?;
+        return Ok(0);
     }
-    Ok(0)
+    let mut text = GuestText::default();
+    let done = printed(&cloud, &instance, log, &mut followed, &mut |bytes| {
+        print(&text.of(bytes))
+    });
+    print(text.end())?;
+    done.map(|()| 0)
+}
+
+/// Prints it.
+fn printed(
+    cloud: &Cloud,
+    instance: &InstanceId,
+    log: &Log,
+    followed: &mut Followed,
+    print: Print<'_>,
+) -> Result<(), Failure> {
+    // The older half first: the log is rotated once it is full.
+    followed.former(print)?;
+    if log.follow {
+        follow(cloud, instance, followed, print)
+    } else {
+        followed.more(print)
+    }
 }
 
 fn open(path: &Path) -> Result<Option<File>, Failure> {
@@ -70,13 +90,13 @@ fn length(bytes: &[u8]) -> u64 {
 }
 
 /// Prints what is added until the instance has ended, or nobody reads any more.
-fn follow(cloud: &Cloud, instance: &InstanceId, mut log: Followed) -> Result<(), Failure> {
+fn follow(cloud: &Cloud, instance: &InstanceId, log: &mut Followed, print: Print<'_>) -> Result<(), Failure> {
     let mut rounds = 0_u32;
     loop {
         // Asked before reading: what was printed until then is printed below.
         let over = rounds.is_multiple_of(5) && has_ended(cloud, instance)?;
         rounds = rounds.wrapping_add(1);
-        log.more(&mut output::bytes)?;
+        log.more(print)?;
         if over || !output::is_read() {
             return Ok(());
         }

@@ -34,6 +34,7 @@ pub(crate) fn run(context: &Context, command: Command, argv: Vec<std::ffi::OsStr
         Command::Machine(command) => return machine::run(context, command),
         Command::Completions(of) => return completions::run(&of),
         Command::Doctor => return doctor::run(context),
+        #[cfg(any(debug_assertions, feature = "crash-points"))]
         Command::CrashPoints => return upkeep::crash_points(),
         Command::Type(args_of_storage::Type::List(list)) => return storage::types(context, &list),
         other => other,
@@ -115,11 +116,11 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         Command::Volume(command) => storage::volume(context, command),
         Command::Check => upkeep::check(context),
         Command::Gc => upkeep::collect(context),
-        Command::Machine(_)
-        | Command::Completions(_)
-        | Command::Doctor
-        | Command::CrashPoints
-        | Command::Type(_) => Err(Failure::new("this command works on the host")),
+        #[cfg(any(debug_assertions, feature = "crash-points"))]
+        Command::CrashPoints => upkeep::crash_points(),
+        Command::Machine(_) | Command::Completions(_) | Command::Doctor | Command::Type(_) => {
+            Err(Failure::new("this command works on the host"))
+        }
     };
     done.inspect_err(|failure| context.explain(failure, launched.as_deref()))
 }

@@ -23,13 +23,13 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     };
     let rm = run.rm;
     // With --rm there is something to clean up, and who stops waiting wants to know what goes on.
-    let interrupt = if rm || wait == Wait::Agent {
-        Interrupt::catch()?
+    let (interrupt, launching) = if rm || wait == Wait::Agent {
+        (Interrupt::catch()?, Some(context.say_while_launching()?))
     } else {
         context.say_when_cut_short(
             "what was launched by now runs on (kiln list shows it, kiln terminate ends it); the next command undoes the rest",
         )?;
-        Interrupt::default()
+        (Interrupt::default(), None)
     };
     let kernel = run.kernel.as_ref().map(UserFile::name);
     let request = request(run)?;
@@ -39,6 +39,7 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     let launched = cloud
         .run_instances(request)
         .map_err(|error| of_kernel(error.into(), kernel.as_deref()))?;
+    drop(launching);
     let ids = ids(&launched.document)?;
     let done = (|| {
         context.warnings(&launched.warnings);

@@ -60,6 +60,7 @@ pub(crate) fn collect(context: &Context) -> Result<u8, Failure> {
 }
 
 /// The steps at which `KILN_CRASH_POINT` can have this program killed, where it was built for that.
+#[cfg(any(debug_assertions, feature = "crash-points"))]
 pub(crate) fn crash_points() -> Result<u8, Failure> {
     for point in kiln_control::CRASH_POINTS {
         output::line(point)?;

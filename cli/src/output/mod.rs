@@ -2,9 +2,11 @@
 
 mod documents;
 mod format;
+mod guest_text;
 mod table;
 
 pub(crate) use format::Format;
+pub(crate) use guest_text::GuestText;
 pub(crate) use table::Table;
 
 use crate::failure::Failure;
