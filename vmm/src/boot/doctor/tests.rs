@@ -140,6 +140,18 @@ fn a_good_disk_has_no_findings() {
 }
 
 #[test]
+fn a_disk_that_was_not_copied_whole_is_advised_to_be_compared_and_not_to_get_a_boot_loader() {
+    let whole = file_system(&[("/etc/fstab", b"")], &["-t", "ext4"]);
+    let advice = |bytes: &[u8]| {
+        let (found, _) = examine(&disk(bytes), None, CpuLevel::V2).expect("it can be read");
+        let nothing = found.into_iter().find(|finding| finding.code == "NothingToBoot");
+        nothing.expect("it has nothing to boot").fix
+    };
+    assert!(advice(&whole).starts_with("install a boot loader"));
+    assert!(advice(&whole[..whole.len() / 2]).contains("was not copied whole"));
+}
+
+#[test]
 fn hazard_a_disk_that_will_not_boot_is_named_with_its_fault() {
     let good = Parts::default;
     let faults: [(&str, Severity, Parts); 12] = [

@@ -25,7 +25,11 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
         findings.push(Finding::error(
             "NothingToBoot",
             format!("no boot code, no EFI system partition, and no menu that can be used{why}"),
-            "install a boot loader (grub-install) and its menu (update-grub) in the system that the disk is of",
+            if is_damaged(disk) {
+                "the disk is damaged or was not copied whole: compare its size and digest with the one that it is of"
+            } else {
+                "install a boot loader (grub-install) and its menu (update-grub) in the system that the disk is of"
+            },
         ));
         return findings;
     }
@@ -50,6 +54,17 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whether a file system of a kind that is read here cannot be read.
+fn is_damaged(disk: &Examined) -> bool {
+    let mut all = disk.volumes.list.iter();
+    all.any(|volume| {
+        matches!(
+            volume.files,
+            Err(ProbeError::Damaged { .. } | ProbeError::BeyondEnd { .. } | ProbeError::TooMuch { .. })
+        )
+    })
 }
 
 /// The loaders on the EFI system partition.
