@@ -84,8 +84,8 @@ Examples:
   kiln volume create --snapshot snap-0123 --size 40G";
 
 pub(super) const VOLUME_ATTACH: &str = "\
-A running guest finds the disk by itself, within some seconds: in a Linux, lsblk -o NAME,SERIAL shows the volume's id, without \
-its dash, as the serial. The root of an instance can be exchanged while it is stopped: a volume that holds \
+A running guest finds the disk by itself, within some seconds: in a Linux, lsblk -o NAME,SERIAL shows \
+the volume's id, without its dash, as the serial. The root of an instance can be exchanged while it is stopped: a volume that holds \
 another root takes the place of the one that was detached.
 
 Examples:
