@@ -53,6 +53,10 @@ impl Recorder {
         self.state.lock().expect("lock").broken.clone()
     }
 
+    pub(crate) fn used(&self) -> u64 {
+        self.state.lock().expect("lock").used
+    }
+
     fn note(&self, f: impl FnOnce(&mut Recorded)) {
         f(&mut self.state.lock().expect("lock"));
         self.changed.notify_all();

@@ -92,6 +92,16 @@ impl BlockGate {
         Some(Passage(self))
     }
 
+    /// Passes the gate if it is open.
+    pub(super) fn pass_if_open(&self) -> Option<Passage<'_>> {
+        let mut state = self.state.lock();
+        if state.closed > 0 {
+            return None;
+        }
+        state.in_flight += 1;
+        Some(Passage(self))
+    }
+
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,9 @@
 //! One thread has the **turn**: it takes requests and waits for them. A request that has to wait for the host's disk it does
 //! after it has given the turn to another thread. A read from the host's cache, or a write into it that reads nothing, it
 //! does itself: a switch to another thread costs more, and the guest, which is not asked to announce requests meanwhile, puts
-//! many in. It is **away** then; if it stays away for long, the next thread takes the turn over.
+//! many in. It is **away** then; if it stays away for long, the next thread takes the turn over. Of requests that are done in
+//! a row like that the driver is told together, when there is no other or one that may wait: an interrupt for each would have
+//! the guest's vCPU wake, handle one, and take the processor from the thread.
 //!
 //! ```text
 //!  seat: the one thread that is next ──▶ turn: takes requests, waits for kicks ──▶ given up: does a request that may wait
@@ -27,6 +29,9 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// How long the thread that has the turn may be away with it: another that is free takes it over before twice that.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Bytes of requests done in a row of which the driver is told at the latest: those of 32 pages.
+const IN_A_ROW: u64 = 128 << 10;
 
 /// What the threads of a device share.
 ///
@@ -66,8 +71,16 @@ pub(super) struct Trip(u64);
 #[derive(Debug)]
 pub(super) struct Line {
     index: usize,
-    queue: Guarded<VirtQueue>,
+    served: Guarded<Served>,
     kick: EventFd,
+}
+
+/// How far a queue is.
+#[derive(Debug)]
+struct Served {
+    queue: VirtQueue,
+    /// Bytes of the requests that were completed and that the driver was not told of.
+    untold: u64,
 }
 
 /// A request that was taken, and through which gate it went.
@@ -84,7 +97,10 @@ impl Intake {
         let line = |(index, (queue, kick)): (usize, (Option<VirtQueue>, EventFd))| {
             Some(Line {
                 index,
-                queue: Guarded::new(queue?),
+                served: Guarded::new(Served {
+                    queue: queue?,
+                    untold: 0,
+                }),
                 kick,
             })
         };
@@ -101,7 +117,7 @@ impl Intake {
     pub(super) fn states(&self, count: usize) -> Vec<Option<QueueState>> {
         let state = |index| {
             let line = self.lines.iter().find(|line| line.index == index)?;
-            Some(line.queue.lock().state())
+            Some(line.served.lock().queue.state())
         };
         (0..count).map(state).collect()
     }
@@ -116,13 +132,23 @@ impl Intake {
     ) -> Option<(Taken<'a>, Trip)> {
         let mut turn = match trip.and_then(|trip| self.come_back(&trip)) {
             Some(turn) => turn,
-            None => self.wait_for_turn(stop)?,
+            None => {
+                // Who has the turn may be waiting for a kick.
+                self.tell();
+                self.wait_for_turn(stop)?
+            }
         };
         loop {
             if stop.is_set() {
                 return None;
             }
-            let passage = gate.pass(stop)?;
+            let passage = match gate.pass_if_open() {
+                Some(passage) => passage,
+                None => {
+                    self.tell();
+                    gate.pass(stop)?
+                }
+            };
             if let Some((line, chain)) = self.pop(&mut turn.place) {
                 let trip = turn.leave();
                 return Some((Taken { line, chain, passage }, trip));
@@ -138,12 +164,19 @@ impl Intake {
         }
     }
 
-    /// Leaves the turn to another thread, unless one has taken it over meanwhile.
+    /// Tells the driver of what was done in a row.
+    pub(super) fn tell(&self) {
+        self.lines.iter().for_each(|line| line.served.lock().tell());
+    }
+
+    /// Leaves the turn to another thread, unless one has taken it over meanwhile; first the driver is told of what was done in
+    /// a row.
     ///
     /// Nothing is waited for: whoever has the lock has taken the turn over, and may be waiting for a kick, or before a gate
     /// that is closed and that the caller has passed; or has it for a moment, and then whoever sits down next takes the turn
     /// over when the caller is overdue.
     pub(super) fn give_up(&self, trip: &Trip) {
+        self.tell();
         let Some(mut turn) = self.turn.try_lock().filter(|turn| turn.away == Some(trip.0)) else {
             return;
         };
@@ -220,33 +253,56 @@ impl Turn {
 impl Line {
     /// The next request. Errors were told to the driver; the queue is empty from then on.
     fn pop(&self) -> Option<Chain> {
-        self.queue.lock().pop().unwrap_or(None)
+        self.served.lock().queue.pop().unwrap_or(None)
     }
 
-    /// Asks for a kick at the next request; or there is one already.
+    /// Asks for a kick at the next request; or there is one already. The driver, which has put in no more, is told of what
+    /// was done in a row.
     fn pop_or_rearm(&self) -> Option<Chain> {
-        let mut queue = self.queue.lock();
-        if queue.rearm().unwrap_or(false) {
-            queue.pop().unwrap_or(None)
+        let mut served = self.served.lock();
+        served.tell();
+        if served.queue.rearm().unwrap_or(false) {
+            served.queue.pop().unwrap_or(None)
         } else {
             None
         }
     }
 
+    /// Completes a request, and tells the driver.
     pub(super) fn complete(&self, chain: &Chain, written: u32) {
-        let mut queue = self.queue.lock();
-        if queue
-            .complete(chain, written)
-            .and_then(|()| queue.notify())
-            .is_err()
-        {
-            // Told to the driver already.
+        self.complete_with_those_before(chain, written, u64::MAX);
+    }
+
+    /// Completes a request that was done while no other thread could take one: the driver is told of it together with those
+    /// that follow.
+    pub(super) fn complete_in_a_row(&self, chain: &Chain, written: u32) {
+        let len = chain.readable_len().saturating_add(chain.writable_len());
+        self.complete_with_those_before(chain, written, len);
+    }
+
+    fn complete_with_those_before(&self, chain: &Chain, written: u32, len: u64) {
+        let mut served = self.served.lock();
+        // An error was told to the driver.
+        if served.queue.complete(chain, written).is_ok() {
+            served.untold = served.untold.saturating_add(len);
+            if served.untold >= IN_A_ROW {
+                served.tell();
+            }
         }
     }
 
     pub(super) fn breaks(&self, chain: &Chain, error: &QueueError) {
-        let mut queue = self.queue.lock();
-        let _ = queue.complete(chain, 0);
-        queue.breaks(error);
+        let mut served = self.served.lock();
+        let _ = served.queue.complete(chain, 0);
+        served.queue.breaks(error);
+    }
+}
+
+impl Served {
+    fn tell(&mut self) {
+        if std::mem::take(&mut self.untold) > 0 {
+            // An error was told to the driver.
+            let _ = self.queue.notify();
+        }
     }
 }

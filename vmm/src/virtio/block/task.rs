@@ -35,7 +35,7 @@ impl Task for BlockTask {
             let Taken { line, chain, passage } = taken;
             match target.at_once(&chain) {
                 AtOnce::All(outcome) => {
-                    line.complete(&chain, outcome.written);
+                    line.complete_in_a_row(&chain, outcome.written);
                     back = Some(trip);
                     continue;
                 }
@@ -48,10 +48,14 @@ impl Task for BlockTask {
                     if let Some(failure) = &outcome.failure {
                         self.intake.report(failure);
                     }
-                    line.complete(&chain, outcome.written);
+                    match back {
+                        Some(_) => line.complete_in_a_row(&chain, outcome.written),
+                        None => line.complete(&chain, outcome.written),
+                    }
                 }
                 Err(error) => line.breaks(&chain, &error),
             }
         }
+        self.intake.tell();
     }
 }

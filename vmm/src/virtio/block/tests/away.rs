@@ -47,6 +47,43 @@ fn writes_in_a_row_are_all_done_and_a_flush_behind_them_too() {
 }
 
 #[test]
+fn the_driver_is_told_of_writes_in_a_row_together() {
+    let disk = MemoryDisk::new();
+    // Without EVENT_IDX a driver is told each time that there is something to tell.
+    let mut guest = Guest::start(device(&disk, "test"), VERSION_1 | FLUSH);
+    let gate = guest.device.gate();
+    gate.close();
+    let writes: Vec<_> = (0..60).map(|sector| (1, sector)).collect();
+    offer(&mut guest, &writes);
+    gate.open();
+    guest.wait(0, 60);
+    // Once; more often if a thread was overdue, or had none left to take for a moment.
+    guest.device.pause();
+    let told = guest.interrupt.used();
+    assert!((1..30).contains(&told), "{told} times");
+}
+
+#[test]
+fn hazard_the_driver_is_told_of_what_was_done_before_a_request_that_takes_long() {
+    let disk = MemoryDisk::new();
+    let mut guest = Guest::start(device(&disk, "test"), VERSION_1 | FLUSH);
+    let gate = guest.device.gate();
+    for (held, last) in [(Held::Flushes, 4), (Held::Reads, 0)] {
+        disk.hold(held);
+        let (done, told) = (guest.rings[0].completed(), guest.interrupt.used());
+        gate.close();
+        offer(&mut guest, &[(1, 0), (1, 1), (last, 2)]);
+        gate.open();
+        let ring = &guest.rings[0];
+        guest
+            .interrupt
+            .wait(|state| ring.completed() == done + 2 && state.used > told);
+        disk.hold(None);
+        guest.interrupt.wait(|_| ring.completed() == done + 3);
+    }
+}
+
+#[test]
 fn hazard_a_write_that_takes_long_holds_up_nothing_behind_it() {
     let disk = MemoryDisk::new();
     let mut guest = guest(&disk);
