@@ -190,7 +190,11 @@ impl Intake {
 
     /// The turn, if no other thread has taken it over meanwhile.
     fn come_back(&self, trip: &Trip) -> Option<MutexGuard<'_, Turn>> {
-        let mut turn = self.turn.lock();
+        // Whoever has the lock may wait for a kick with it, and the driver for its word before it gives one.
+        let mut turn = self.turn.try_lock().unwrap_or_else(|| {
+            self.tell();
+            self.turn.lock()
+        });
         if turn.away != Some(trip.0) {
             return None;
         }

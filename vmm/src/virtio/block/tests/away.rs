@@ -139,6 +139,22 @@ fn hazard_a_request_that_was_taken_is_done_though_the_turn_was_taken_over_and_no
 }
 
 #[test]
+fn hazard_the_driver_is_told_though_the_turn_was_taken_over_by_who_waits_for_it() {
+    for cached in [false, true] {
+        let disk = MemoryDisk::new();
+        disk.cached.store(cached, Ordering::SeqCst);
+        let mut guest = guest(&disk);
+        disk.hold(Held::Looks);
+        offer(&mut guest, &[(0, 1)]);
+        disk.expect_waiting(1);
+        // Another has the turn by now, and waits for a kick.
+        std::thread::sleep(10 * PATIENCE);
+        disk.hold(None);
+        guest.interrupt.wait(|state| state.used > 0);
+    }
+}
+
+#[test]
 fn a_device_stops_and_goes_on_though_threads_are_away() {
     let disk = MemoryDisk::new();
     let mut guest = guest(&disk);
