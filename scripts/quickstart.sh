@@ -47,7 +47,8 @@ failed() { # what a step was: the end of what its guests printed, before they ar
     printf '\nerror: "%s" failed; the instances of this run are ended now. The end of what their guests printed:\n' "$1" >&2
     for id in $(kiln -q list --filter "tag:Name=quickstart-$stamp"); do
         printf '== %s\n' "$id" >&2
-        kiln log "$id" 2>&1 | tail -n 20 >&2 || true
+        # Nothing that a terminal would answer.
+        kiln log "$id" 2>&1 | tail -n 20 | tr -cd '\11\12\40-\176' >&2 || true
     done
     exit 1
 }

@@ -222,12 +222,11 @@ pub(crate) enum Firmware {
 }
 
 impl Diagnose {
-    /// The file, if it is one that is meant: so says a slash in its name, a disk file's ending, or that there is such a file.
+    /// The file, if it is one that is meant: so says a slash in its name, or that there is such a file.
     pub(crate) fn file(&self) -> Option<UserFile> {
         let has_slash = self.what.as_encoded_bytes().contains(&b'/');
         let file = UserFile::from(self.what.clone());
-        let has_ending = matches!(file.ending().as_deref(), Some("raw" | "img" | "qcow2"));
-        (has_slash || has_ending || file.exists()).then_some(file)
+        (has_slash || file.exists()).then_some(file)
     }
 }
 
