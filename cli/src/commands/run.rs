@@ -33,12 +33,20 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     };
     let kernel = run.kernel.as_ref().map(UserFile::name);
     let request = request(run)?;
+    let image = request.image.clone();
 
     let waiting = Waiting::begin(context.progress(), format!("launching {}", request.image));
     let cloud = context.cloud()?;
     let launched = cloud
         .run_instances(request)
-        .map_err(|error| of_kernel(error.into(), kernel.as_deref()))?;
+        .map_err(|error| of_kernel(error.into(), kernel.as_deref()))
+        .inspect_err(|failure| {
+            if kernel.is_none() && failure.has(Code::InvalidKernel) {
+                context.hint(&format!(
+                    "`kiln image doctor {image}` says what is wrong with its disk"
+                ));
+            }
+        })?;
     drop(launching);
     let ids = ids(&launched.document)?;
     let done = (|| {
