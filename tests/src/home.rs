@@ -77,13 +77,27 @@ impl Home {
         self.outcome(self.command(arguments), input)
     }
 
-    /// Runs a `kiln` that was built to be killed at the step named `point` (`KILN_TEST_MORTAL` is its path).
+    /// Runs a `kiln` that was built to be killed, at the step named `point`.
     #[track_caller]
     pub fn dies_at(&self, point: &str, arguments: &[impl AsRef<OsStr>]) -> Outcome {
-        let mortal = std::env::var_os("KILN_TEST_MORTAL").expect("KILN_TEST_MORTAL is set by `make test`");
-        let mut command = self.command_of(&mortal, arguments);
+        let mut command = self.mortal(arguments);
         command.env("KILN_CRASH_POINT", point);
         self.outcome(command, &[])
+    }
+
+    /// The steps at which it can be killed, a line each.
+    #[track_caller]
+    pub fn crash_points(&self) -> String {
+        self.outcome(self.mortal(&["crash-points"]), &[])
+            .succeeds()
+            .text()
+    }
+
+    /// A `kiln` that was built to be killed: `KILN_TEST_MORTAL` is its path.
+    #[track_caller]
+    fn mortal(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
+        let mortal = std::env::var_os("KILN_TEST_MORTAL").expect("KILN_TEST_MORTAL is set by `make test`");
+        self.command_of(&mortal, arguments)
     }
 
     /// Runs `command` on this store to its end, feeding it `input`.

@@ -4,7 +4,7 @@ use kiln_tests::{Guest, Home};
 
 /// The steps at which `kiln` can be told to die (`KILN_CRASH_POINT`), as the program itself lists them.
 fn steps(home: &Home, operation: &str) -> Vec<String> {
-    let listed = home.kiln(&["crash-points"]).succeeds().text();
+    let listed = home.crash_points();
     let steps: Vec<String> = listed
         .lines()
         .filter(|s| s.starts_with(operation))
