@@ -5,7 +5,8 @@ mod followed;
 use super::{Context, instance::at_present};
 use crate::args::instance::Log;
 use crate::failure::Failure;
-use crate::output::{self, GuestText};
+use crate::interrupt;
+use crate::output::{self, GuestText, PLAIN};
 use followed::{Followed, Print};
 use kiln_control::{Cloud, Code, InstanceId, InstanceState};
 use std::fs::File;
@@ -41,6 +42,10 @@ pub(crate) fn run(context: &Context, log: &Log) -> Result<u8, Failure> {
         printed(&cloud, &instance, log, &mut followed, &mut print)?;
         return Ok(0);
     }
+    // A colour of the guest's ends with the command, however that ends.
+    interrupt::at_a_signal(|| {
+        let _ = output::bytes(PLAIN);
+    })?;
     let mut text = GuestText::default();
     let done = printed(&cloud, &instance, log, &mut followed, &mut |bytes| {
         print(&text.of(bytes))

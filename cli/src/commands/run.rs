@@ -51,6 +51,9 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     let ids = ids(&launched.document)?;
     let done = (|| {
         context.warnings(&launched.warnings);
+        if rm {
+            interrupt.check()?;
+        }
         if wait == Wait::Agent {
             waiting.now("waiting for the guest");
             for id in &ids {

@@ -8,7 +8,7 @@
 use anstyle_parse::{Params, Parser, Perform};
 
 /// The end of a colour.
-const PLAIN: &[u8] = b"\x1b[0m";
+pub(crate) const PLAIN: &[u8] = b"\x1b[0m";
 
 /// A filter of a stream: sequences may be cut anywhere between two pieces.
 #[derive(Debug, Default)]
@@ -28,6 +28,10 @@ impl GuestText {
     /// What may be shown of these bytes, which follow those before.
     pub(crate) fn of(&mut self, bytes: &[u8]) -> Vec<u8> {
         for byte in bytes {
+            // No sequence goes beyond its line: one that its guest never ends would hide all that follows.
+            if *byte == b'\n' {
+                self.parser = Parser::default();
+            }
             self.parser.advance(&mut self.passed, *byte);
         }
         std::mem::take(&mut self.passed.text)
@@ -120,6 +124,14 @@ mod tests {
             assert!(left.starts_with('a'), "{sequence:?}: {left:?}");
         }
         assert_eq!(shown(b"a\x1b[6nb"), "ab");
+    }
+
+    #[test]
+    fn hazard_a_sequence_that_never_ends_hides_no_more_than_its_line() {
+        for begun in ["\x1b]0;x", "\x1bPx", "\x1b_x", "\x1b[1;", "\x1b"] {
+            let left = shown(format!("a{begun}\nthe next line\n").as_bytes());
+            assert_eq!(left, "a\nthe next line\n", "{begun:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod guest_text;
 mod table;
 
 pub(crate) use format::Format;
-pub(crate) use guest_text::GuestText;
+pub(crate) use guest_text::{GuestText, PLAIN};
 pub(crate) use table::Table;
 
 use crate::failure::Failure;
