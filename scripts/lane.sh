@@ -13,7 +13,9 @@ export WORK=$1
 mkdir -p "$WORK"
 # The images are where the tests look for them, whatever the caller's environment says.
 unset KILN_REGION AWS_REGION AWS_DEFAULT_REGION KILN_ACCOUNT
-if scripts/has-kvm.sh; then home=$WORK/store KILN_ACCEL=kvm; else home=$WORK/home KILN_ACCEL=software; fi
+# Two tests at a time, but one where guests share an emulated processor: two that boot at once in it take longer than
+# one after the other.
+if scripts/has-kvm.sh; then home=$WORK/store KILN_ACCEL=kvm threads=2; else home=$WORK/home KILN_ACCEL=software threads=1; fi
 export KILN_ACCEL
 # The longest that one file of tests may take, in seconds: several times what the slowest takes on two cores, and its
 # rounds, where they are more.
@@ -51,7 +53,7 @@ end_guests() {
 # Runs one file of tests within the limit. Status 125: the software machine itself failed meanwhile.
 attempt() { # file
     local began=$SECONDS result=0 limit=$limit
-    local run=(cargo test --locked --workspace --test "$1" -- --test-threads 2)
+    local run=(cargo test --locked --workspace --test "$1" -- --test-threads "$threads")
     # What works on this host, with machines and stores of its own.
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
