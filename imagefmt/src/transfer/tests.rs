@@ -236,19 +236,18 @@ fn hazard_other_formats_are_refused_by_their_name() {
 #[test]
 fn hazard_archives_are_refused_by_what_is_in_them_wherever_that_is() {
     let folder = tempfile::tempdir().unwrap();
-    let made = |name: &str, program: &str, arguments: &[&str], files: &[&str]| {
+    let tar = |name: &str, files: &[&str]| {
         for file in files {
             let file = File::create(folder.path().join(file)).unwrap();
             file.set_len(100 << 10).unwrap();
             file.write_all_at(&[7; 512], 0).unwrap();
         }
-        let mut command = Command::new(program);
-        command.args(arguments).arg(name).args(files).current_dir(&folder);
+        let mut command = Command::new("tar");
+        command.args(["-cf", name]).args(files).current_dir(&folder);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         said(&folder.path().join(name))
     };
-    let tar = |name: &str, files: &[&str]| made(name, "tar", &["-cf"], files);
     assert_eq!(
         tar("box.ova", &["box.ovf", "box-disk1.vmdk"]),
         "FILE is an OVA archive (a virtual appliance); raw and qcow2 disk images can be imported: take the disk out of \
@@ -274,8 +273,6 @@ fn hazard_archives_are_refused_by_what_is_in_them_wherever_that_is() {
         "FILE is a tar archive; raw and qcow2 disk images can be imported: \
          take the disk image out of it first: tar -xf FILE"
     );
-    let zip = made("disk.zip", "zip", &["-q"], &["disk.raw"]);
-    assert!(zip.starts_with("FILE is a zip archive; "), "{zip}");
 }
 
 #[test]
