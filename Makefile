@@ -37,7 +37,7 @@ quickstart: ## launch a Debian image, change it, bake it, launch the bake: the m
 	$(call with,guest-images,4)
 	@scripts/quickstart.sh $(BIN)
 
-test: ## every test, those with real guests too (about an hour the first time; SUITE=trixie: guests of Debian 13)
+test: ## every test, those with real guests too (about an hour the first time; SUITE=trixie: guests of Debian 13; GUESTS=all)
 	@scripts/test.sh
 	$(call with,"guest-images tests",9)
 	@scripts/test.sh $(BIN)

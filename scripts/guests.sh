@@ -8,7 +8,7 @@
 #
 # BIN is the folder of the built programs. The stores of the run are in target/guests (with SUITE=trixie, say, in
 # target/guests-trixie, and all images are of that Debian): nothing of the user's is touched.
-# TEST_FLAGS is handed to each test program.
+# TEST_FLAGS is handed to each test program. With GUESTS=all, an emulated processor tests what takes it longest, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=$(realpath "$1") WORK=$PWD/target/guests${SUITE:+-$SUITE}
@@ -23,6 +23,22 @@ lanes() {
     local memory
     memory=$(awk '/^MemTotal/ { print int($2 / 1048576) }' /proc/meminfo)
     if scripts/has-kvm.sh || [ "$(nproc)" -lt 2 ] || [ "$memory" -lt 14 ]; then echo 1; else echo 2; fi
+}
+
+# What takes an emulated processor so long that it is tested there only if GUESTS=all asks for it; real ones always do.
+long=(by_hand foreign_disk prompts verify)
+
+# All files of tests with real guests that are run if none is named.
+all_files() {
+    local file name
+    for file in tests/tests/*.rs; do
+        name=$(basename "$file" .rs)
+        if [ "${GUESTS:-}" != all ] && [[ " ${long[*]} " == *" $name "* ]] && ! scripts/has-kvm.sh; then
+            echo "not run on an emulated processor: $name (make test GUESTS=all runs it)" >&2
+        else
+            echo "$name"
+        fi
+    done
 }
 
 # What takes longest comes first, so that no lane is left with it at the end.
@@ -58,7 +74,7 @@ test)
     # Guests of a few instructions have run already where this host has a /dev/kvm.
     micro=micro
     ! scripts/has-kvm.sh micro || micro=
-    [ $# -gt 0 ] || set -- $micro image_build software_machine $(cd tests/tests && for file in *.rs; do echo "${file%.rs}"; done)
+    [ $# -gt 0 ] || set -- $micro image_build software_machine $(all_files)
     # A disk in the cache, for the one file that builds from there.
     [[ " $* " != *" owner "* ]] || DISK=$(cached_disk)
     export DISK=${DISK:-}

@@ -57,6 +57,37 @@ fn a_pvh_kernel_finds_protected_mode_and_its_start_info() {
 }
 
 #[test]
+fn a_32_bit_kernel_finds_protected_mode_and_its_zero_page() {
+    // mov eax, esi; then the header's magic number in what ESI points to.
+    let magic = [0x8b, 0x86, 0x02, 0x02, 0x00, 0x00];
+    let code = Code::default()
+        .bytes(&[0x89, 0xf0])
+        .print_eax()
+        .bytes(&magic)
+        .print_eax();
+    let code = code.bytes(&tell_state_bytes()).power_off();
+    let shape = Shape {
+        by: By::Linux32,
+        ..Shape::default()
+    };
+    let words = words(&run(&code, shape).0);
+    assert_eq!(words[..2], [0x7000, u32::from_le_bytes(*b"HdrS")]);
+    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = words[2..] else {
+        panic!("{words:x?}")
+    };
+    assert_eq!((cr0 & (1 | CR0_PG), cr4 & !CR4_MCE, efer), (1, 0, 0));
+    assert_eq!(
+        flags & (1 << 10 | 1 << 9 | 1 << 8 | 2),
+        2,
+        "no interrupts, no traps, upwards"
+    );
+    assert_eq!(
+        (cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff),
+        (0x10, 0x18, 0x18, 0x20)
+    );
+}
+
+#[test]
 fn a_64_bit_kernel_finds_long_mode_and_its_zero_page() {
     // mov eax, esi; then the header's magic number in what ESI points to.
     let magic = [0x8b, 0x86, 0x02, 0x02, 0x00, 0x00];

@@ -27,6 +27,8 @@ const CODE: u32 = 0x10_0000;
 pub(crate) enum By {
     /// PVH: 32-bit protected mode.
     Pvh,
+    /// The 32-bit Linux boot protocol.
+    Linux32,
     /// The 64-bit Linux boot protocol.
     Linux64,
 }
@@ -136,6 +138,27 @@ impl Code {
         self.bytes(&body.0).bytes(&[0xeb, back as u8])
     }
 
+    /// A kernel's file of it, which is entered so.
+    fn kernel(&self, by: By) -> Vec<u8> {
+        match by {
+            By::Pvh | By::Linux64 => self.elf(by),
+            By::Linux32 => self.bzimage(),
+        }
+    }
+
+    /// A bzImage without a 64-bit entry, of protocol 2.15, which runs at 1 MiB.
+    fn bzimage(&self) -> Vec<u8> {
+        let mut file = vec![0; 1024];
+        file[0x1f1] = 1;
+        file[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        file[0x201] = 0x62;
+        file[0x202..0x206].copy_from_slice(b"HdrS");
+        file[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+        file[0x238..0x23c].copy_from_slice(&2047_u32.to_le_bytes());
+        file.extend(&self.0);
+        file
+    }
+
     /// An ELF file of it, with a PVH note where that is the entry.
     fn elf(&self, by: By) -> Vec<u8> {
         let mut note = [4u32, 4, 18].map(u32::to_le_bytes).concat();
@@ -230,7 +253,7 @@ pub(crate) struct Extra {
 /// Puts a machine together that prints to `printed`.
 fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machine {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("kernel"), code.elf(shape.by)).unwrap();
+    std::fs::write(folder.path().join("kernel"), code.kernel(shape.by)).unwrap();
     let by_path = extra.disks.iter().skip(extra.opened.len());
     let by_path: Vec<_> = by_path.map(|disk| disk.open(folder.path()).unwrap()).collect();
     let backings = extra.opened.into_iter().chain(by_path);

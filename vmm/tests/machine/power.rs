@@ -25,7 +25,7 @@ fn reset_twice(reset: Code) -> Code {
 }
 
 fn check_resets(reset: Code) {
-    for by in [By::Pvh, By::Linux64] {
+    for by in [By::Pvh, By::Linux32, By::Linux64] {
         let (printed, record) = run(
             &reset_twice(reset.clone()),
             Shape {

@@ -2,7 +2,7 @@
 //! entry path.
 //!
 //! PVH: Xen's `docs/misc/pvh.pandoc`, "x86/HVM direct boot ABI". Linux: `Documentation/arch/x86/boot.rst`,
-//! "64-bit boot protocol". Both states pass the VM-entry checks of Intel's SDM (volume 3C, section
+//! "32-bit boot protocol" and "64-bit boot protocol". All these states pass the VM-entry checks of Intel's SDM (volume 3C, section
 //! 27.3.1), which AMD's CPUs do not make.
 
 use kvm_bindings::{kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
@@ -23,6 +23,13 @@ pub enum Entry {
         entry: u64,
         /// Physical address of `hvm_start_info`.
         start_info: u64,
+    },
+    /// 32-bit protected mode, no paging.
+    Linux32 {
+        /// Physical address of the first instruction.
+        entry: u64,
+        /// Physical address of `boot_params`.
+        zero_page: u64,
     },
     /// 64-bit mode, the first 4 GiB mapped to themselves.
     Linux64 {
@@ -85,7 +92,7 @@ impl Entry {
     /// Writes the descriptor and page tables that this entry needs.
     pub fn write_tables(&self, memory: &GuestMemory) -> Result<(), EntryError> {
         let wide = match self {
-            Self::Pvh { .. } => false,
+            Self::Pvh { .. } | Self::Linux32 { .. } => false,
             Self::Linux64 { .. } => true,
             Self::ResetVector | Self::RealMode { .. } => return Ok(()),
         };
@@ -129,13 +136,19 @@ impl Entry {
     fn state(&self, sregs: &mut kvm_sregs) -> kvm_regs {
         match *self {
             Self::Pvh { entry, start_info } => {
-                set_segments(sregs, false);
-                sregs.cr0 = CR0_PE | CR0_ET | CR0_NE;
-                sregs.cr4 = 0;
-                sregs.efer = 0;
+                set_protected_mode(sregs);
                 kvm_regs {
                     rip: entry,
                     rbx: start_info,
+                    rflags: RFLAGS,
+                    ..Default::default()
+                }
+            }
+            Self::Linux32 { entry, zero_page } => {
+                set_protected_mode(sregs);
+                kvm_regs {
+                    rip: entry,
+                    rsi: zero_page,
                     rflags: RFLAGS,
                     ..Default::default()
                 }
@@ -170,6 +183,14 @@ impl Entry {
             }
         }
     }
+}
+
+/// 32 bits, no paging.
+fn set_protected_mode(sregs: &mut kvm_sregs) {
+    set_segments(sregs, false);
+    sregs.cr0 = CR0_PE | CR0_ET | CR0_NE;
+    sregs.cr4 = 0;
+    sregs.efer = 0;
 }
 
 fn set_segments(sregs: &mut kvm_sregs, wide: bool) {

@@ -116,6 +116,22 @@ fn the_pvh_state_passes_intel_s_entry_checks() {
 }
 
 #[test]
+fn the_32_bit_linux_state_passes_intel_s_entry_checks() {
+    let (regs, sregs) = state(Entry::Linux32 {
+        entry: 0x10_0000,
+        zero_page: 0x7000,
+    });
+    check_vm_entry(&regs, &sregs);
+    assert_eq!((regs.rip, regs.rsi), (0x10_0000, 0x7000));
+    assert_eq!((regs.rbp, regs.rdi, regs.rbx), (0, 0, 0), "as the protocol wants");
+    assert_eq!(
+        (sregs.cs.selector, sregs.ds.selector, sregs.cs.db, sregs.cs.l),
+        (0x10, 0x18, 1, 0)
+    );
+    assert_eq!((sregs.cr4, sregs.efer, sregs.cr0 & CR0_PG), (0, 0, 0));
+}
+
+#[test]
 fn the_64_bit_linux_state_passes_intel_s_entry_checks() {
     let (regs, sregs) = state(Entry::Linux64 {
         entry: 0x100_0200,

@@ -14,11 +14,23 @@ const OFFSET: usize = 0x1f1;
 const PROTOCOL_PAYLOAD: u16 = 0x0208;
 /// The oldest boot protocol that says how long a command line may be.
 const PROTOCOL_CMDLINE: u16 = 0x0206;
+/// The oldest boot protocol that says how high an initramfs may lie.
+const PROTOCOL_INITRD: u16 = 0x0203;
+/// The oldest boot protocol of kernels that may run elsewhere than at 1 MiB.
+const PROTOCOL_RELOCATABLE: u16 = 0x0205;
+/// The oldest boot protocol that says where a kernel likes to be, and how much memory it needs there.
+const PROTOCOL_PREFERRED: u16 = 0x020a;
 /// The oldest boot protocol with the 64-bit entry's flags.
 const PROTOCOL_XLOADFLAGS: u16 = 0x020c;
 
 /// The longest command line before protocol 2.06.
 const OLD_CMDLINE: u32 = 255;
+/// The highest address of an initramfs before protocol 2.03.
+const OLD_INITRD: u32 = 0x37ff_ffff;
+/// Where protected-mode code lies that does not say otherwise.
+const LOAD_ADDRESS: u64 = 0x10_0000;
+/// How many times its own size a kernel may need to unpack itself, if it does not say.
+const OLD_GROWTH: u64 = 8;
 
 /// Bytes 0x1f1 to 0x267 of the file.
 #[derive(Debug, FromBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
@@ -48,7 +60,7 @@ struct SetupHeader {
     _cmd_line_ptr: U32,
     initrd_addr_max: U32,
     _kernel_alignment: U32,
-    _relocatable: u8,
+    relocatable: u8,
     _min_alignment: u8,
     xloadflags: U16,
     cmdline_size: U32,
@@ -153,7 +165,11 @@ impl<'a> BzImage<'a> {
 
     /// The highest address that the initramfs may take.
     pub fn initrd_limit(&self) -> u32 {
-        self.header.initrd_addr_max.get()
+        if self.protocol() < PROTOCOL_INITRD {
+            OLD_INITRD
+        } else {
+            self.header.initrd_addr_max.get()
+        }
     }
 
     /// Whether it can be entered in 64-bit mode (at 0x200 of the protected-mode code).
@@ -161,18 +177,23 @@ impl<'a> BzImage<'a> {
         self.protocol() >= PROTOCOL_XLOADFLAGS && self.header.xloadflags.get() & 1 != 0
     }
 
-    /// Whether its boot protocol is from before there was a 64-bit entry, and so before PVH, too.
-    pub fn is_before_64_bit_entry(&self) -> bool {
-        self.protocol() < PROTOCOL_XLOADFLAGS
+    /// Where the kernel is loaded: where it would like to be, if it can be there.
+    pub fn load_address(&self) -> u64 {
+        let is_relocatable = self.protocol() >= PROTOCOL_RELOCATABLE && self.header.relocatable != 0;
+        if self.has_64_bit_entry() || is_relocatable && self.protocol() >= PROTOCOL_PREFERRED {
+            self.header.pref_address.get()
+        } else {
+            LOAD_ADDRESS
+        }
     }
 
-    /// Where the kernel would like to be loaded.
-    pub fn preferred_address(&self) -> u64 {
-        self.header.pref_address.get()
-    }
-
-    /// How much memory from its load address on it needs until it reads the memory map.
-    pub fn init_size(&self) -> u32 {
-        self.header.init_size.get()
+    /// How many bytes of memory from its load address on it needs until it reads the memory map.
+    pub fn memory_needed(&self) -> u64 {
+        let code = self.protected.len() as u64;
+        if self.protocol() < PROTOCOL_PREFERRED {
+            code.saturating_mul(OLD_GROWTH)
+        } else {
+            code.max(u64::from(self.header.init_size.get()))
+        }
     }
 }

@@ -29,8 +29,8 @@ pub const UNPACKED_LIMIT: u64 = 512 << 20;
 /// The first Linux whose PVH entry does not need Xen.
 const PVH_SINCE: u32 = 5;
 
-/// Why a kernel without a 64-bit entry cannot be entered.
-pub(crate) const NO_64_BIT_ENTRY: &str = "it has no 64-bit entry (a kernel of 32 bits, or before 3.8)";
+/// Why an ELF file of 32 bits cannot be entered.
+pub(crate) const OF_32_BITS: &str = "it is of 32 bits, and such a kernel is entered as a bzImage alone";
 
 /// Why a kernel file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +108,7 @@ fn bzimage<'a>(image: &BzImage<'a>) -> Result<Unpacked<'a>, PayloadError> {
             reason: reason.into(),
         })
     };
-    if image.has_64_bit_entry() && image.major_version().is_some_and(|major| major < PVH_SINCE) {
+    if image.major_version().is_some_and(|major| major < PVH_SINCE) {
         return as_is("a PVH entry from before Linux 5.0 is for Xen alone");
     }
     let Some(payload) = image.payload()? else {

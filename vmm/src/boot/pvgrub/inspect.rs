@@ -10,7 +10,7 @@ use super::volumes::Volumes;
 use super::{BootError, Chosen, Found};
 use crate::boot::kernel::LoadError;
 use crate::boot::operating_system::OperatingSystem;
-use crate::boot::payload::{self, BzImage, KernelKind, NO_64_BIT_ENTRY, PayloadError, Unpacked};
+use crate::boot::payload::{self, BzImage, KernelKind, OF_32_BITS, PayloadError, Unpacked};
 
 /// What was seen on a disk.
 #[derive(Debug)]
@@ -144,10 +144,8 @@ impl Kernel {
             Err(error) => (None, Some(error)),
         };
         let mut refusals = Vec::new();
-        // Kernels that old have no PVH note either.
-        let old = image.as_ref().is_some_and(BzImage::is_before_64_bit_entry);
-        if architecture.is_some() && old || architecture == Some(Architecture::I386) {
-            refusals.push(NO_64_BIT_ENTRY.to_owned());
+        if architecture == Some(Architecture::I386) && image.is_none() {
+            refusals.push(OF_32_BITS.to_owned());
         }
         let len = chosen.cmdline.len();
         let limit = image.map_or(usize::MAX, |image| image.cmdline_limit() as usize);

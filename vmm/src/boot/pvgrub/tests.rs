@@ -293,14 +293,13 @@ fn inspection_tells_how_a_disk_boots_and_what_is_on_it() {
 fn a_kernel_that_no_launch_will_load_is_warned_of() {
     let mut vmlinux_of_32_bits = vmlinux(1000);
     (vmlinux_of_32_bits[4], vmlinux_of_32_bits[18]) = (1, 3);
-    let (mut old, mut terse) = (kernel(), kernel());
-    old[0x206] = 0x0b;
+    let mut terse = kernel();
     terse[0x238..0x23c].copy_from_slice(&255_u32.to_le_bytes());
-    let no_entry = "its kernel will not boot: it has no 64-bit entry (a kernel of 32 bits, or before 3.8)";
     for (kernel, wanted) in [
-        (bzimage(&payload(&["gzip", "-n"], &vmlinux_of_32_bits)), no_entry),
-        (vmlinux_of_32_bits, no_entry),
-        (old, no_entry),
+        (
+            vmlinux_of_32_bits,
+            "its kernel will not boot: it is of 32 bits, and such a kernel is entered as a bzImage alone",
+        ),
         (
             terse,
             "its kernel will not boot: the command line has 314 bytes; this kernel takes 255",
@@ -309,5 +308,20 @@ fn a_kernel_that_no_launch_will_load_is_warned_of() {
         let menu = format!("title a\nkernel /vmlinuz {}\n", "x".repeat(300));
         let files: &[File<'_>] = &[("/boot/grub/menu.lst", menu.as_bytes()), ("/vmlinuz", &kernel)];
         assert_eq!(inspect(&unpartitioned(files)).unwrap().warnings, [wanted]);
+    }
+}
+
+#[test]
+fn a_kernel_of_32_bits_and_one_from_before_there_was_a_64_bit_entry_boot_without_a_warning() {
+    let mut vmlinux_of_32_bits = vmlinux(1000);
+    (vmlinux_of_32_bits[4], vmlinux_of_32_bits[18]) = (1, 3);
+    let of_32_bits = bzimage(&payload(&["gzip", "-n"], &vmlinux_of_32_bits));
+    let mut old = kernel();
+    old[0x206] = 0x0b;
+    for (kernel, architecture) in [(of_32_bits, Architecture::I386), (old, Architecture::X86_64)] {
+        let menu = b"title a\nkernel /vmlinuz\n";
+        let files: &[File<'_>] = &[("/boot/grub/menu.lst", menu), ("/vmlinuz", &kernel)];
+        let report = inspect(&unpartitioned(files)).unwrap();
+        assert_eq!((report.architecture, report.warnings), (Some(architecture), vec![]));
     }
 }

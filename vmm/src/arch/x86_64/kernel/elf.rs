@@ -11,7 +11,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::{LoadError, Platform, check_room};
-use crate::boot::payload::Vmlinux;
+use crate::boot::payload::{OF_32_BITS, Vmlinux};
 
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -110,6 +110,9 @@ impl<'a> Image<'a> {
     pub(super) fn parse(file: Vmlinux<'a>) -> Result<Self, LoadError> {
         let (header, _) = FileHeader::ref_from_prefix(file.head())
             .map_err(|_| LoadError::Elf("it ends within its header"))?;
+        if &header.magic == b"\x7fELF" && header.class == 1 {
+            return Err(LoadError::Elf(OF_32_BITS));
+        }
         if &header.magic != b"\x7fELF" || header.class != 2 || header.data != 1 {
             return Err(LoadError::Elf("it is not a little-endian ELF file of 64 bits"));
         }

@@ -1,4 +1,4 @@
-//! Entry by the 64-bit Linux boot protocol (`Documentation/arch/x86/boot.rst`): the zero page, and a
+//! Entry by the 64-bit or the 32-bit Linux boot protocol (`Documentation/arch/x86/boot.rst`): the zero page, and a
 //! bzImage that unpacks itself.
 
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params, setup_header};
@@ -7,7 +7,7 @@ use vm_memory::{ByteValued, Bytes, GuestAddress};
 use super::{Initrd, LoadError, Platform, check_room};
 use crate::arch::x86_64::layout::{BOOT_PAGE, COMMAND_LINE};
 use crate::arch::x86_64::registers::Entry;
-use crate::boot::payload::{BzImage, NO_64_BIT_ENTRY};
+use crate::boot::payload::BzImage;
 
 /// Where the header begins in a bzImage.
 const HEADER: usize = 0x1f1;
@@ -23,27 +23,30 @@ const ENTRY_64: u64 = 0x200;
 const MAGIC: u32 = 0x5372_6448;
 const BOOT_FLAG: u16 = 0xaa55;
 
-/// Copies the protected-mode code of `image` to where it likes to be; returns its 64-bit entry and the
-/// address after the memory that it needs.
-pub(super) fn load_bzimage(image: &BzImage<'_>, platform: &Platform<'_>) -> Result<(u64, u64), LoadError> {
-    if !image.has_64_bit_entry() {
-        return Err(LoadError::NoEntry(NO_64_BIT_ENTRY.into()));
-    }
-    let (start, code) = (image.preferred_address(), image.protected_mode());
-    let needs = (code.len() as u64).max(u64::from(image.init_size()));
-    let end = check_room(start, needs, platform)?;
+/// Copies the protected-mode code of `image` to where it likes to be; returns how it is entered there, in 64-bit mode if
+/// it can be, and the address after the memory that it needs.
+pub(super) fn load_bzimage(image: &BzImage<'_>, platform: &Platform<'_>) -> Result<(Entry, u64), LoadError> {
+    let (start, code) = (image.load_address(), image.protected_mode());
+    let end = check_room(start, image.memory_needed(), platform)?;
     platform.memory.write_slice(code, GuestAddress(start))?;
-    Ok((start + ENTRY_64, end))
+    let zero_page = BOOT_PAGE;
+    let entry = if image.has_64_bit_entry() {
+        let entry = start + ENTRY_64;
+        Entry::Linux64 { entry, zero_page }
+    } else {
+        // All low RAM is below 4 GiB.
+        let entry = start;
+        Entry::Linux32 { entry, zero_page }
+    };
+    Ok((entry, end))
 }
 
-/// Writes the zero page for a kernel that is entered at `entry`; `bzimage` is the file that its header
-/// is taken from, if it has one.
-pub(super) fn prepare(
-    entry: u64,
+/// Writes the zero page; `bzimage` is the file that the kernel's header is taken from, if it has one.
+pub(super) fn write_zero_page(
     bzimage: Option<&[u8]>,
     initrd: Option<Initrd>,
     platform: &Platform<'_>,
-) -> Result<Entry, LoadError> {
+) -> Result<(), LoadError> {
     let mut params = boot_params {
         hdr: bzimage.map(header_of).unwrap_or_default(),
         ..Default::default()
@@ -72,10 +75,7 @@ pub(super) fn prepare(
     platform
         .memory
         .write_slice(params.as_slice(), GuestAddress(BOOT_PAGE))?;
-    Ok(Entry::Linux64 {
-        entry,
-        zero_page: BOOT_PAGE,
-    })
+    Ok(())
 }
 
 /// The header of a bzImage, as far as it says that it goes; what is behind it is code.

@@ -3,7 +3,8 @@
 //!
 //! The kernel is entered by PVH where it is unpacked and has the note for it; else a bzImage is entered
 //! as it is by the 64-bit Linux boot protocol, and an ELF file likewise at its entry point. So is a bzImage from before
-//! Linux 5.0, whose PVH entry is for Xen alone: it makes hypercalls, and reads no memory map.
+//! Linux 5.0, whose PVH entry is for Xen alone: it makes hypercalls, and reads no memory map. One without a 64-bit entry,
+//! of 32 bits or from before Linux 3.8, is entered by the 32-bit protocol.
 //!
 //! ```text
 //!  0        0x7000        0x20000         0xe0000   1 MiB        16 MiB            end of low RAM
@@ -16,7 +17,8 @@ mod pvh;
 
 use vm_memory::{Bytes, GuestAddress};
 
-use super::layout::{COMMAND_LINE, COMMAND_LINE_ROOM, EXTENDED};
+use super::layout::{BOOT_PAGE, COMMAND_LINE, COMMAND_LINE_ROOM, EXTENDED};
+use super::registers::Entry;
 use crate::boot::kernel::{Kernel, KernelSet, LoadError, Loaded, Platform};
 use crate::boot::payload::{self, BzImage, KernelKind, Unpacked, Vmlinux};
 
@@ -67,7 +69,9 @@ pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, Load
                     return Ok(Loaded { entry, how });
                 }
                 Ok(elf::Loaded { end, entry, .. }) if bzimage.is_none() => {
-                    let entry = linux::prepare(entry, None, place(end)?, platform)?;
+                    linux::write_zero_page(None, place(end)?, platform)?;
+                    let zero_page = BOOT_PAGE;
+                    let entry = Entry::Linux64 { entry, zero_page };
                     let how = format!("64-bit entry of an ELF file{packing}");
                     return Ok(Loaded { entry, how });
                 }
@@ -85,10 +89,11 @@ pub fn load(set: &KernelSet<'_>, platform: &Platform<'_>) -> Result<Loaded, Load
         ));
     };
     let (entry, end) = linux::load_bzimage(&image, platform)?;
-    let entry = linux::prepare(entry, Some(file), place(end)?, platform)?;
+    linux::write_zero_page(Some(file), place(end)?, platform)?;
+    let bits = if image.has_64_bit_entry() { 64 } else { 32 };
     Ok(Loaded {
         entry,
-        how: format!("64-bit Linux boot protocol ({reason})"),
+        how: format!("{bits}-bit Linux boot protocol ({reason})"),
     })
 }
 

@@ -213,16 +213,45 @@ fn a_bzimage_from_before_linux_5_is_not_entered_by_pvh_which_was_xens_alone() {
         let loaded = with_platform(|platform| load(&set, platform).expect("it is a good kernel"));
         assert_eq!(&loaded.entry, wanted, "{version}: {}", loaded.how);
     }
-    // Where there is no other entry, it is tried.
-    let mut kernel = versioned("4.15.0");
-    kernel[0x236] = 0;
-    let set = KernelSet {
-        kernel: Kernel::Bytes(&kernel),
-        initrd: b"",
-        cmdline: "",
-    };
-    let loaded = with_platform(|platform| load(&set, platform).expect("it is a good kernel"));
-    assert_eq!(loaded.entry, pvh);
+}
+
+#[test]
+fn a_bzimage_without_a_64_bit_entry_is_entered_in_32_bit_mode_where_its_protocol_says() {
+    let mut of_32_bits = elf(0x100_0000, 0x1000, None);
+    of_32_bits[4] = 1;
+    let sound = of_vmlinux("6.1.0", &of_32_bits);
+    let zero_page = BOOT_PAGE;
+    // Its protocol, whether it may run elsewhere than at 1 MiB, and where it runs.
+    for (protocol, relocatable, entry) in [
+        (0x020f_u16, 1, 0x100_0000),
+        (0x020f, 0, 0x10_0000),
+        (0x020a, 1, 0x100_0000),
+        (0x0209, 1, 0x10_0000),
+        (0x0204, 1, 0x10_0000),
+    ] {
+        let mut kernel = sound.clone();
+        kernel[0x206..0x208].copy_from_slice(&protocol.to_le_bytes());
+        (kernel[0x234], kernel[0x236]) = (relocatable, 0);
+        kernel[0x22c..0x230].copy_from_slice(&0x37ff_ffff_u32.to_le_bytes());
+        with_platform(|platform| {
+            let loaded = loaded(Kernel::Bytes(&kernel), b"initramfs", platform).expect("it is a good kernel");
+            assert_eq!(loaded.entry, Entry::Linux32 { entry, zero_page }, "{protocol:#x}");
+            assert!(loaded.how.starts_with("32-bit Linux boot protocol"), "{}", loaded.how);
+            let code = BzImage::parse(&kernel).expect("it is one").protected_mode();
+            assert!(bytes(platform, entry, code.len()) == code);
+            let initrd = word(platform, BOOT_PAGE + 0x218);
+            assert_eq!(bytes(platform, initrd.into(), 9), b"initramfs");
+        });
+    }
+}
+
+#[test]
+fn an_elf_file_of_32_bits_is_refused_with_what_is_booted_instead() {
+    let mut kernel = elf(0x100_0000, 0x1000, Some(0x100_0040));
+    (kernel[4], kernel[18]) = (1, 3);
+    let told = with_platform(|platform| loaded(Kernel::Bytes(&kernel), b"", platform));
+    let told = told.expect_err("it is not entered").to_string();
+    assert!(told.contains("as a bzImage alone"), "{told}");
 }
 
 #[test]
