@@ -11,8 +11,14 @@ pub(crate) struct Size(u64);
 
 /// Why a text is no size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no size: write a number above 0 with M, G or T, such as 8G or 512M")]
-pub(crate) struct NoSize(String);
+pub(crate) enum NoSize {
+    /// It is written otherwise.
+    #[error("`{0}` is no size: write a number above 0 with M, G or T, such as 8G or 512M")]
+    Unread(String),
+    /// Its bytes cannot be counted in 64 bits.
+    #[error("`{0}` is too large: nothing has 16 million T")]
+    TooLarge(String),
+}
 
 const UNITS: &[(char, u32)] = &[('K', 10), ('M', 20), ('G', 30), ('T', 40)];
 
@@ -30,7 +36,8 @@ impl FromStr for Size {
     type Err = NoSize;
 
     fn from_str(text: &str) -> Result<Self, NoSize> {
-        let wrong = || NoSize(text.to_owned());
+        let wrong = || NoSize::Unread(text.to_owned());
+        let too_large = || NoSize::TooLarge(text.to_owned());
         let body = text
             .strip_suffix("iB")
             .or_else(|| text.strip_suffix('B'))
@@ -50,8 +57,9 @@ impl FromStr for Size {
         if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 6 {
             return Err(wrong());
         }
-        let whole: u64 = whole.parse().map_err(|_| wrong())?;
-        let bytes = whole.checked_mul(1 << shift).ok_or_else(wrong)?;
+        // Digits alone: what is no number is too many of them.
+        let whole: u64 = whole.parse().map_err(|_| too_large())?;
+        let bytes = whole.checked_mul(1 << shift).ok_or_else(too_large)?;
         let parts: u64 = if fraction.is_empty() {
             0
         } else {
@@ -60,8 +68,8 @@ impl FromStr for Size {
         let scale = 10_u64.pow(u32::try_from(fraction.len()).map_err(|_| wrong())?);
         let rest = u128::from(parts) * (1_u128 << shift) / u128::from(scale);
         let bytes = bytes
-            .checked_add(u64::try_from(rest).map_err(|_| wrong())?)
-            .ok_or_else(wrong)?;
+            .checked_add(u64::try_from(rest).map_err(|_| too_large())?)
+            .ok_or_else(too_large)?;
         if bytes == 0 { Err(wrong()) } else { Ok(Self(bytes)) }
     }
 }
@@ -120,19 +128,17 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in [
-            "",
-            "G",
-            "0",
-            "-1G",
-            "1X",
-            "1.G2",
-            "99999999999T",
-            "ten",
-            "1.1234567G",
-        ] {
+        for text in ["", "G", "0", "-1G", "1X", "1.G2", "ten", "1.1234567G"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_size_beyond_64_bits_is_too_large_and_not_misspelt() {
+        for text in ["99999999999T", "16777216T", "18446744073709551616"] {
+            assert_eq!(text.parse::<Size>(), Err(NoSize::TooLarge(text.into())));
+        }
+        assert!("16777215.9T".parse::<Size>().is_ok());
     }
 
     #[test]

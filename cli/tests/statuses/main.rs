@@ -256,6 +256,15 @@ fn types_and_completions_need_no_store() {
 }
 
 #[test]
+fn shells_offer_files_for_what_takes_files_and_for_nothing_else() {
+    let kiln = Kiln::new();
+    // zsh's script says of each value what is offered for it: `_default` is files, too.
+    let script = kiln.run(&["completions", "zsh"]).out;
+    assert!(script.contains(":FILE:_files") && script.contains(":DIR:_files"));
+    assert!(!script.contains(":_default"), "what is offered is said of each");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let kiln = Kiln::new();
     let mut child = kiln

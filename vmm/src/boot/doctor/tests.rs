@@ -148,6 +148,8 @@ fn a_disk_that_was_not_copied_whole_is_advised_to_be_compared_and_not_to_get_a_b
         nothing.expect("it has nothing to boot").fix
     };
     assert!(advice(&whole).starts_with("install a boot loader"));
+    let data = file_system(&[("/photos/1.jpg", b"")], &["-t", "ext4"]);
+    assert!(advice(&data).starts_with("there is no system on it"));
     assert!(advice(&whole[..whole.len() / 2]).contains("was not copied whole"));
 }
 

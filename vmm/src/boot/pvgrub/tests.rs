@@ -322,6 +322,9 @@ fn a_kernel_of_32_bits_and_one_from_before_there_was_a_64_bit_entry_boot_without
         let menu = b"title a\nkernel /vmlinuz\n";
         let files: &[File<'_>] = &[("/boot/grub/menu.lst", menu), ("/vmlinuz", &kernel)];
         let report = inspect(&unpartitioned(files)).unwrap();
-        assert_eq!((report.architecture, report.warnings), (Some(architecture), vec![]));
+        assert_eq!(
+            (report.architecture, report.warnings),
+            (Some(architecture), vec![])
+        );
     }
 }

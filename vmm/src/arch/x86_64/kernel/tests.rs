@@ -236,7 +236,11 @@ fn a_bzimage_without_a_64_bit_entry_is_entered_in_32_bit_mode_where_its_protocol
         with_platform(|platform| {
             let loaded = loaded(Kernel::Bytes(&kernel), b"initramfs", platform).expect("it is a good kernel");
             assert_eq!(loaded.entry, Entry::Linux32 { entry, zero_page }, "{protocol:#x}");
-            assert!(loaded.how.starts_with("32-bit Linux boot protocol"), "{}", loaded.how);
+            assert!(
+                loaded.how.starts_with("32-bit Linux boot protocol"),
+                "{}",
+                loaded.how
+            );
             let code = BzImage::parse(&kernel).expect("it is one").protected_mode();
             assert!(bytes(platform, entry, code.len()) == code);
             let initrd = word(platform, BOOT_PAGE + 0x218);
