@@ -37,6 +37,17 @@ need() ( # image, recipe and options
     "$BIN/kiln" image build "$@" --name "$name" --tag "disk=$disk"
 )
 
+# The same of the release as it was published: a mirror may have lists of its updates that are not those it signed.
+need_of_release() ( # image, recipe and options
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/kiln
+    mkdir -p "$WORK/release"
+    # Of the sources that Kiln has found, the first is the archive, the other its security updates.
+    sed '/^$/,$d' "$cache/apt/$suite/sources/kiln.sources" >"$WORK/release/debian.sources"
+    printf 'Dir::Etc::SourceList "/dev/null";\nDir::Etc::SourceParts "%s";\n' "$WORK/release" >"$WORK/release.conf"
+    export APT_CONFIG=$WORK/release.conf
+    need "$@"
+)
+
 # Ends what tests have left running: the software machine with all that is in it, or here their guests.
 end_guests() {
     if ! scripts/has-kvm.sh; then
@@ -58,7 +69,7 @@ attempt() { # file
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
     # Firmware takes minutes where virtualization is emulated, and so do Debians one after another.
-    case $1 in firmware | hotplug) limit=$((2 * limit)) ;; esac
+    case $1 in firmware | hotplug | i386) limit=$((2 * limit)) ;; esac
     # Not one file but many, and in the software machine where this host's KVM is not to be had.
     if [ "$1" = micro ]; then
         run=(scripts/units.sh micro)
@@ -124,6 +135,7 @@ while take "$3"; do
     # The next Debian, and the same as a whole disk, each for the one file that launches it.
     [ "$file" != images ] || need debian-13-pv debian-12-pv --suite trixie
     [ "$file" != firmware ] || need debian-disk debian-12 --suite "$suite"
+    [ "$file" != i386 ] || suite=bookworm need_of_release debian-i386 debian-12-i386
     # In one piece, since another lane prints, too.
     run_file "$file" >"$WORK/log" 2>&1 || status=1
     flock "$3" cat "$WORK/log"

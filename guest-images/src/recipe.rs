@@ -4,6 +4,7 @@ mod embedded;
 mod extends;
 
 use crate::BuildError;
+use crate::packages::Architecture;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,7 +41,7 @@ pub enum Layout {
 struct Spec {
     name: String,
     description: String,
-    architecture: String,
+    architecture: Architecture,
     kind: Kind,
     #[serde(default)]
     layout: Layout,
@@ -49,6 +50,8 @@ struct Spec {
     /// Names of the image when it is built of another suite.
     #[serde(default)]
     names: BTreeMap<String, String>,
+    /// The package of its kernel.
+    kernel: Option<String>,
     packages: Vec<String>,
     /// More of them, of one suite.
     #[serde(default)]
@@ -157,6 +160,7 @@ impl Recipe {
             || !spec
                 .suites
                 .iter()
+                .chain(&spec.kernel)
                 .chain(&spec.packages)
                 .chain(spec.suite_packages.values().flatten())
                 .all(|name| word(name))
@@ -165,11 +169,11 @@ impl Recipe {
                 "names of images, suites and packages are words of letters, digits and -._+:".into(),
             ));
         }
-        if spec.architecture != std::env::consts::ARCH {
+        if !spec.architecture.runs_here() {
             return Err(bad(format!(
                 "it is for {}, this host is {}",
-                spec.architecture,
-                std::env::consts::ARCH
+                spec.architecture.name(),
+                Architecture::HOST.name()
             )));
         }
         if !(16..=16 << 20).contains(&spec.size_mib) {
@@ -227,9 +231,14 @@ impl Recipe {
         self.spec.description.replace("{suite}", &self.suite)
     }
 
-    /// Of the guest, as in `uname -m`.
-    pub fn architecture(&self) -> &str {
-        &self.spec.architecture
+    /// Of the guest.
+    pub fn architecture(&self) -> Architecture {
+        self.spec.architecture
+    }
+
+    /// Whether Kiln's agent is in it: it is a program for this host's architecture.
+    pub fn has_agent(&self) -> bool {
+        self.spec.architecture == Architecture::HOST
     }
 
     /// Debian's suite.
@@ -247,12 +256,13 @@ impl Recipe {
         self.spec.layout
     }
 
-    /// The packages that it names.
+    /// The packages that it names, its kernel's among them.
     pub fn packages(&self) -> impl Iterator<Item = &str> {
         let more = self.spec.suite_packages.get(&self.suite);
         self.spec
-            .packages
+            .kernel
             .iter()
+            .chain(&self.spec.packages)
             .chain(more.into_iter().flatten())
             .map(String::as_str)
     }
@@ -350,7 +360,14 @@ mod tests {
         let names: Vec<String> = built_in().into_iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,
-            ["debian-12", "debian-13", "debian-12-pv", "debian-13-pv", "tiny"]
+            [
+                "debian-12",
+                "debian-13",
+                "debian-12-i386",
+                "debian-12-pv",
+                "debian-13-pv",
+                "tiny"
+            ]
         );
         for name in &names {
             assert_eq!(Recipe::find(name).unwrap().name(), name);
@@ -359,8 +376,22 @@ mod tests {
     }
 
     #[test]
+    fn a_recipe_of_32_bits_has_a_kernel_of_its_own_and_no_agent() {
+        let wide = Recipe::find("debian-12").unwrap();
+        let narrow = Recipe::find("debian-12-i386").unwrap();
+        let kernels = |recipe: &Recipe| {
+            let kernels = recipe.packages().filter(|name| name.starts_with("linux-image-"));
+            kernels.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(kernels(&wide), ["linux-image-cloud-amd64"]);
+        assert_eq!(kernels(&narrow), ["linux-image-686-pae"]);
+        assert_eq!((wide.has_agent(), narrow.has_agent()), (true, false));
+        assert_eq!(narrow.architecture().debian_name(), "i386");
+    }
+
+    #[test]
     fn embedded_recipes_are_those_of_the_folder() {
-        for name in ["debian-12", "debian-12-pv", "tiny"] {
+        for name in ["debian-12", "debian-12-i386", "debian-12-pv", "tiny"] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(name);
             let (open, embedded) = (Recipe::open(&folder).unwrap(), Recipe::find(name).unwrap());
             assert!(
@@ -375,7 +406,7 @@ mod tests {
         let error = Recipe::find("no-such").unwrap_err().to_string();
         assert!(
             error.contains("no-such")
-                && error.contains("debian-12, debian-13, debian-12-pv, debian-13-pv, tiny"),
+                && error.contains("debian-12, debian-13, debian-12-i386, debian-12-pv, debian-13-pv, tiny"),
             "{error}"
         );
         let error = Recipe::find("tiny")

@@ -75,13 +75,19 @@ impl Qemu {
     pub(crate) fn fetch(cache: &Path, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
         let said = std::cell::RefCell::new(say);
         let progress = |what: &str| said.borrow_mut()(what);
-        let fetched =
-            packages::fetch_with(PACKAGES, SUITE, packages::Closure::Dependencies, cache, &progress)
-                .map_err(|e| {
-                    Error::new(format!(
-                        "this host has no QEMU of 10.2 or later, and none can be fetched: {e}"
-                    ))
-                })?;
+        let fetched = packages::fetch_with(
+            PACKAGES,
+            SUITE,
+            packages::Architecture::HOST,
+            packages::Closure::Dependencies,
+            cache,
+            &progress,
+        )
+        .map_err(|e| {
+            Error::new(format!(
+                "this host has no QEMU of 10.2 or later, and none can be fetched: {e}"
+            ))
+        })?;
         let link = Self::link(cache);
         let made = link
             .parent()

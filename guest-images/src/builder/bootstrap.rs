@@ -91,6 +91,8 @@ fn mmdebstrap(
     for option in ["APT::Install-Recommends \"false\"", "Acquire::Languages \"none\""] {
         bootstrap.arg(format!("--aptopt={option}"));
     }
+    let architecture = recipe.architecture().debian_name();
+    bootstrap.arg(format!("--architectures={architecture}"));
     bootstrap.args(recipe.dpkg_options().map(|option| format!("--dpkgopt={option}")));
     for (name, value) in proxies() {
         bootstrap.arg(format!("--aptopt={name} \"{value}\""));

@@ -104,7 +104,7 @@ impl Plan {
         agent: &[u8],
         freshness: packages::Freshness,
     ) -> Result<Plan, BuildError> {
-        let apt = Apt::open(recipe.suite(), options.cache)?;
+        let apt = Apt::open(recipe.suite(), recipe.architecture(), options.cache)?;
         apt.refresh(freshness, options.progress)?;
         let names: Vec<&str> = recipe.packages().collect();
         let packages = match recipe.kind() {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 ///
 /// ```text
 /// recipe/{files,hooks,recipe.toml}   as in the recipe; what begins with #! is executable
-/// recipe/files/usr/sbin/kiln-agent   the agent
+/// recipe/files/usr/sbin/kiln-agent   the agent, if it runs in the guest
 /// work/                              for the build
 /// ```
 ///
@@ -28,9 +28,11 @@ impl Stage {
         for (path, content) in recipe.files() {
             stage.write(path, content)?;
         }
-        stage.write(Path::new("files/usr/sbin/kiln-agent"), agent)?;
-        let agent = stage.recipe().join("files/usr/sbin/kiln-agent");
-        chmod(&agent, 0o755)?;
+        if recipe.has_agent() {
+            stage.write(Path::new("files/usr/sbin/kiln-agent"), agent)?;
+            let agent = stage.recipe().join("files/usr/sbin/kiln-agent");
+            chmod(&agent, 0o755)?;
+        }
         fs::create_dir_all(stage.work()).map_err(BuildError::io("make", &stage.work()))?;
         Ok(stage)
     }

@@ -22,6 +22,7 @@ pub(super) fn make(
     let fetched = packages::fetch_with(
         &names,
         recipe.suite(),
+        recipe.architecture(),
         Closure::Named,
         options.cache,
         options.progress,

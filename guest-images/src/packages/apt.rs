@@ -1,7 +1,7 @@
 //! The host's apt with folders of its own: nothing under /etc or /var is written, and no root is
 //! needed. Proxies and credentials of the host's configuration hold.
 
-use super::{Closure, Package, debs, sources};
+use super::{Architecture, Closure, Package, debs, sources};
 use crate::BuildError;
 use crate::programs::run;
 use std::fs::{self, File};
@@ -25,18 +25,23 @@ enum Source {
     Host,
 }
 
-/// The lists and packages of one suite.
+/// The lists and packages of one suite, for one architecture.
 #[derive(Debug)]
 pub(crate) struct Apt {
     suite: String,
+    architecture: Architecture,
     folder: PathBuf,
     /// Two processes do not update the same lists at once.
     _lock: File,
 }
 
 impl Apt {
-    pub(crate) fn open(suite: &str, cache: &Path) -> Result<Apt, BuildError> {
-        let folder = cache.join("apt").join(suite);
+    pub(crate) fn open(suite: &str, architecture: Architecture, cache: &Path) -> Result<Apt, BuildError> {
+        let mut name = suite.to_owned();
+        if architecture != Architecture::HOST {
+            name = format!("{suite}-{}", architecture.debian_name());
+        }
+        let folder = cache.join("apt").join(name);
         for inside in [
             "lists/partial",
             "archives/partial",
@@ -56,6 +61,7 @@ impl Apt {
         // Nothing is written before: who holds the lock reads it.
         let apt = Apt {
             suite: suite.into(),
+            architecture,
             folder,
             _lock: lock,
         };
@@ -92,6 +98,10 @@ impl Apt {
         &self.suite
     }
 
+    pub(crate) fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
     /// The source list, for others who install from it.
     pub(crate) fn source_list(&self) -> PathBuf {
         self.folder.join("sources/kiln.sources")
@@ -111,7 +121,8 @@ impl Apt {
         set("Dir::Cache", folder(""));
         set("APT::Sandbox::User", "root".into());
         // A host may take packages of other architectures for itself.
-        set("APT::Architectures", ARCHITECTURE.into());
+        set("APT::Architecture", self.architecture.debian_name().into());
+        set("APT::Architectures", self.architecture.debian_name().into());
         set("Acquire::Languages", "none".into());
         set("Acquire::Retries", "3".into());
         // `--print-uris install` says MD5 without it.
@@ -297,13 +308,6 @@ fn package_of(line: &str) -> Option<Package> {
 fn write(path: &Path, text: &str) -> Result<(), BuildError> {
     fs::write(path, text).map_err(BuildError::io("write", path))
 }
-
-/// The host's architecture, which is that of every recipe here, as Debian calls it.
-const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
-    "arm64"
-} else {
-    "amd64"
-};
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,12 @@
 //! with `boot/` and `lib/modules/`.
 
 mod apt;
+mod architecture;
 mod debs;
 mod sources;
 
 pub(crate) use apt::{Apt, Freshness};
+pub use architecture::Architecture;
 
 use crate::BuildError;
 use crate::programs::run;
@@ -50,18 +52,19 @@ pub struct Fetched {
 
 /// Unpacks just these packages of this suite of Debian into the cache, once, and returns the tree.
 pub fn fetch(names: &[&str], suite: &str, cache: &Path) -> Result<PathBuf, BuildError> {
-    fetch_with(names, suite, Closure::Named, cache, &|_| {}).map(|fetched| fetched.tree)
+    fetch_with(names, suite, Architecture::HOST, Closure::Named, cache, &|_| {}).map(|fetched| fetched.tree)
 }
 
 /// As [`fetch`], with what the packages depend on, the versions, and word of what is done.
 pub fn fetch_with(
     names: &[&str],
     suite: &str,
+    architecture: Architecture,
     closure: Closure,
     cache: &Path,
     progress: &dyn Fn(&str),
 ) -> Result<Fetched, BuildError> {
-    let apt = Apt::open(suite, cache)?;
+    let apt = Apt::open(suite, architecture, cache)?;
     apt.refresh(Freshness::Today, progress)?;
     match unpacked(&apt, names, closure, cache, progress) {
         // The lists name a package that the mirror has replaced meanwhile.
@@ -84,6 +87,9 @@ fn unpacked(
     let mut digest = Sha256::new();
     for package in &packages {
         digest.update(format!("{}={}\n", package.name, package.version));
+    }
+    if apt.architecture() != Architecture::HOST {
+        digest.update(apt.architecture().debian_name());
     }
     let key: String = digest
         .finalize()

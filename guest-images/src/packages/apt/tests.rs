@@ -5,13 +5,13 @@ use std::os::unix::fs::MetadataExt;
 #[test]
 fn who_waits_for_the_lists_of_another_process_writes_nothing_before() {
     let cache = tempfile::tempdir().unwrap();
-    let first = Apt::open("bookworm", cache.path()).unwrap();
+    let first = Apt::open("bookworm", Architecture::HOST, cache.path()).unwrap();
     let list = fs::read_to_string(first.source_list()).unwrap();
     fs::write(first.source_list(), "the first one's").unwrap();
     fs::write(first.folder.join("status"), "the first one's").unwrap();
     let inode = fs::metadata(first.folder.join("lock")).unwrap().ino();
     std::thread::scope(|threads| {
-        let second = threads.spawn(|| Apt::open("bookworm", cache.path()));
+        let second = threads.spawn(|| Apt::open("bookworm", Architecture::HOST, cache.path()));
         let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&format!(":{inode} "));
         while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
             assert!(!second.is_finished(), "the lock is held by two");
@@ -30,7 +30,7 @@ fn who_waits_for_the_lists_of_another_process_writes_nothing_before() {
 #[test]
 fn lists_of_another_mirror_are_not_fresh() {
     let cache = tempfile::tempdir().unwrap();
-    let apt = Apt::open("bookworm", cache.path()).unwrap();
+    let apt = Apt::open("bookworm", Architecture::HOST, cache.path()).unwrap();
     apt.read_from("of a mirror").unwrap();
     write(&apt.stamp(), "").unwrap();
     apt.read_from("of a mirror").unwrap();
@@ -70,7 +70,7 @@ fn a_file_that_is_not_what_the_lists_name_is_never_taken_for_a_package() {
     let cache = tempfile::tempdir().unwrap();
     let mirror = tempfile::tempdir().unwrap();
     make_mirror(mirror.path(), "honest");
-    let apt = Apt::open("bookworm", cache.path()).unwrap();
+    let apt = Apt::open("bookworm", Architecture::HOST, cache.path()).unwrap();
     let uri = mirror.path().display();
     apt.read_from(&format!(
         "Types: deb\nURIs: copy:{uri}\nSuites: ./\nTrusted: yes\n"
