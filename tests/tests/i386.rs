@@ -2,22 +2,25 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use kiln_tests::{Guest, Home};
 
 /// Firmware, boot loader and systemd, one after another, where virtualization is emulated.
-const PATIENCE: u32 = 600;
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Waits until the guest's serial console has shown `text`.
 #[track_caller]
 fn shows(guest: &Guest<'_>, text: &str) {
-    for _ in 0..PATIENCE {
-        if guest.log().contains(text) {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_secs(1));
+    let began = Instant::now();
+    while !guest.log().contains(text) {
+        assert!(
+            began.elapsed() < PATIENCE,
+            "`{text}` does not show:\n{}",
+            guest.log()
+        );
+        std::thread::sleep(Duration::from_secs(1));
     }
-    panic!("`{text}` does not show:\n{}", guest.log());
 }
 
 /// Types a line at the shell of root that waits on the serial console.
@@ -33,10 +36,10 @@ fn types(home: &Home, guest: &Guest<'_>, line: &str) {
         .spawn()
         .expect("script(1) starts");
     let mut keys = terminal.stdin.take().expect("a pipe");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     keys.write_all(format!("\r{line}\r").as_bytes())
         .expect("it reads");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     keys.write_all(b"\x1d").expect("it reads");
     assert!(terminal.wait().expect("it ends").success());
 }
@@ -51,7 +54,7 @@ fn a_debian_of_32_bits_boots_by_a_bios_and_by_its_menu_with_a_kernel_and_program
             .kiln(&["-q", "run", "debian-i386", "--boot", boot])
             .succeeds()
             .text();
-        let guest = Guest::new(&home, &id);
+        let guest = Guest::new(&home, id);
         shows(&guest, "root@");
         // The shell's echo has the words apart.
         types(

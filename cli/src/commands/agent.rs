@@ -15,22 +15,23 @@ pub(crate) fn exec(context: &Context, exec: Exec) -> Result<u8, Failure> {
     let instance = cloud.resolve_instance(&exec.instance)?;
     let interrupt = Interrupt::default();
     let at_most = context.agent_timeout(exec.agent_timeout);
-    wait(&cloud, &instance, at_most, &interrupt)?;
-    command(&cloud, &instance, exec.command, &interrupt)
+    let agent = wait(&cloud, &instance, at_most, &interrupt)?;
+    command(&cloud, &instance, agent, exec.command, &interrupt)
 }
 
-/// Runs a command in a guest whose agent answers; its exit status. The command gets the signals that come from now on;
-/// after one that came before, it is not begun.
+/// Runs a command in a guest, by the connection on which its agent has answered: if the agent goes away before it hears of
+/// the command, that connection ends, while another would wait for the next agent, maybe for ever. Returns the command's
+/// exit status. It gets the signals that come from now on; after one that came before, it is not begun.
 pub(crate) fn command(
     cloud: &Cloud,
     instance: &InstanceId,
+    agent: Agent,
     argv: Vec<OsString>,
     interrupt: &Interrupt,
 ) -> Result<u8, Failure> {
     // In this order: a signal in between is known to one of them.
     let signals = Signals::catch().map_err(|error| broken_off(cloud, instance, &error.into()))?;
     interrupt.check()?;
-    let agent = Agent::connect(cloud.connect_agent(instance)?);
     let request = ExecRequest {
         argv,
         tty: attach::terminal(),
@@ -70,23 +71,23 @@ fn broken_off(cloud: &Cloud, instance: &InstanceId, error: &AgentError) -> Failu
     }
 }
 
-/// Waits until the guest's agent answers. Ends early if the instance does, or at a signal.
+/// Waits until the guest's agent answers, and returns the connection to it. Ends early if the instance does, or at a signal.
 pub(crate) fn wait(
     cloud: &Cloud,
     instance: &InstanceId,
     at_most: Duration,
     interrupt: &Interrupt,
-) -> Result<(), Failure> {
+) -> Result<Agent, Failure> {
     const TRY: Duration = Duration::from_secs(1);
     let until = Instant::now() + at_most;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let tried = Instant::now();
-        let answer = cloud
-            .connect_agent(instance)
-            .map(|stream| Agent::connect(stream).hello(TRY.min(left)));
-        if matches!(answer, Ok(Ok(_))) {
-            return Ok(());
+        if let Ok(stream) = cloud.connect_agent(instance) {
+            let mut agent = Agent::connect(stream);
+            if agent.hello(TRY.min(left)).is_ok() {
+                return Ok(agent);
+            }
         }
         interrupt.check()?;
         must_run(cloud, instance)?;
@@ -145,8 +146,12 @@ mod tests {
         let home = tempfile::tempdir().expect("a temporary folder");
         let cloud = Cloud::open(Options::new(home.path())).expect("a store");
         let instance = InstanceId::parse("i-0123456789abcdef0").expect("an id");
-        let after =
-            |interrupt| command(&cloud, &instance, vec!["true".into()], &interrupt).map_err(|f| f.status);
+        let after = |interrupt| {
+            let (stream, gone) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+            drop(gone);
+            let agent = Agent::connect(stream);
+            command(&cloud, &instance, agent, vec!["true".into()], &interrupt).map_err(|f| f.status)
+        };
         assert_eq!(after(Interrupt::by(2)), Err(130));
         assert_eq!(after(Interrupt::default()), Err(1), "there is no such guest");
     }

@@ -54,15 +54,18 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         if rm {
             interrupt.check()?;
         }
+        let mut answered = None;
         if wait == Wait::Agent {
             waiting.now("waiting for the guest");
             for id in &ids {
-                agent::wait(&cloud, id, agent_timeout, &interrupt)?;
+                answered = Some((id, agent::wait(&cloud, id, agent_timeout, &interrupt)?));
             }
         }
         drop(waiting);
-        match ids.first() {
-            Some(id) if !command.is_empty() => agent::command(&cloud, id, command, &interrupt),
+        match answered {
+            Some((id, agent)) if !command.is_empty() => {
+                agent::command(&cloud, id, agent, command, &interrupt)
+            }
             _ => {
                 // What runs is told in any case.
                 let reply = at_present(&cloud, &launched.document)

@@ -129,6 +129,17 @@ fn a_reset_machine_closes_everything_and_greets_anew() {
 }
 
 #[test]
+fn hazard_a_command_is_not_begun_by_an_agent_that_comes_after_the_one_that_answered() {
+    let guest = Guest::start();
+    // Asked for only once the agent that answered is gone, and before the next.
+    let agent = guest.agent();
+    guest.mux.handle().reset();
+    let begun = agent.exec(command(&["true"]));
+    let ended = begun.and_then(|session| session.capture(b"", SOON));
+    assert!(ended.is_err_and(|error| matches!(error, AgentError::Gone | AgentError::Io(_))));
+}
+
+#[test]
 fn a_client_that_breaks_the_rules_is_dropped_and_nobody_else() {
     let guest = Guest::start();
     guest.agent();

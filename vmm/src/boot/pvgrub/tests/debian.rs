@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use kiln_guest_images::packages::{Closure, fetch_with};
+use kiln_guest_images::packages::{Architecture, Closure, fetch_with};
 
 /// What scripts take for granted, so that no package depends on it.
 const ESSENTIAL: &[&str] = &[
@@ -87,7 +87,14 @@ impl Debian {
 fn fetched(suite: &str, tools: &[&str]) -> PathBuf {
     let cache = cache();
     let names = [ESSENTIAL, tools].concat();
-    match fetch_with(&names, suite, Closure::Dependencies, &cache, &|_| {}) {
+    match fetch_with(
+        &names,
+        suite,
+        Architecture::HOST,
+        Closure::Dependencies,
+        &cache,
+        &|_| {},
+    ) {
         Ok(fetched) => fetched.tree,
         Err(error) => panic!(
             "the tools that write menus: {error}\n   what to do: let this host's apt reach a mirror of Debian, once; \
