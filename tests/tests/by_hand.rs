@@ -83,10 +83,11 @@ impl Linux {
 /// The rest of the line of `console` that begins with `word`.
 #[track_caller]
 fn told<'c>(console: &'c str, word: &str) -> &'c str {
-    let mut rests = console.lines().filter_map(|line| line.trim().strip_prefix(word));
-    let rest = rests
-        .next()
-        .unwrap_or_else(|| panic!("no line begins with `{word}`: {console}"));
+    let mut lines = console.lines();
+    let rest = lines
+        .find_map(|line| line.trim().strip_prefix(word))
+        .unwrap_or_default();
+    assert!(!rest.is_empty(), "no line begins with `{word}`: {console}");
     rest.trim()
 }
 
