@@ -69,7 +69,7 @@ attempt() { # file
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
     # Firmware takes minutes where virtualization is emulated, and so do Debians one after another.
-    case $1 in firmware | hotplug | i386) limit=$((2 * limit)) ;; esac
+    case $1 in firmware | hotplug | i386 | prompts) limit=$((2 * limit)) ;; esac
     # Not one file but many, and in the software machine where this host's KVM is not to be had.
     if [ "$1" = micro ]; then
         run=(scripts/units.sh micro)
@@ -132,10 +132,15 @@ esac
 status=0
 while take "$3"; do
     echo "-- $file begins"
-    # The next Debian, and the same as a whole disk, each for the one file that launches it.
-    [ "$file" != images ] || need debian-13-pv debian-12-pv --suite trixie
-    [ "$file" != firmware ] || need debian-disk debian-12 --suite "$suite"
-    [ "$file" != i386 ] || suite=bookworm need_of_release debian-i386 debian-12-i386
+    # Each for the one file that launches it: the next Debian, the same as a whole disk and of 32 bits, and what the tests
+    # alone want.
+    case $file in
+    images) need debian-13-pv debian-12-pv --suite trixie ;;
+    firmware) need debian-disk debian-12 --suite "$suite" ;;
+    i386) suite=bookworm need_of_release debian-i386 debian-12-i386 ;;
+    prompts) need payloads tests/recipes/payloads --suite "$suite" ;;
+    verify) need debian-fio tests/recipes/debian-fio --suite "$suite" ;;
+    esac
     # In one piece, since another lane prints, too.
     run_file "$file" >"$WORK/log" 2>&1 || status=1
     flock "$3" cat "$WORK/log"

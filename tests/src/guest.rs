@@ -97,6 +97,25 @@ impl<'h> Guest<'h> {
         }
     }
 
+    /// How many disks the guest has that are the volume `volume`.
+    #[track_caller]
+    pub fn disks_of(&self, volume: &str) -> String {
+        let serial = volume.replace('-', "");
+        self.says(&format!(
+            "grep -lx {serial} /sys/block/vd*/serial 2>/dev/null | wc -l"
+        ))
+    }
+
+    /// What the guest calls the disk that is the volume `volume`, once it has found it.
+    #[track_caller]
+    pub fn finds(&self, volume: &str) -> String {
+        let serial = volume.replace('-', "");
+        self.says(&format!(
+            "for i in $(seq 300); do f=$(grep -lx {serial} /sys/block/vd*/serial 2>/dev/null) && break; sleep 0.1; \
+             done; basename $(dirname $f)"
+        ))
+    }
+
     /// What its VMM logged.
     #[track_caller]
     pub fn vmm_log(&self) -> String {

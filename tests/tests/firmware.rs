@@ -1,4 +1,5 @@
 //! A whole disk, unmodified, boots through firmware and its own boot loader: by a BIOS, by UEFI; and fast, by its menu.
+//! Volumes come to a guest that firmware has booted, and go, as to any other.
 
 use kiln_tests::{Guest, Home};
 
@@ -24,6 +25,30 @@ fn mode(home: &Home, guest: &Guest<'_>) -> String {
         .to_owned()
 }
 
+/// A new volume comes to `guest`, which runs, and gets a file system with one file.
+fn gets_a_volume(home: &Home, guest: &Guest<'_>) -> String {
+    let create = ["-q", "volume", "create", "--size", "1G", "--name", "data"];
+    let volume = home.kiln(&create).succeeds().text();
+    home.kiln(&["volume", "attach", "data", guest.id()]).succeeds();
+    let disk = guest.finds(&volume);
+    guest
+        .exec(&format!(
+            "mkfs.ext4 -q /dev/{disk} && mount /dev/{disk} /mnt && echo data >/mnt/file && umount /mnt"
+        ))
+        .succeeds();
+    volume
+}
+
+/// The volume has what was written, and goes from `guest`, which runs on.
+fn gives_it_back(home: &Home, guest: &Guest<'_>, volume: &str) {
+    let disk = guest.finds(volume);
+    let read = format!("mount -o ro /dev/{disk} /mnt && cat /mnt/file && umount /mnt");
+    assert_eq!(guest.says(&read), "data");
+    let was = home.json(&["volume", "detach", volume]);
+    assert_eq!(was["State"], "detached");
+    assert_eq!(guest.disks_of(volume), "0", "the guest has it no more");
+}
+
 #[test]
 fn a_whole_disk_boots_by_a_bios_again_after_a_reboot_and_as_a_bake() {
     let home = Home::new();
@@ -39,9 +64,13 @@ fn a_whole_disk_boots_by_a_bios_again_after_a_reboot_and_as_a_bake() {
     );
     let before = guest.says("cat /proc/sys/kernel/random/boot_id");
     guest.exec("echo changed >/root/mark").succeeds();
+    let volume = gets_a_volume(&home, &guest);
+    assert_eq!(guest.says("cat /proc/sys/kernel/random/boot_id"), before);
+    // The BIOS finds two disks now, and boots from the one that it did before.
     home.kiln(&["reboot", guest.id()]).succeeds();
     home.kiln(&["wait", guest.id(), "agent"]).succeeds();
     assert_ne!(guest.says("cat /proc/sys/kernel/random/boot_id"), before);
+    gives_it_back(&home, &guest, &volume);
     home.kiln(&["image", "create", guest.id(), "--name", "bake", "--no-reboot"])
         .succeeds();
     home.kiln(&["terminate", guest.id()]).succeeds();
@@ -75,6 +104,8 @@ fn a_whole_disk_boots_by_uefi_and_its_variables_live_with_the_instance_and_its_b
         size.parse::<u64>().expect("MiB") > 2600,
         "its root has grown: {size} MiB"
     );
+    let volume = gets_a_volume(&home, &guest);
+    gives_it_back(&home, &guest, &volume);
     guest.exec(SET).succeeds();
     home.kiln(&["image", "create", guest.id(), "--name", "bake", "--no-reboot"])
         .succeeds();

@@ -2,23 +2,6 @@
 
 use kiln_tests::{Guest, Home};
 
-/// Prints how many disks the guest has with the serial `$1`, which is a volume's id without its dash.
-fn disks_of(guest: &Guest<'_>, volume: &str) -> String {
-    let serial = volume.replace('-', "");
-    guest.says(&format!(
-        "grep -lx {serial} /sys/block/vd*/serial 2>/dev/null | wc -l"
-    ))
-}
-
-/// Waits until the guest has found the volume, and prints what it calls the disk.
-fn found(guest: &Guest<'_>, volume: &str) -> String {
-    let serial = volume.replace('-', "");
-    guest.says(&format!(
-        "for i in $(seq 300); do f=$(grep -lx {serial} /sys/block/vd*/serial 2>/dev/null) && break; sleep 0.1; done; \
-         basename $(dirname $f)"
-    ))
-}
-
 fn create(home: &Home, name: &str) -> String {
     let create = ["-q", "volume", "create", "--size", "1G", "--name", name];
     home.kiln(&create).succeeds().text()
@@ -43,7 +26,7 @@ fn a_volume_comes_to_a_debian_that_runs_is_frozen_with_it_and_goes_to_another_wi
         (attached["Device"].as_str(), attached["State"].as_str()),
         (Some("/dev/sdc"), Some("attached"))
     );
-    let disk = found(&first, &volume);
+    let disk = first.finds(&volume);
     assert_eq!(
         first.says(&format!("udevadm settle && lsblk -dno SERIAL /dev/{disk}")),
         volume.replace('-', "")
@@ -71,11 +54,11 @@ fn a_volume_comes_to_a_debian_that_runs_is_frozen_with_it_and_goes_to_another_wi
         .succeeds();
     let was = home.json(&["volume", "detach", "data"]);
     assert_eq!(was["State"], "detached");
-    assert_eq!(disks_of(&first, &volume), "0", "the guest has it no more");
+    assert_eq!(first.disks_of(&volume), "0", "the guest has it no more");
 
     let second = home.launch("debian", &["--name", "second"]);
     home.kiln(&["volume", "attach", "data", "second"]).succeeds();
-    let disk = found(&second, &volume);
+    let disk = second.finds(&volume);
     let seen = second.says(&format!(
         "mkdir -p /mnt/data && mount /dev/{disk} /mnt/data && cat /mnt/data/file && wc -l < /mnt/data/log"
     ));
@@ -101,7 +84,7 @@ fn a_volume_comes_and_goes_ten_times_and_is_there_after_a_reboot_and_after_a_sta
     let guest = home.launch("tiny", &["--name", "guest"]);
     for round in 0..10 {
         home.kiln(&["volume", "attach", "data", "guest"]).succeeds();
-        let disk = found(&guest, &volume);
+        let disk = guest.finds(&volume);
         guest
             .exec(&format!(
                 "[ {round} = 0 ] || [ $(head -c 1 /dev/{disk}) = {} ]",
@@ -114,19 +97,19 @@ fn a_volume_comes_and_goes_ten_times_and_is_there_after_a_reboot_and_after_a_sta
             ))
             .succeeds();
         home.kiln(&["volume", "detach", "data"]).succeeds();
-        assert_eq!(disks_of(&guest, &volume), "0", "round {round}");
+        assert_eq!(guest.disks_of(&volume), "0", "round {round}");
     }
     home.kiln(&["volume", "attach", "data", "guest"]).succeeds();
     home.kiln(&["reboot", "guest"]).succeeds();
     home.kiln(&["wait", "guest", "agent"]).succeeds();
-    assert_eq!(disks_of(&guest, &volume), "1", "after a reboot");
+    assert_eq!(guest.disks_of(&volume), "1", "after a reboot");
     home.kiln(&["stop", "guest"]).succeeds();
     home.kiln(&["start", "guest"]).succeeds();
     home.kiln(&["wait", "guest", "agent"]).succeeds();
-    assert_eq!(disks_of(&guest, &volume), "1", "after a start");
+    assert_eq!(guest.disks_of(&volume), "1", "after a start");
     // One that was there at the start goes as well.
     home.kiln(&["volume", "detach", "data"]).succeeds();
-    assert_eq!(disks_of(&guest, &volume), "0");
+    assert_eq!(guest.disks_of(&volume), "0");
     home.is_whole();
 }
 
@@ -136,7 +119,7 @@ fn a_volume_is_taken_from_a_guest_that_holds_on_and_comes_back_with_what_was_wri
     let volume = create(&home, "data");
     let guest = home.launch("tiny", &["--name", "guest"]);
     home.kiln(&["volume", "attach", "data", "guest"]).succeeds();
-    let disk = found(&guest, &volume);
+    let disk = guest.finds(&volume);
     guest
         .exec(&format!("printf kept | dd of=/dev/{disk} conv=fsync 2>/dev/null"))
         .succeeds();
@@ -158,7 +141,7 @@ fn a_volume_is_taken_from_a_guest_that_holds_on_and_comes_back_with_what_was_wri
         ))
         .succeeds();
     home.kiln(&["volume", "attach", "data", "guest"]).succeeds();
-    let disk = found(&guest, &volume);
+    let disk = guest.finds(&volume);
     assert_eq!(guest.says(&format!("head -c 4 /dev/{disk}")), "kept");
     home.kiln(&["volume", "detach", &guest_root(&home, &guest)])
         .fails(1, &["OperationNotPermitted", "stop it first"]);
