@@ -39,7 +39,7 @@ case $what in
 bench)
     # No guest that another benchmark left runs beside this one.
     scripts/has-kvm.sh || KILN_HOME=$WORK/home "$BIN/kiln" machine stop
-    scripts/lane.sh "$WORK" seed
+    scripts/lane.sh "$WORK" seed "$1"
     DISK=$(cached_disk)
     export DISK
     # In a folder of its own: one that broke off leaves what it had there.

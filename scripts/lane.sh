@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One place where real guests run: a store with the test images and, where need be, a software machine.
 #
-# usage: lane.sh WORK seed                   makes the store and its images
+# usage: lane.sh WORK seed [WHAT]            makes the store and its images, with those that the benchmark WHAT wants
 #        lane.sh WORK run COMMAND [ARG...]   and runs a command on this host, with that store
 #        lane.sh WORK tests WAITING          and takes files of tests from the folder WAITING until it is empty
 #
@@ -115,7 +115,10 @@ suite=${SUITE:-bookworm}
 need tiny tiny --suite "$suite"
 need debian debian-12-pv --suite "$suite"
 case $2 in
-seed) exit ;;
+seed)
+    [ "${3:-}" != firmware ] || need debian-disk debian-12 --suite "$suite"
+    exit
+    ;;
 run) KILN_HOME=$home exec "${@:3}" ;;
 esac
 status=0
