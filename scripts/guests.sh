@@ -27,7 +27,7 @@ lanes() {
 
 # What takes longest comes first, so that no lane is left with it at the end.
 in_order() {
-    local first=(micro software_machine firmware launch hotplug debian menus save freeze bake images exec) file
+    local first=(micro software_machine foreign_disk firmware launch hotplug debian menus save freeze bake images exec) file
     for file in "${first[@]}"; do [[ " $* " != *" $file "* ]] || echo "$file"; done
     for file in "$@"; do [[ " ${first[*]} " == *" $file "* ]] || echo "$file"; done
 }

@@ -58,7 +58,11 @@ attempt() { # file
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
     # Firmware takes minutes where virtualization is emulated, and so do Debians one after another.
-    case $1 in firmware | hotplug) limit=$((2 * limit)) ;; esac
+    case $1 in
+    firmware | hotplug) limit=$((2 * limit)) ;;
+    # Debian's own tools make a disk, and an initramfs, in a guest: minutes each.
+    foreign_disk) limit=$((4 * limit)) ;;
+    esac
     # Not one file but many, and in the software machine where this host's KVM is not to be had.
     if [ "$1" = micro ]; then
         run=(scripts/units.sh micro)
@@ -127,6 +131,8 @@ while take "$3"; do
     # The next Debian, and the same as a whole disk, each for the one file that launches it.
     [ "$file" != images ] || need debian-13-pv debian-12-pv --suite trixie
     [ "$file" != firmware ] || need debian-disk debian-12 --suite "$suite"
+    # A whole disk with what builds other ones.
+    [ "$file" != foreign_disk ] || need builder tests/recipes/debian-disk --suite "$suite"
     # In one piece, since another lane prints, too.
     run_file "$file" >"$WORK/log" 2>&1 || status=1
     flock "$3" cat "$WORK/log"
