@@ -39,7 +39,7 @@ quickstart: ## launch a Debian image, change it, bake it, launch the bake: the m
 
 test: ## every test, those with real guests too (about an hour the first time; SUITE=trixie: guests of Debian 13; GUESTS=all)
 	@scripts/test.sh
-	$(call with,"guest-images tests",9)
+	$(call with,"guest-images tests",11)
 	@scripts/test.sh $(BIN)
 
 bench: ## figures, as tables and as JSON in target/bench (ONLY="disk save": some of them)
@@ -59,7 +59,7 @@ torture: ## kill commands and cut the power at every step on disk (about 30 minu
 	@scripts/torture.sh
 
 verify: ## each promise of SPECIFICATION.md with its command, run: met, not met or open
-	$(call with,"guest-images tests",9)
+	$(call with,"guest-images tests",11)
 	@scripts/verify.sh $(BIN)
 
 # `sudo make install` finds no Rust, or another's, and needs none: what is there is what its user has built.

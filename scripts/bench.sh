@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures Kiln and its peers side by side: tables here, the same as JSON in target/bench.
 #
-# usage: bench.sh BIN [WHAT...]    BIN: the folder of the built programs; WHAT: start, disk, freeze, guest, boot, launch,
-#                          save, run (all of them)
+# usage: bench.sh BIN [WHAT...]    BIN: the folder of the built programs; WHAT: start, disk, freeze, guest, boot, firmware,
+#                          launch, save, run (all of them)
 #
 # The status is 1 if a ratio is beyond its bound.
 set -uo pipefail
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 BIN=$(realpath "$1") OUT=$PWD/target/bench status=0
 export BIN
 shift
-[ $# -gt 0 ] || set -- start disk freeze guest boot launch save run
+[ $# -gt 0 ] || set -- start disk freeze guest boot firmware launch save run
 cargo build --quiet --locked --release -p kiln-tests --bin bench || exit 1
 mkdir -p "$OUT"
 for what in "$@"; do

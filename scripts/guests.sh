@@ -43,7 +43,7 @@ all_files() {
 
 # What takes longest comes first, so that no lane is left with it at the end.
 in_order() {
-    local first=(micro software_machine firmware prompts launch hotplug verify debian menus save freeze bake images exec) file
+    local first=(micro software_machine foreign_disk prompts verify firmware launch hotplug debian menus save freeze bake images exec) file
     for file in "${first[@]}"; do [[ " $* " != *" $file "* ]] || echo "$file"; done
     for file in "$@"; do [[ " ${first[*]} " == *" $file "* ]] || echo "$file"; done
 }
@@ -55,7 +55,7 @@ case $what in
 bench)
     # No guest that another benchmark left runs beside this one.
     scripts/has-kvm.sh || KILN_HOME=$WORK/home "$BIN/kiln" machine stop
-    scripts/lane.sh "$WORK" seed
+    scripts/lane.sh "$WORK" seed "$1"
     DISK=$(cached_disk)
     export DISK
     # In a folder of its own: one that broke off leaves what it had there.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One place where real guests run: a store with the test images and, where need be, a software machine.
 #
-# usage: lane.sh WORK seed                   makes the store and its images
+# usage: lane.sh WORK seed [WHAT]            makes the store and its images, with those that the benchmark WHAT wants
 #        lane.sh WORK run COMMAND [ARG...]   and runs a command on this host, with that store
 #        lane.sh WORK tests WAITING          and takes files of tests from the folder WAITING until it is empty
 #
@@ -69,7 +69,11 @@ attempt() { # file
     [ -e "tests/tests/$1.rs" ] || run=(env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "KILN_TEST_BIN=$BIN"
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
     # Firmware takes minutes where virtualization is emulated, and so do Debians one after another.
-    case $1 in firmware | hotplug | i386 | prompts) limit=$((2 * limit)) ;; esac
+    case $1 in
+    firmware | hotplug | i386 | prompts) limit=$((2 * limit)) ;;
+    # Debian's own tools make a disk, and an initramfs, in a guest: minutes each.
+    foreign_disk) limit=$((4 * limit)) ;;
+    esac
     # Not one file but many, and in the software machine where this host's KVM is not to be had.
     if [ "$1" = micro ]; then
         run=(scripts/units.sh micro)
@@ -126,7 +130,10 @@ suite=${SUITE:-bookworm}
 need tiny tiny --suite "$suite"
 need debian debian-12-pv --suite "$suite"
 case $2 in
-seed) exit ;;
+seed)
+    [ "${3:-}" != firmware ] || need debian-disk debian-12 --suite "$suite"
+    exit
+    ;;
 run) KILN_HOME=$home exec "${@:3}" ;;
 esac
 status=0
@@ -136,6 +143,8 @@ while take "$3"; do
     # alone want.
     case $file in
     images) need debian-13-pv debian-12-pv --suite trixie ;;
+    # A whole disk with what builds other ones.
+    foreign_disk) need builder tests/recipes/debian-disk --suite "$suite" ;;
     firmware) need debian-disk debian-12 --suite "$suite" ;;
     i386) suite=bookworm need_of_release debian-i386 debian-12-i386 ;;
     prompts) need payloads tests/recipes/payloads --suite "$suite" ;;

@@ -11,8 +11,8 @@ if [ $# = 0 ]; then
     cat <<'E2'
 All tests: units, properties and micro guests; images; the software machine; real guests.
 
-  downloads     about 60 MB of Rust crates and 400 MB of Debian packages the first time
-  disk          about 8 GB in target/, 2 GB in the cache
+  downloads     about 60 MB of Rust crates and 480 MB of Debian packages the first time
+  disk          about 10 GB in target/, 3 GB in the cache
   takes         on two cores without hardware virtualization about an hour the first time, then 45 minutes; much less with it
 
 E2

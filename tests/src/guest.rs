@@ -116,6 +116,16 @@ impl<'h> Guest<'h> {
         ))
     }
 
+    /// By what it was booted: `bios` or `uefi`, if a boot loader names the kernel on its command line, as GRUB does, else
+    /// `menu`.
+    #[track_caller]
+    pub fn booted_by(&self) -> String {
+        self.says(
+            "if [ -d /sys/firmware/efi ]; then echo uefi; elif grep -q BOOT_IMAGE= /proc/cmdline; then echo bios; \
+             else echo menu; fi",
+        )
+    }
+
     /// What its VMM logged.
     #[track_caller]
     pub fn vmm_log(&self) -> String {

@@ -5,7 +5,7 @@ use crate::comparison::{Comparison, Figure, median, median_of, rounds};
 use crate::init::INIT_SAYS;
 use crate::memory::private;
 use crate::programs::Programs;
-use crate::rival::{Boot, Guest, Vmm};
+use crate::rival::{Boot, By, Guest, Vmm};
 use crate::tiny::Tiny;
 use kiln_tests::{Home, Program};
 use std::ops::Range;
@@ -33,12 +33,11 @@ pub(crate) fn compare() -> Comparison {
     let tiny = Tiny::write_to(folder.path());
     let forms = [("PVH", &tiny.vmlinux), ("bzImage", &tiny.bzimage)];
     let guests = forms.map(|(_, kernel)| Guest {
-        kernel,
-        initrd: Some(&tiny.initrd),
+        by: By::Kernel(kernel, Some(&tiny.initrd)),
         memory: 256,
         words: "",
         disks: &[],
-        says: INIT_SAYS,
+        says: &[INIT_SAYS],
     });
     let mut samples: [[Samples; 3]; 2] = Default::default();
     let vmms = [Vmm::Microvm, Vmm::Q35, Vmm::Kiln];
@@ -85,12 +84,11 @@ pub(crate) fn compare_start() -> Comparison {
     let kernel = folder.path().join("micro.elf");
     std::fs::write(&kernel, Program::default().print("!").halt().elf()).expect("written");
     let guest = Guest {
-        kernel: &kernel,
-        initrd: None,
+        by: By::Kernel(&kernel, None),
         memory: 128,
         words: "",
         disks: &[],
-        says: "!",
+        says: &["!"],
     };
     let mut samples: [[Samples; 2]; 1] = Default::default();
     let failure = rotate(folder.path(), [Vmm::Microvm, Vmm::Kiln], &[guest], &mut samples).err();
@@ -126,8 +124,8 @@ fn rotate<const N: usize>(
                     continue;
                 }
                 match vmms[n].boot(&programs, guest) {
-                    Ok(Boot { time, memory, .. }) => {
-                        samples[n].times.push(time);
+                    Ok(Boot { times, memory, .. }) => {
+                        samples[n].times.extend(times);
                         samples[n].memories.push(memory);
                     }
                     Err(why) => failed[n] = Some(why),

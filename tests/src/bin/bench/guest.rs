@@ -4,7 +4,7 @@ use crate::comparison::{Comparison, Figure, median_of, rounds};
 use crate::disk::full;
 use crate::init::{DISKS, END_SAYS, FIGURE, SIZE, works};
 use crate::programs::Programs;
-use crate::rival::{Guest, Vmm};
+use crate::rival::{By, Guest, Vmm};
 use crate::tiny::Tiny;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -53,12 +53,11 @@ fn alternate(
         for side in [round as usize % 2, (round as usize + 1) % 2] {
             let vmm = [Vmm::Q35, Vmm::Kiln][side];
             let guest = Guest {
-                kernel: &tiny.bzimage,
-                initrd: Some(&tiny.initrd_with_drivers),
+                by: By::Kernel(&tiny.bzimage, Some(&tiny.initrd_with_drivers)),
                 memory: 256,
                 words: DISKS,
                 disks: &disks(folder, full),
-                says: END_SAYS,
+                says: &[END_SAYS],
             };
             // What was written for this guest, or by the last one, is not written out while this one measures.
             rustix::fs::sync();

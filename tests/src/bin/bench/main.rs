@@ -6,6 +6,7 @@
 mod boot;
 mod comparison;
 mod disk;
+mod firmware;
 mod freeze;
 mod guest;
 mod init;
@@ -35,12 +36,13 @@ fn main() -> ExitCode {
         return writer::write(seconds).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     let [what, out] = arguments.as_slice() else {
-        eprintln!("usage: bench boot|disk|freeze|guest|launch|run|save|start|writer OUT.json");
+        eprintln!("usage: bench boot|disk|firmware|freeze|guest|launch|run|save|start|writer OUT.json");
         return ExitCode::from(2);
     };
     let comparison = match what.as_str() {
         "boot" => boot::compare(),
         "disk" => disk::compare(),
+        "firmware" => firmware::compare(),
         "freeze" => freeze::compare(),
         "guest" => guest::compare(),
         "launch" => launch::compare(),
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
         "writer" => writer::compare(),
         other => {
             eprintln!(
-                "error: nothing is known of {other}: boot, disk, freeze, guest, launch, run, save, start or writer"
+                "error: nothing is known of {other}: boot, disk, firmware, freeze, guest, launch, run, save, start or writer"
             );
             return ExitCode::from(2);
         }

@@ -6,17 +6,31 @@ use std::io::Read;
 use std::process::ChildStdout;
 use std::time::{Duration, Instant};
 
-/// Reads the port until the guest has said `words`; all that it said.
+/// What was heard.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    /// All that the guest said, to its last words and maybe beyond.
+    pub(crate) said: String,
+    /// When each of its words was heard.
+    pub(crate) at: Vec<Instant>,
+}
+
+/// Reads the port until the guest has said all of `words`, in their order.
 ///
 /// # Errors
 /// It does not say them within `limit`, or its VMM ends before.
-pub(crate) fn hear(port: &mut ChildStdout, words: &str, limit: Duration) -> Result<String, String> {
+pub(crate) fn hear(port: &mut ChildStdout, words: &[&str], limit: Duration) -> Result<Heard, String> {
     let began = Instant::now();
     let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
+    let (mut at, mut from) = (Vec::new(), 0);
     let why = loop {
+        let Some(next) = words.get(at.len()) else {
+            let said = String::from_utf8_lossy(&heard).into_owned();
+            return Ok(Heard { said, at });
+        };
         let left = limit.saturating_sub(began.elapsed());
         if left.is_zero() {
-            break format!("`{words}` was not said within {} s", limit.as_secs_f64());
+            break format!("`{next}` was not said within {} s", limit.as_secs_f64());
         }
         match poll(
             &mut [PollFd::new(port, PollFlags::IN)],
@@ -27,18 +41,26 @@ pub(crate) fn hear(port: &mut ChildStdout, words: &str, limit: Duration) -> Resu
             Err(error) => break error.to_string(),
         }
         match port.read(&mut piece) {
-            Ok(0) => break format!("the VMM ended before `{words}` was said"),
+            Ok(0) => break format!("the VMM ended before `{next}` was said"),
             Ok(n) => heard.extend_from_slice(&piece[..n]),
             Err(error) => break error.to_string(),
         }
-        if heard.windows(words.len()).any(|w| w == words.as_bytes()) {
-            return Ok(String::from_utf8_lossy(&heard).into_owned());
+        while let Some(next) = words.get(at.len())
+            && let Some(place) = place_of(&heard[from..], next)
+        {
+            from += place + next.len();
+            at.push(Instant::now());
         }
     };
     Err(format!(
         "{why}; the guest said: {}",
         String::from_utf8_lossy(&heard)
     ))
+}
+
+/// Where in `heard` these words begin.
+fn place_of(heard: &[u8], words: &str) -> Option<usize> {
+    heard.windows(words.len()).position(|w| w == words.as_bytes())
 }
 
 #[cfg(test)]
@@ -64,7 +86,7 @@ mod tests {
     #[test]
     fn a_guest_that_falls_silent_is_given_up_while_it_still_runs() {
         let mut guest = guest("echo booting; exec sleep 600");
-        let heard = hear(port(&mut guest), "init", Duration::from_millis(200));
+        let heard = hear(port(&mut guest), &["init"], Duration::from_millis(200));
         assert!(
             guest.try_wait().expect("it is ours").is_none(),
             "it ended: {heard:?}"
@@ -77,18 +99,33 @@ mod tests {
     #[test]
     fn words_that_come_in_two_pieces_are_heard() {
         let mut guest = guest("printf 'here is i'; sleep 0.1; echo nit; exec sleep 600");
-        let heard = hear(port(&mut guest), "init", Duration::from_secs(60));
+        let heard = hear(port(&mut guest), &["init"], Duration::from_secs(60));
         end(guest);
         assert!(
-            heard.as_ref().is_ok_and(|said| said.contains("here is init")),
+            heard
+                .as_ref()
+                .is_ok_and(|heard| heard.said.contains("here is init")),
             "{heard:?}"
         );
     }
 
     #[test]
+    fn words_are_heard_in_their_order_alone() {
+        let mut early = guest("echo init, kernel; exec sleep 600");
+        let heard = hear(port(&mut early), &["kernel", "init"], Duration::from_millis(200));
+        end(early);
+        let error = heard.expect_err("init came before");
+        assert!(error.contains("`init` was not said"), "{error}");
+        let mut guest = guest("echo init, kernel, init; exec sleep 600");
+        let heard = hear(port(&mut guest), &["kernel", "init"], Duration::from_secs(60));
+        end(guest);
+        assert_eq!(heard.expect("both were said").at.len(), 2);
+    }
+
+    #[test]
     fn a_vmm_that_ends_early_is_told_with_what_its_guest_said() {
         let mut guest = guest("echo panic");
-        let heard = hear(port(&mut guest), "init", Duration::from_secs(60));
+        let heard = hear(port(&mut guest), &["init"], Duration::from_secs(60));
         guest.wait().expect("it ends");
         let error = heard.expect_err("it never said so");
         assert!(

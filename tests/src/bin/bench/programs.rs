@@ -107,11 +107,15 @@ fn tree() -> Result<PathBuf, String> {
     if host.join(QEMU).exists() {
         return Ok(host);
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let unpacked = cache.and_then(|cache| cache.join("kiln/machine/qemu").canonicalize().ok());
-    unpacked
+    in_cache("machine/qemu")
         .ok_or_else(|| "there is no qemu-system-x86_64 to measure: apt-get install qemu-system-x86".into())
+}
+
+/// What Kiln has in its cache at this path, if it is there.
+pub(crate) fn in_cache(path: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    cache.join("kiln").join(path).canonicalize().ok()
 }
 
 /// Copies a program with the loader of its tree and its libraries; the words that start it.
@@ -177,12 +181,12 @@ fn copy_firmware(tree: &Path, folder: &Path) -> Result<Vec<OsString>, String> {
     Ok(words)
 }
 
-fn make(folder: &Path) -> Result<(), String> {
+pub(crate) fn make(folder: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))
 }
 
 /// Copies a file into a folder, under its own name.
-fn copy(file: &Path, folder: &Path) -> Result<PathBuf, String> {
+pub(crate) fn copy(file: &Path, folder: &Path) -> Result<PathBuf, String> {
     let to = folder.join(file.file_name().unwrap_or_default());
     let copied = fs::copy(file, &to);
     copied.map_err(|error| format!("cannot copy {} to {}: {error}", file.display(), to.display()))?;

@@ -1,4 +1,4 @@
-//! VMMs that boot the same kernel: Kiln's, and QEMU's boards.
+//! VMMs that boot the same guest: Kiln's, and QEMU's boards.
 
 use crate::memory::{family, private};
 use crate::port::hear;
@@ -7,27 +7,50 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a guest is booted from.
+/// What a guest is booted by.
+#[derive(Clone, Copy)]
+pub(crate) enum By<'a> {
+    /// A kernel, which is a bzImage or an ELF file with the PVH note, and its initramfs, if it has one.
+    Kernel(&'a Path, Option<&'a Path>),
+    /// A BIOS, and what its first disk has for one.
+    Bios(&'a Path),
+    /// UEFI firmware, its variables, which it changes, and what its first disk has for it.
+    Uefi(&'a Path, &'a Path),
+    /// The menu of its first disk; QEMU, which reads none, boots by its own BIOS.
+    Menu,
+}
+
+impl By<'_> {
+    /// In a message.
+    fn name(self) -> String {
+        match self {
+            By::Kernel(kernel, _) => kernel.file_name().unwrap_or_default().display().to_string(),
+            By::Bios(_) => "BIOS".into(),
+            By::Uefi(..) => "UEFI".into(),
+            By::Menu => "menu".into(),
+        }
+    }
+}
+
+/// A guest.
 pub(crate) struct Guest<'a> {
-    /// A bzImage, or an ELF file with the PVH note.
-    pub(crate) kernel: &'a Path,
-    /// The initramfs, if it has one.
-    pub(crate) initrd: Option<&'a Path>,
+    /// What it is booted by.
+    pub(crate) by: By<'a>,
     /// MiB.
     pub(crate) memory: u64,
-    /// Words on the kernel's command line besides the usual ones.
+    /// Words on the command line of a kernel that it is booted by, besides the usual ones.
     pub(crate) words: &'static str,
     /// Its disks, and their formats.
     pub(crate) disks: &'a [(PathBuf, &'static str)],
-    /// What it prints on its serial port when it is where it should come to.
-    pub(crate) says: &'static str,
+    /// What it prints on its serial port on its way, in this order; last, when it is where it should come to.
+    pub(crate) says: &'a [&'static str],
 }
 
-/// The command line of every guest that is a Linux kernel.
+/// The command line of every Linux kernel that a guest is booted by.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
 
 /// The longest that a guest may take to come to its words, many times what it takes where virtualization is emulated: one
-/// that boots, and one that measures its disks.
+/// without disks, and one that reads them.
 const AT_MOST: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(900)];
 
 /// A VMM.
@@ -43,8 +66,8 @@ pub(crate) enum Vmm {
 
 /// What one boot took.
 pub(crate) struct Boot {
-    /// From exec to the guest's words, in milliseconds.
-    pub(crate) time: f64,
+    /// From exec to each of the guest's words, in milliseconds.
+    pub(crate) times: Vec<f64>,
     /// Private memory of all its processes beyond the guest's, in KiB.
     pub(crate) memory: f64,
     /// What the guest printed up to its words.
@@ -62,59 +85,66 @@ impl Vmm {
     }
 
     fn command(self, programs: &Programs, guest: &Guest<'_>) -> Command {
-        let memory = format!("{}M", guest.memory);
-        let cmdline = format!("{CMDLINE} {}", guest.words);
         let mut command = match self {
-            Vmm::Kiln => {
-                let mut command = Command::new(&programs.kiln_vmm);
-                command.args([
-                    "--no-reboot",
-                    "--memory",
-                    &memory,
-                    "--cmdline",
-                    &cmdline,
-                    "--kernel",
-                ]);
-                command
-            }
-            Vmm::Microvm | Vmm::Q35 => {
-                let words = match self {
-                    Vmm::Microvm => &programs.microvm,
-                    _ => &programs.qemu,
-                };
-                let mut command = Command::new(&words[0]);
-                command.args(&words[1..]);
-                command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-                command.args([
-                    "-serial",
-                    "stdio",
-                    "-accel",
-                    "kvm",
-                    "-cpu",
-                    "host,arch-capabilities=off",
-                    "-m",
-                    &memory,
-                ]);
-                let board: &[&str] = match self {
-                    Vmm::Microvm => &[
-                        "-M",
-                        "microvm,x-option-roms=off,pit=off,pic=off,rtc=on",
-                        "-bios",
-                        "qboot.rom",
-                    ],
-                    _ => &["-M", "q35,hpet=off,smm=off"],
-                };
-                command.args(board).args(["-append", &cmdline, "-kernel"]);
-                command
-            }
+            Vmm::Kiln => kiln(programs, guest),
+            Vmm::Microvm | Vmm::Q35 => self.qemu(programs, guest),
         };
-        command.arg(guest.kernel);
-        if let Some(initrd) = guest.initrd {
-            let option = if self == Vmm::Kiln { "--initrd" } else { "-initrd" };
-            command.arg(option).arg(initrd);
-        }
         for (number, (path, format)) in guest.disks.iter().enumerate() {
             self.add_disk(&mut command, number, &path.display().to_string(), format);
+        }
+        command
+    }
+
+    fn qemu(self, programs: &Programs, guest: &Guest<'_>) -> Command {
+        let words = match self {
+            Vmm::Microvm => &programs.microvm,
+            _ => &programs.qemu,
+        };
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+        command.args([
+            "-serial",
+            "stdio",
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host,arch-capabilities=off",
+            "-m",
+            &format!("{}M", guest.memory),
+        ]);
+        let board: &[&str] = match (self, guest.by) {
+            (Vmm::Microvm, _) => &[
+                "-M",
+                "microvm,x-option-roms=off,pit=off,pic=off,rtc=on",
+                "-bios",
+                "qboot.rom",
+            ],
+            // Without graphics a BIOS prints on the serial port, as it does under Kiln.
+            (_, By::Bios(_)) => &["-M", "q35,hpet=off,smm=off,graphics=off"],
+            _ => &["-M", "q35,hpet=off,smm=off"],
+        };
+        command.args(board);
+        match guest.by {
+            By::Kernel(kernel, initrd) => {
+                command.args(["-no-reboot", "-append", &cmdline(guest), "-kernel"]);
+                command.arg(kernel);
+                if let Some(initrd) = initrd {
+                    command.arg("-initrd").arg(initrd);
+                }
+            }
+            By::Bios(code) => {
+                command.arg("-bios").arg(code);
+            }
+            By::Uefi(code, variables) => {
+                for (unit, file, access) in [(0, code, "on"), (1, variables, "off")] {
+                    let flash = format!("if=pflash,format=raw,unit={unit},readonly={access}");
+                    command
+                        .arg("-drive")
+                        .arg(format!("{flash},file={}", file.display()));
+                }
+            }
+            By::Menu => {}
         }
         command
     }
@@ -159,17 +189,48 @@ impl Vmm {
         // The port stays open: a VMM that cannot write would end.
         let port = child.stdout.as_mut().expect("piped");
         let heard = hear(port, guest.says, AT_MOST[usize::from(!guest.disks.is_empty())]);
-        let time = began.elapsed().as_secs_f64() * 1000.0;
         let are_run = programs.are_run_by(child.id());
         let memory = family(child.id()).and_then(|processes| private(&processes, guest.memory * 1024));
         let _ = child.kill();
         let end = child.wait_with_output().expect("the VMM ends");
         let messages = String::from_utf8_lossy(&end.stderr);
-        let said = heard.map_err(|why| format!("{name}: {why}; the VMM said: {messages}"))?;
+        let heard = heard.map_err(|why| format!("{name}: {why}; the VMM said: {messages}"))?;
         are_run.map_err(|why| format!("{name}: {why}"))?;
         let memory = memory.map_err(|why| format!("{name}: {why}"))?;
-        let kernel = guest.kernel.file_name().unwrap_or_default().display();
-        eprintln!("{name}, {kernel}: {time:.1} ms, {memory:.0} KiB");
-        Ok(Boot { time, memory, said })
+        let since = |at: &Instant| at.duration_since(began).as_secs_f64() * 1000.0;
+        let times: Vec<f64> = heard.at.iter().map(since).collect();
+        eprintln!("{name}, {}: {times:.1?} ms, {memory:.0} KiB", guest.by.name());
+        Ok(Boot {
+            times,
+            memory,
+            said: heard.said,
+        })
     }
+}
+
+fn kiln(programs: &Programs, guest: &Guest<'_>) -> Command {
+    let mut command = Command::new(&programs.kiln_vmm);
+    command.args(["--memory", &format!("{}M", guest.memory)]);
+    match guest.by {
+        By::Kernel(kernel, initrd) => {
+            command.args(["--no-reboot", "--cmdline", &cmdline(guest), "--kernel"]);
+            command.arg(kernel);
+            if let Some(initrd) = initrd {
+                command.arg("--initrd").arg(initrd);
+            }
+        }
+        By::Bios(code) => {
+            command.arg("--firmware").arg(code);
+        }
+        By::Uefi(code, variables) => {
+            command.arg("--firmware").arg(code);
+            command.arg("--variables").arg(variables);
+        }
+        By::Menu => {}
+    }
+    command
+}
+
+fn cmdline(guest: &Guest<'_>) -> String {
+    format!("{CMDLINE} {}", guest.words)
 }

@@ -36,12 +36,7 @@ impl Tiny {
             _ => None,
         };
         let elf = elf.expect("Debian's kernel can be unpacked");
-        let own = std::fs::read("/proc/self/exe").expect("this program");
-        let mut archive = Archive::new(Vec::new(), 0);
-        archive.directory("dev").expect("in memory");
-        archive.character_device("dev/console", 5, 1).expect("in memory");
-        archive.file("init", 0o755, &own).expect("in memory");
-        let archive = archive.finish().expect("in memory");
+        let archive = initramfs();
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
             std::fs::write(&path, bytes).expect("written");
@@ -58,4 +53,14 @@ impl Tiny {
             ),
         }
     }
+}
+
+/// An initramfs whose init is this program, and that has nothing else.
+pub(crate) fn initramfs() -> Vec<u8> {
+    let own = std::fs::read("/proc/self/exe").expect("this program");
+    let mut archive = Archive::new(Vec::new(), 0);
+    archive.directory("dev").expect("in memory");
+    archive.character_device("dev/console", 5, 1).expect("in memory");
+    archive.file("init", 0o755, &own).expect("in memory");
+    archive.finish().expect("in memory")
 }
