@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vm_memory::mmap::MmapRegionError;
 use vm_memory::{
-    Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _,
+    Bytes as _, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion as _,
     GuestRegionCollection, GuestRegionMmap, MmapRegion,
 };
 
@@ -110,7 +110,7 @@ pub enum MemoryError {
         /// What the host said.
         source: std::io::Error,
     },
-    /// The memory could not be emptied for a reset.
+    /// The memory could not be emptied for a reset, or given back.
     #[error("guest memory cannot be emptied: {0}")]
     Discard(#[source] std::io::Error),
 }
@@ -231,6 +231,33 @@ pub fn discard_all(memory: &GuestMemory) -> Result<(), MemoryError> {
     Ok(())
 }
 
+/// Gives the pages of `len` bytes from `start` on back to the host, those of them that are whole: the guest reads
+/// zeroes there afterwards, and has memory again where it writes. vCPUs and devices may be running. Returns how many
+/// bytes that was.
+///
+/// # Errors
+/// It is not all guest memory, and what is before the end of that was given back; or the host refuses.
+pub fn discard(memory: &GuestMemory, start: GuestAddress, len: u64) -> Result<u64, MemoryError> {
+    let outside = |error| MemoryError::Discard(std::io::Error::other(error));
+    let page = rustix::param::page_size();
+    let mut discarded = 0;
+    for piece in GuestMemoryBackend::get_slices(memory, start, len as usize) {
+        let piece = piece.map_err(outside)?;
+        let place = piece.ptr_guard_mut().as_ptr();
+        // Pages of this process: those of the guest begin where they do, because each region does.
+        let skipped = place.align_offset(page);
+        let Some(rest) = piece.len().checked_sub(skipped) else {
+            continue;
+        };
+        let whole = rest - rest % page;
+        if whole > 0 {
+            advise(place.wrapping_add(skipped), whole, libc::MADV_DONTNEED).map_err(MemoryError::Discard)?;
+            discarded += whole as u64;
+        }
+    }
+    Ok(discarded)
+}
+
 /// Writes zeroes over a whole region.
 fn zero(memory: &GuestMemory, region: &GuestRegionMmap) -> Result<(), MemoryError> {
     let zeroes = vec![0; 1 << 20];
@@ -245,7 +272,7 @@ fn zero(memory: &GuestMemory, region: &GuestRegionMmap) -> Result<(), MemoryErro
 }
 
 fn advise(start: *mut u8, len: usize, advice: i32) -> std::io::Result<()> {
-    // SAFETY: `start..start + len` is a whole mapping that a live region owns, and the advices
+    // SAFETY: `start..start + len` lies within a mapping that a live region owns, and the advices
     // used here keep it mapped; MADV_DONTNEED changes its content, which guest memory, accessed only
     // through volatile accesses, allows at any time.
     if unsafe { libc::madvise(start.cast(), len, advice) } == 0 {
@@ -270,6 +297,44 @@ mod tests {
             .read_obj(GuestAddress(0x10_0010))
             .expect("inside the second region");
         assert_eq!(word, 0);
+    }
+
+    #[test]
+    fn whole_pages_are_given_back_and_what_is_around_them_stays() {
+        // Two regions that touch.
+        let memory = map(&[(0, 0x8000), (0x8000, 0x8000)]).expect("small mappings are granted");
+        let is_filled = |memory: &GuestMemory| -> Vec<bool> {
+            let mut bytes = vec![0; 0x1_0000];
+            memory.read_slice(&mut bytes, GuestAddress(0)).expect("inside");
+            assert!(
+                bytes
+                    .chunks(4096)
+                    .all(|page| page.iter().all(|byte| byte == &page[0])),
+                "whole pages"
+            );
+            bytes.chunks(4096).map(|page| page[0] == 7).collect()
+        };
+        for (start, len, emptied) in [
+            (0x1000, 0x2000, 1..3),
+            // Neither begins nor ends with a page.
+            (0x1001, 0x2fff, 2..4),
+            (0x1fff, 0x1000, 0..0),
+            (0x1001, 0xffe, 0..0),
+            (0x2000, 0, 0..0),
+            // Across the seam, and up to the end.
+            (0x6800, 0x3000, 7..9),
+            (0xe000, 0x2000, 14..16),
+        ] {
+            memory
+                .write_slice(&[7; 0x1_0000], GuestAddress(0))
+                .expect("inside");
+            let bytes = discard(&memory, GuestAddress(start), len).expect("private memory can be discarded");
+            assert_eq!(bytes, 4096 * emptied.len() as u64, "{start:#x} {len:#x}");
+            let filled: Vec<bool> = (0..16).map(|page| !emptied.contains(&page)).collect();
+            assert_eq!(is_filled(&memory), filled, "{start:#x} {len:#x}");
+        }
+        assert!(discard(&memory, GuestAddress(0xf000), 0x2000).is_err());
+        assert!(discard(&memory, GuestAddress(u64::MAX), 0x2000).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
 use crate::smbios::Identity;
+use crate::virtio::balloon::BalloonSpec;
 use crate::virtio::block::BlockSpec;
 use crate::virtio::console::ConsoleSpec;
 use crate::virtio::rng::RngSpec;
@@ -76,6 +77,8 @@ pub enum Device {
     Rng(RngSpec),
     /// A console with its ports.
     Console(ConsoleSpec),
+    /// A balloon: what the guest does not need goes back to the host. One at most.
+    Balloon(BalloonSpec),
 }
 
 /// What a machine boots by: where kernel, initrd and command line come from, or the firmware that looks for them.
@@ -230,6 +233,7 @@ mod tests {
             devices: vec![
                 Device::Rng(RngSpec::default()),
                 Device::Console(ConsoleSpec::default()),
+                Device::Balloon(BalloonSpec::default()),
             ],
             on_reset: OnReset::Restart,
             restore: None,

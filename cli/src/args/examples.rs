@@ -50,7 +50,9 @@ Examples:
 
 pub(super) const STATS: &str = "\
 CPU is in parts of one processor, since the start or with --watch since the last look: 200% are two \
-processors at work. MEMORY is what is in use of what was given: a guest gives little back.
+processors at work. MEMORY is what is in use of what was given: what a guest frees goes back to the host \
+within seconds, if its kernel says what is free, as Linux does from 5.7 on. What a guest keeps as a cache \
+of its disks is not free. Memory of --huge-pages 2M and 1G is never given back.
 
 Examples:
   kiln stats

@@ -32,7 +32,8 @@ pub struct InstanceStatistics {
     pub cpu_seconds: f64,
     /// The memory that it was given, in bytes.
     pub memory_bytes: u64,
-    /// The memory of the host that its machine has in use, in bytes: what the guest has touched, and its own.
+    /// The memory of the host that its machine has in use, in bytes: what the guest has touched and not given back,
+    /// and its own.
     pub resident_bytes: u64,
     /// Its disks, the root first.
     pub disks: Vec<DiskStatistics>,

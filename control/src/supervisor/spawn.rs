@@ -7,6 +7,7 @@ use crate::store::Layers;
 use crate::{Error, InstanceId, Result};
 use kiln_vmm::smbios::Identity;
 use kiln_vmm::spec::{Boot, Device, MachineSpec, OnReset};
+use kiln_vmm::virtio::balloon::BalloonSpec;
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use kiln_vmm::virtio::console::{ConsoleSpec, PortRole, PortSpec};
 use kiln_vmm::virtio::rng::RngSpec;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 /// The name under which the guest's agent finds its port.
 const AGENT_PORT: &str = "org.kiln.agent.0";
 
-/// The machine of an instance, with firmware from the first of the folders that has it: its disks in their order (the root first), entropy, a console and the agent's port.
+/// The machine of an instance, with firmware from the first of the folders that has it: its disks in their order (the root first), entropy, a console with the agent's port, and a balloon.
 pub(crate) fn spec(
     dir: &Path,
     row: &InstanceRow,
@@ -41,6 +42,7 @@ pub(crate) fn spec(
         .collect();
     devices.push(Device::Rng(RngSpec::default()));
     devices.push(Device::Console(ConsoleSpec { ports }));
+    devices.push(Device::Balloon(BalloonSpec::default()));
     Ok(MachineSpec {
         name: row.id.to_string(),
         identity: identity(row),

@@ -220,6 +220,7 @@ impl Machines for StandIns {
                 })
                 .collect(),
             freezing: false,
+            balloon: None,
         })
     }
 

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex};
 
 use kiln_vmm::memory::GuestMemory;
+use kiln_vmm::virtio::balloon;
 use kiln_vmm::virtio::block::serve_all;
 use kiln_vmm::virtio::console::{Port, PortBackend, PortInput, PortRole, PortSpec, serve_rounds};
 use kiln_vmm::virtio::{
@@ -75,6 +76,20 @@ impl Driver {
             | chosen & 0xfff
             | if chosen & 0x1000 != 0 { EVENT_IDX } else { 0 }
             | if chosen & 0x2000 != 0 { INDIRECT_DESC } else { 0 }
+    }
+
+    /// A device with so many queues starts.
+    fn activation(&self, queues: u16) -> Activation {
+        Activation {
+            begin: Begin::Running,
+            memory: self.memory.clone(),
+            queues: (0..queues).map(|index| self.queue(index)).collect(),
+            kicks: (0..queues)
+                .map(|_| EventFd::new(0).expect("a descriptor can be had"))
+                .collect(),
+            interrupt: Arc::clone(&self.told) as Arc<dyn Interrupt>,
+            features: self.features(),
+        }
     }
 
     /// Queue `index`: a place of its own for each, one of the driver's choice for the first.
@@ -175,15 +190,13 @@ pub fn console(input: &[u8]) -> bool {
         port(PortRole::Console, None),
         port(PortRole::Agent, Some("agent")),
     ];
-    let activation = Activation {
-        begin: Begin::Running,
-        memory: driver.memory.clone(),
-        queues: (0..6).map(|index| driver.queue(index)).collect(),
-        kicks: (0..6)
-            .map(|_| EventFd::new(0).expect("a descriptor can be had"))
-            .collect(),
-        interrupt: Arc::clone(&driver.told) as Arc<dyn Interrupt>,
-        features: driver.features(),
+    serve_rounds(ports, driver.activation(6), 1 << 12).is_ok_and(|rounds| rounds > 0)
+}
+
+/// A balloon: pages put in and taken out, and ranges that are free. Whether there was one.
+pub fn balloon(input: &[u8]) -> bool {
+    let Some(driver) = Driver::new(input) else {
+        return false;
     };
-    serve_rounds(ports, activation, 1 << 12).is_ok_and(|rounds| rounds > 0)
+    balloon::serve_rounds(driver.activation(3), 1 << 12).is_ok_and(|rounds| rounds > 0)
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use kiln_vmm::arch::native::{Board, BoardState};
 use kiln_vmm::machine::state::MachineState;
+use kiln_vmm::memory::HugePages;
 use kiln_vmm::pci::{Doorbells, MsiMessage, MsiRouter, MsiVector, PciBus, PciBusState, Slot};
 use kiln_vmm::saved::state_file;
+use kiln_vmm::virtio::balloon::Balloon;
 use kiln_vmm::virtio::block::{Block, Serial};
 use kiln_vmm::virtio::console::{Console, Port, PortInput, PortRole, PortSpec};
 use kiln_vmm::virtio::rng::{Rng, RngSpec};
@@ -77,10 +79,12 @@ impl Machine {
             Arc::clone(&setup),
         );
         let block = Block::new("disk", Ram::new(vec![0; 1 << 20]), Serial::default(), 2, &setup);
-        let devices: [Box<dyn VirtioDevice>; 3] = [
+        let balloon = Balloon::new(1 << 20, HugePages::default(), Arc::clone(&setup));
+        let devices: [Box<dyn VirtioDevice>; 4] = [
             Box::new(block.expect("threads can be had")),
             Box::new(Rng::new(&RngSpec::default(), setup).expect("a thread can be had")),
             Box::new(console.expect("a thread can be had")),
+            Box::new(balloon.expect("a thread can be had")),
         ];
         let pci = Arc::new(PciBus::new());
         let attach = |(number, device)| {

@@ -9,6 +9,7 @@ use crate::memory::HugePages;
 use crate::saved::RestoreSpec;
 use crate::smbios::Identity;
 use crate::spec::{Boot, Device, MachineSpec, OnReset};
+use crate::virtio::balloon::BalloonSpec;
 use crate::virtio::block::{BlockSpec, DiskFormat, MAX_QUEUES};
 use crate::virtio::rng::RngSpec;
 
@@ -195,7 +196,7 @@ fn parse_memory(text: &str) -> Result<u64, String> {
 }
 
 impl Args {
-    /// The machine that the options (not `--spec`) describe: its disks in their order, and entropy.
+    /// The machine that the options (not `--spec`) describe: its disks in their order, entropy, and a balloon.
     pub fn machine(self) -> MachineSpec {
         let boot = match (self.kernel, self.firmware) {
             (Some(kernel), _) => Boot::Kernel {
@@ -220,6 +221,10 @@ impl Args {
                 slot: None,
             })
         });
+        let others = [
+            Device::Rng(RngSpec::default()),
+            Device::Balloon(BalloonSpec::default()),
+        ];
         MachineSpec {
             name: "by-hand".into(),
             identity: Identity::default(),
@@ -228,7 +233,7 @@ impl Args {
             huge_pages: self.huge_pages,
             hyperv: self.hyperv,
             boot,
-            devices: disks.chain([Device::Rng(RngSpec::default())]).collect(),
+            devices: disks.chain(others).collect(),
             on_reset: if self.no_reboot {
                 OnReset::Exit
             } else {
@@ -292,7 +297,7 @@ mod tests {
             cmdline: "a b".into(),
         };
         assert_eq!(spec.boot, boot);
-        let [Device::Block(disk), Device::Rng(_)] = &spec.devices[..] else {
+        let [Device::Block(disk), Device::Rng(_), Device::Balloon(_)] = &spec.devices[..] else {
             panic!("{:?}", spec.devices);
         };
         assert_eq!(

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::{ClientError, ProcessUsage};
 use crate::control::lines::{LineError, Lines};
 use crate::control::wire::{
-    AttachArgs, AttachReply, FreezeArgs, FreezeReply, FreezeRequest, PlugArgs, PlugReply, Quiesce, Reply,
-    Request, ResizeArgs, SaveReport, Status, Unplug, UnplugArgs, VERSION,
+    AttachArgs, AttachReply, BalloonArgs, BalloonStatus, FreezeArgs, FreezeReply, FreezeRequest, PlugArgs,
+    PlugReply, Quiesce, Reply, Request, ResizeArgs, SaveReport, Status, Unplug, UnplugArgs, VERSION,
 };
 use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
 use crate::saved::SavedFiles;
@@ -203,6 +203,18 @@ impl Vmm {
     pub fn save(&mut self, files: &SavedFiles) -> Result<SaveReport, ClientError> {
         let descriptors = [files.state.as_fd(), files.memory.as_fd()];
         self.ask("memory.snapshot", Value::Null, &descriptors, SYNC_PATIENCE)
+    }
+
+    /// Asks the guest to give up so many bytes of its memory in all, of which whole pages of 4 KiB count; 0 lets it
+    /// have everything again. What the guest makes of it shows in [`Status::balloon`].
+    ///
+    /// # Errors
+    /// As [`Self::status`]; [`super::ErrorKind::State`] if the machine has no balloon, or not so much memory.
+    pub fn balloon(&mut self, target_bytes: u64) -> Result<BalloonStatus, ClientError> {
+        let verb = "memory.balloon";
+        let args = serde_json::to_value(BalloonArgs { target_bytes })
+            .map_err(|error| self.protocol(verb, &error))?;
+        self.ask(verb, args, &[], PATIENCE)
     }
 
     /// Attaches to the console that the guest calls `console`, or to the one where a login waits:

@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use crate::control::wire::{
-    DiskStatus, ErrorKind, FileId, FreezeDisk, FreezeReply, FreezeRequest, MAX_DESCRIPTORS, PlugReply,
-    Quiesce, RunState, SaveReport, Status, Unplug,
+    BalloonStatus, DiskStatus, ErrorKind, FileId, FreezeDisk, FreezeReply, FreezeRequest, MAX_DESCRIPTORS,
+    PlugReply, Quiesce, RunState, SaveReport, Status, Unplug,
 };
 pub use crate::exit_record::{ExitReason, ExitRecord};
 use crate::instance_dir::{DirError, InstanceDir};

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 pub struct ProcessUsage {
     /// Time on a processor, of all threads, the guest's included.
     pub cpu: Duration,
-    /// Bytes of memory that are in use: what the guest has touched, and the machine's own.
+    /// Bytes of memory that are in use: what the guest has touched and not given back, and the machine's own.
     pub resident: u64,
 }
 

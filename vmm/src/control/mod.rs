@@ -16,6 +16,7 @@
 //! the machine's own are turned away. They bound what a client can make the VMM hold, and keep one
 //! client from waiting for another.
 
+mod balloon;
 mod chain_disk;
 mod connection;
 mod console;
@@ -46,6 +47,7 @@ use serde_json::Value;
 use crate::machine::PlugOrder;
 use crate::saved::SavedFiles;
 use crate::terminal::{Attached, Terminals};
+use crate::virtio::balloon::BalloonLevel;
 use crate::virtio::block::DiskTraffic;
 pub use chain_disk::ChainDisk;
 pub use mux_agent::MuxAgent;
@@ -125,6 +127,11 @@ pub trait MachineControl: Send + Sync {
     /// # Errors
     /// There is no such disk, or it is the one that the machine boots from.
     fn unplug(&self, id: &str, how: Unplug) -> Result<(), ControlError>;
+
+    /// The balloon, if the machine has one.
+    fn balloon(&self) -> Option<Arc<BalloonLevel>> {
+        None
+    }
 
     /// The guest's agent, if the machine has a port for one.
     fn agent(&self) -> Option<Arc<dyn GuestAgent>>;
@@ -244,7 +251,7 @@ pub fn serve_client(stream: std::os::unix::net::UnixStream, machine: Arc<dyn Mac
 type Verb = fn(Call<'_>) -> Result<Value, ControlError>;
 
 /// The verbs by name, a file each.
-const VERBS: [(&str, Verb); 12] = [
+const VERBS: [(&str, Verb); 13] = [
     ("status", status::status),
     ("pause", pause::pause),
     ("resume", pause::resume),
@@ -255,6 +262,7 @@ const VERBS: [(&str, Verb); 12] = [
     ("disks.plug", plug::plug),
     ("disks.unplug", plug::unplug),
     ("memory.snapshot", save::save),
+    ("memory.balloon", balloon::balloon),
     ("console.attach", console::attach),
     ("console.resize", console::resize),
 ];

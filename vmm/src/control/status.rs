@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::wire::{DiskStatus, Status};
+use super::wire::{BalloonStatus, DiskStatus, Status};
 use super::{Call, ControlError, ErrorKind};
 use crate::virtio::block::DiskTraffic;
 
@@ -41,6 +41,7 @@ pub(super) fn status(call: Call<'_>) -> Result<Value, ControlError> {
         agent: machine.agent().is_some_and(|agent| agent.is_heard()),
         disks,
         freezing: is_freezing,
+        balloon: machine.balloon().map(|level| BalloonStatus::of(&level)),
     };
     serde_json::to_value(status).map_err(|error| ControlError::new(ErrorKind::Internal, error.to_string()))
 }

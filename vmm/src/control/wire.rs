@@ -11,6 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::virtio::balloon::BalloonLevel;
 use crate::virtio::block::{BlockSpec, DiskTraffic};
 
 /// The version that this build speaks; a request with another one is refused by name.
@@ -127,6 +128,29 @@ pub struct Status {
     /// `disks.unplug`: until it is not, what `disks` says is not the last word.
     #[serde(default)]
     pub freezing: bool,
+    /// Its balloon, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<BalloonStatus>,
+}
+
+/// The balloon in a [`Status`], and the reply to `memory.balloon`. What the guest reports as free by itself is not in
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalloonStatus {
+    /// What the guest is asked to give up, in bytes.
+    pub target_bytes: u64,
+    /// What it says that it has given up.
+    pub actual_bytes: u64,
+}
+
+impl BalloonStatus {
+    /// As it is now.
+    pub(super) fn of(level: &BalloonLevel) -> Self {
+        Self {
+            target_bytes: level.target(),
+            actual_bytes: level.actual(),
+        }
+    }
 }
 
 /// One disk in a [`Status`].
@@ -284,6 +308,14 @@ pub struct SaveReport {
     pub memory_bytes: u64,
     /// Bytes of the state.
     pub state_bytes: u64,
+}
+
+/// The arguments of `memory.balloon`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BalloonArgs {
+    /// What the guest is asked to give up in all, in bytes; 0 lets it have everything again.
+    pub(crate) target_bytes: u64,
 }
 
 /// The arguments of `console.attach`. After the answer the connection is the console's stream.

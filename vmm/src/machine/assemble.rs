@@ -89,7 +89,7 @@ impl Machine {
             router: Arc::new(vm.router().clone()),
             doorbells: Arc::new(vm.clone()),
         };
-        let mut plugs = Plugs::new(&pci, spec.cpus, wiring.clone(), disks);
+        let mut plugs = Plugs::new(&pci, spec, wiring.clone(), disks);
         let mut bootable = Vec::new();
         let assigned = slots::assign(&spec.devices)?;
         let pluggable = slots::pluggable(&assigned);
@@ -100,6 +100,7 @@ impl Machine {
             }
         }
         let (hotplug, fitter) = (Arc::clone(&board.hotplug), Fitter::start(spec.cpus)?);
+        let balloon = plugs.balloon;
         let bays = Bays::new(plugs.bays, pluggable, Arc::clone(&pci), hotplug, wiring, fitter);
         let tables = Tables::new(&Description {
             cpus: spec.cpus,
@@ -136,7 +137,7 @@ impl Machine {
             let fresh = VcpuState::read(&hypervisor, &vcpu)?;
             crew.start(vcpu, fresh, outside.clone())?;
         }
-        remote.attach(board.power_button(), &bays);
+        remote.attach(board.power_button(), &bays, balloon.as_ref());
         Ok(Self {
             on_reset: spec.on_reset,
             tables,

@@ -6,9 +6,11 @@ use std::vec;
 
 use super::bays::{Bay, Drive};
 use super::{MachineError, OpenDisk, Ports, slots};
+use crate::memory::HugePages;
 use crate::pci::{PciBus, Slot};
 use crate::sandbox::DeviceThreads;
-use crate::spec::Device;
+use crate::spec::{Device, MachineSpec};
+use crate::virtio::balloon::{Balloon, BalloonLevel, BalloonSpec};
 use crate::virtio::console::{Console, ConsoleSpec, Port, PortInput};
 use crate::virtio::rng::Rng;
 use crate::virtio::transport::{VirtioPci, Wiring};
@@ -18,24 +20,30 @@ use crate::virtio::{DeviceError, ThreadSetup, VirtioDevice};
 pub(super) struct Plugs<'a> {
     pci: &'a PciBus,
     cpus: u8,
+    /// Bytes of the guest's memory, and its pages.
+    memory: (u64, HugePages),
     wiring: Wiring,
     /// The open disks that no device has taken yet.
     backings: vec::IntoIter<OpenDisk>,
     setup: Arc<dyn ThreadSetup>,
     /// What is in the slots.
     pub(super) bays: BTreeMap<Slot, Bay>,
+    /// Of the balloon, if there is one.
+    pub(super) balloon: Option<Arc<BalloonLevel>>,
 }
 
 impl<'a> Plugs<'a> {
-    /// For a machine of `cpus` vCPUs.
-    pub(super) fn new(pci: &'a PciBus, cpus: u8, wiring: Wiring, backings: Vec<OpenDisk>) -> Self {
+    /// For the machine of `spec`.
+    pub(super) fn new(pci: &'a PciBus, spec: &MachineSpec, wiring: Wiring, backings: Vec<OpenDisk>) -> Self {
         Self {
             pci,
-            cpus,
+            cpus: spec.cpus,
+            memory: (spec.memory, spec.huge_pages),
             wiring,
             backings: backings.into_iter(),
             setup: Arc::new(DeviceThreads),
             bays: BTreeMap::new(),
+            balloon: None,
         }
     }
 
@@ -59,6 +67,12 @@ impl<'a> Plugs<'a> {
             }
             Device::Rng(spec) => Box::new(Rng::new(spec, Arc::clone(&self.setup))?),
             Device::Console(spec) => Box::new(self.console(spec, ports)?),
+            Device::Balloon(BalloonSpec {}) => {
+                let (bytes, pages) = self.memory;
+                let balloon = Balloon::new(bytes, pages, Arc::clone(&self.setup))?;
+                self.balloon = Some(Arc::clone(balloon.level()));
+                Box::new(balloon)
+            }
         };
         let function = VirtioPci::attach(device, slot, self.pci, self.wiring.clone())?;
         self.bays.insert(

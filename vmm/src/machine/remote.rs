@@ -19,6 +19,7 @@ use crate::control::{
 use crate::legacy::{PowerButton, PowerEvent, PowerSink, ResetCause};
 use crate::saved::SavedFiles;
 use crate::terminal::Terminals;
+use crate::virtio::balloon::BalloonLevel;
 
 /// Whoever asked waits here for the answer.
 pub(super) type Reply = SyncSender<Result<(), ControlError>>;
@@ -64,6 +65,8 @@ struct Parts {
     button: PowerButton,
     /// The machine's, whose disks are let go of when it ends.
     bays: Weak<Bays>,
+    /// Its device's, if there is one.
+    balloon: Weak<BalloonLevel>,
 }
 
 impl Remote {
@@ -82,10 +85,14 @@ impl Remote {
     }
 
     /// Makes known what was assembled after the handle.
-    pub(super) fn attach(&self, button: PowerButton, bays: &Arc<Bays>) {
-        let bays = Arc::downgrade(bays);
+    pub(super) fn attach(&self, button: PowerButton, bays: &Arc<Bays>, balloon: Option<&Arc<BalloonLevel>>) {
+        let parts = Parts {
+            button,
+            bays: Arc::downgrade(bays),
+            balloon: balloon.map(Arc::downgrade).unwrap_or_default(),
+        };
         // Called once, by `assemble`; a second call would change nothing.
-        let _ = self.parts.set(Parts { button, bays });
+        let _ = self.parts.set(parts);
     }
 
     fn bays(&self) -> Option<Arc<Bays>> {
@@ -231,6 +238,10 @@ impl MachineControl for Remote {
 
     fn agent(&self) -> Option<Arc<dyn GuestAgent>> {
         self.agent.get().cloned()
+    }
+
+    fn balloon(&self) -> Option<Arc<BalloonLevel>> {
+        self.parts.get()?.balloon.upgrade()
     }
 
     fn terminals(&self) -> Option<Arc<Terminals>> {

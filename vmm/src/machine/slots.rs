@@ -1,5 +1,6 @@
 //! Which PCI slot each device gets: the one that its spec names, else the first that is free, in the spec's order from
-//! slot 1. So a guest finds the same device at the same address at every boot.
+//! slot 1. A balloon is in the last one, out of the way of the disks, which come and go. So a guest finds the same
+//! device at the same address at every boot.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ pub const DISK: &str = "disk";
 pub const ENTROPY: &str = "entropy";
 /// See [`DISK`].
 pub const CONSOLE: &str = "console";
+/// See [`DISK`].
+pub const BALLOON: &str = "balloon";
 
 /// The last slot: 31 is the south bridge's on a q35, and firmware looks for it there.
 const LAST: u8 = 30;
@@ -75,12 +78,14 @@ pub fn kind(device: &Device) -> &'static str {
         Device::Block(_) => DISK,
         Device::Rng(_) => ENTROPY,
         Device::Console(_) => CONSOLE,
+        Device::Balloon(_) => BALLOON,
     }
 }
 
 fn wanted(device: &Device) -> Option<u8> {
     match device {
         Device::Block(disk) => disk.slot,
+        Device::Balloon(_) => Some(LAST),
         Device::Rng(_) | Device::Console(_) => None,
     }
 }
@@ -95,6 +100,7 @@ fn slot(number: u8) -> Result<Slot, PciError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtio::balloon::BalloonSpec;
     use crate::virtio::block::{BlockSpec, DiskFormat};
     use crate::virtio::rng::RngSpec;
 
@@ -137,6 +143,17 @@ mod tests {
         for slots in [[Some(3), Some(3)], [Some(0), None], [Some(31), None]] {
             assert!(assign(&slots.map(disk)).is_err(), "{slots:?}");
         }
+    }
+
+    #[test]
+    fn a_balloon_has_the_last_slot_and_there_is_one_at_most() {
+        let balloon = || Device::Balloon(BalloonSpec::default());
+        let devices = [balloon(), disk(None), Device::Rng(RngSpec::default())];
+        assert_eq!(numbers(&devices), [30, 1, 2]);
+        let assigned = assign(&devices).expect("they fit");
+        assert_eq!(pluggable(&assigned).bits(), 0x3fff_fff8);
+        assert!(assign(&[balloon(), balloon()]).is_err());
+        assert!(assign(&[balloon(), disk(Some(30))]).is_err());
     }
 
     #[test]

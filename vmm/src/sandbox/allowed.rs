@@ -111,7 +111,7 @@ fn links() -> impl Iterator<Item = libc::c_long> {
 
 /// Every call that threads of `kind` of this process may make.
 pub(super) fn of(kind: ThreadKind) -> Vec<Allowed> {
-    use ThreadKind::{Block, Console, Control, Fitter, Main, Parent, Process, Rng, Vcpu};
+    use ThreadKind::{Balloon, Block, Console, Control, Fitter, Main, Parent, Process, Rng, Vcpu};
 
     let any = |call| Allowed {
         call,
@@ -124,7 +124,7 @@ pub(super) fn of(kind: ThreadKind) -> Vec<Allowed> {
     if matches!(kind, Process | Main | Vcpu | Control) {
         all.push(KVM);
     }
-    if kind != Rng {
+    if !matches!(kind, Rng | Balloon) {
         // Nobody closes what is not open: the standard library's debug builds look (`debug_assert_fd_is_open`).
         all.extend(one_of!(SYS_fcntl, 1: F_GETFD));
     }

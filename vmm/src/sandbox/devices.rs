@@ -17,6 +17,7 @@ impl virtio::ThreadSetup for DeviceThreads {
             virtio::ThreadKind::Block => ThreadKind::Block,
             virtio::ThreadKind::Console => ThreadKind::Console,
             virtio::ThreadKind::Rng => ThreadKind::Rng,
+            virtio::ThreadKind::Balloon => ThreadKind::Balloon,
         };
         if let Err(error) = super::confine(kind) {
             // A device thread must not serve a guest unconfined, and the guest not go on without it.

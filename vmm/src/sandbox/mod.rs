@@ -51,6 +51,8 @@ pub enum ThreadKind {
     Console,
     /// Hands out random bytes.
     Rng,
+    /// Gives memory of the guest back to the host.
+    Balloon,
     /// Serves the control socket.
     Control,
     /// Makes the threads of disks that come, and waits for those of disks that went.
@@ -61,13 +63,14 @@ pub enum ThreadKind {
 
 impl ThreadKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Process,
         Self::Main,
         Self::Vcpu,
         Self::Block,
         Self::Console,
         Self::Rng,
+        Self::Balloon,
         Self::Control,
         Self::Fitter,
         Self::Parent,
@@ -82,6 +85,7 @@ impl ThreadKind {
             Self::Block => "block",
             Self::Console => "console",
             Self::Rng => "rng",
+            Self::Balloon => "balloon",
             Self::Control => "control",
             Self::Fitter => "fitter",
             Self::Parent => "parent",

@@ -184,6 +184,8 @@ fn groups(kind: ThreadKind) -> &'static [Group] {
         ThreadKind::Block => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, CACHED, HOLES],
         ThreadKind::Console => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LOG, STREAMS],
         ThreadKind::Rng => &[COMMON, THREAD, WAITS, RANDOM],
+        // What gives memory back is among what every thread may (`madvise`).
+        ThreadKind::Balloon => &[COMMON, THREAD, WAITS],
         ThreadKind::Control => &[
             COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, HOLES, SYNC, EVENTS, STREAMS, SOCKETS, THREADS,
             RANDOM,

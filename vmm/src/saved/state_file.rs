@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 pub const MAGIC: [u8; 8] = *b"KilnVM\r\n";
 /// The version that this build writes and reads. Any change of the state's form is another one, and any of what a guest
 /// was told of its devices, such as a limit that it keeps to.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Bytes before the state itself.
 const HEADER: usize = 24;
@@ -195,7 +195,7 @@ mod tests {
         assert!(refusal(&[]).contains("empty"));
         assert!(refusal(&good()[..23]).contains("too short"));
         assert!(refusal(&changed(0, b'X')).contains("something else"));
-        assert!(refusal(&changed(8, 1)).contains("version 1, this build reads version 3"));
+        assert!(refusal(&changed(8, 1)).contains("version 1, this build reads version 4"));
         assert!(refusal(&changed(23, 0xff)).contains("no machine's is longer"));
         let cut = good();
         assert!(refusal(&cut[..cut.len() - 1]).contains("it says that it has 7 bytes, there are 6"));

@@ -132,6 +132,11 @@ impl Chain {
         self.head
     }
 
+    /// What the device may write, as the driver described it: nothing of it was looked at yet.
+    pub fn lent(&self) -> &[Buffer] {
+        &self.writable
+    }
+
     /// Bytes that the device may read.
     pub fn readable_len(&self) -> u64 {
         total(&self.readable)

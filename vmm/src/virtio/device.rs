@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{Begin, GuestMemory, Interrupt, QueueError, QueueState, VirtQueue, block, console, rng};
+use super::{Begin, GuestMemory, Interrupt, QueueError, QueueState, VirtQueue, balloon, block, console, rng};
 
 /// Device types (5) that exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub enum DeviceType {
     Console = 3,
     /// Entropy device (5.4).
     Rng = 4,
+    /// Traditional memory balloon (5.5).
+    Balloon = 5,
 }
 
 /// Why a device could not be started or restored.
@@ -132,6 +134,8 @@ pub enum DeviceState {
     Console(console::ConsoleState),
     /// Of an entropy device.
     Rng(rng::RngState),
+    /// Of a balloon.
+    Balloon(balloon::BalloonState),
 }
 
 impl DeviceState {
@@ -141,6 +145,7 @@ impl DeviceState {
             Self::Block(_) => "a block device",
             Self::Console(_) => "a console",
             Self::Rng(_) => "an entropy device",
+            Self::Balloon(_) => "a balloon",
         }
     }
 }

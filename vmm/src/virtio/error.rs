@@ -58,6 +58,12 @@ pub enum QueueError {
         /// Bytes.
         len: u32,
     },
+    /// An array of numbers of pages that no driver of a balloon makes.
+    #[error("{bytes} bytes of page numbers: whole numbers of 4 bytes were expected, 4096 at most")]
+    PageNumbers {
+        /// Length of the array.
+        bytes: u64,
+    },
     /// Too few bytes for the request.
     #[error("chain shorter than the {wanted} bytes needed")]
     ChainTooShort {

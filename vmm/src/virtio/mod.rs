@@ -28,6 +28,7 @@ mod interrupt;
 mod queue;
 mod worker;
 
+pub mod balloon;
 pub mod block;
 pub mod console;
 pub mod rng;

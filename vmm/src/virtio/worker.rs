@@ -25,6 +25,8 @@ pub enum ThreadKind {
     Console,
     /// Fills buffers with random bytes.
     Rng,
+    /// Gives memory back to the host.
+    Balloon,
 }
 
 /// Called first thing on every device thread.

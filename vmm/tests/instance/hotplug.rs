@@ -221,7 +221,7 @@ fn what_cannot_be_plugged_in_or_out_is_refused_and_changes_nothing() {
         refusal(machine.vmm().plug(&disk("vol-data"), &same)),
         ErrorKind::File
     );
-    for slot in [1, 3, 31] {
+    for slot in [1, 3, 30, 31] {
         let disk = BlockSpec {
             slot: Some(slot),
             ..disk("vol-data")
@@ -235,7 +235,7 @@ fn what_cannot_be_plugged_in_or_out_is_refused_and_changes_nothing() {
     assert_eq!(machine.vmm().status().unwrap().disks.len(), 1);
     machine.vmm().plug(&disk("vol-data"), &data).unwrap();
     // Every slot taken.
-    for number in 5..=30 {
+    for number in 5..=29 {
         let file = tempfile::tempfile_in(machine.path()).unwrap();
         file.set_len(SIZE).unwrap();
         let raw = BlockSpec {
@@ -331,7 +331,7 @@ fn a_machine_with_a_disk_that_came_is_saved_and_one_with_the_disk_in_its_slot_go
     let (_folder, elsewhere) = restored(Some(9));
     let told = elsewhere.unwrap_err().to_string();
     assert!(
-        told.contains("console, disk]") && told.contains("disk in slot 9]"),
+        told.contains("console, disk, ") && told.contains("console, disk in slot 9, "),
         "{told}"
     );
     let (folder, started) = restored(None);

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report of a failure")]
 
 mod allowed;
+mod balloon;
 mod console;
 mod hostile;
 mod hotplug;
@@ -25,6 +26,7 @@ use kiln_vmm::client::{
     self, ClientError, ErrorKind, ExitReason, FileId, FreezeDisk, FreezeRequest, Quiesce, RunState,
 };
 use kiln_vmm::spec::Device;
+use kiln_vmm::virtio::balloon::BalloonSpec;
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use kiln_vmm::virtio::console::{ConsoleSpec, PortRole, PortSpec};
 use kiln_vmm::virtio::rng::RngSpec;
@@ -35,7 +37,7 @@ fn waiting() -> Program {
     Program::default().print("up\n").halt()
 }
 
-/// A disk, made in `folder`, a console with an agent's port, and entropy.
+/// A disk, made in `folder`, entropy, a console with an agent's port, and a balloon.
 fn devices(folder: &Path) -> Vec<Device> {
     kiln_imagefmt::create_base(&folder.join("base.qcow2"), 1 << 20).unwrap();
     vec![
@@ -61,6 +63,7 @@ fn devices(folder: &Path) -> Vec<Device> {
                 },
             ],
         }),
+        Device::Balloon(BalloonSpec::default()),
     ]
 }
 

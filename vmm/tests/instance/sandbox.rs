@@ -83,7 +83,7 @@ fn hazard_every_thread_is_filtered_and_nothing_is_privileged() {
         "control",
     ]
     .map(named);
-    assert_eq!(counts[..7], [2, 1, 4, 2, 1, 1, 1], "{names:?}");
+    assert_eq!(counts[..7], [2, 1, 4, 3, 1, 1, 1], "{names:?}");
     assert!(
         counts[7] >= 1 && counts.iter().sum::<usize>() == names.len(),
         "{names:?}"
@@ -200,12 +200,13 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
 }
 
 /// Every kind of thread of a machine that runs.
-pub(crate) const KINDS: [ThreadKind; 7] = [
+pub(crate) const KINDS: [ThreadKind; 8] = [
     ThreadKind::Main,
     ThreadKind::Vcpu,
     ThreadKind::Block,
     ThreadKind::Console,
     ThreadKind::Rng,
+    ThreadKind::Balloon,
     ThreadKind::Control,
     ThreadKind::Fitter,
 ];

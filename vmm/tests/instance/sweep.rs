@@ -13,7 +13,9 @@ use crate::micro::Access::{self, Await, In, Out, Read, Write};
 use states::State;
 
 /// Queues of each device of [`crate::devices`], in the order of their slots.
-const QUEUES: [u16; 3] = [1, 1, 6];
+const QUEUES: [u16; 4] = [1, 1, 6, 3];
+/// Where each of them is.
+const SLOTS: [u32; 4] = [1, 2, 3, 30];
 /// Entries of a queue.
 const SIZE: u32 = 8;
 /// The driver is ready.
@@ -39,7 +41,7 @@ pub(crate) fn bar(device: usize) -> u32 {
 
 /// The register at `offset` of the configuration of `device`.
 pub(crate) fn configuration(device: usize, offset: u32) -> u32 {
-    ECAM as u32 + ((device as u32 + 1) << 15) + offset
+    ECAM as u32 + (SLOTS[device] << 15) + offset
 }
 
 /// Instructions in the order in which they are made.
@@ -133,7 +135,7 @@ impl Sweep {
 
     /// Configuration space: every byte of the bridge and of every device, then all as it was.
     pub(crate) fn configuration(&mut self) {
-        for function in 0..=QUEUES.len() as u32 {
+        for function in std::iter::once(0).chain(SLOTS) {
             for offset in 0..0x100 {
                 for size in [1, 2, 4, 8] {
                     let address = ECAM as u32 + (function << 15) + offset;

@@ -128,6 +128,25 @@ fn a_console_hears_and_is_heard() {
 }
 
 #[test]
+fn a_balloon_is_filled_emptied_and_told_what_is_free() {
+    let input = driver(0x24, |memory| {
+        for (queue, at) in [(0, 0xb000), (1, 0xb400)] {
+            for (nth, page) in [9_u32, 10, 32, 33, 34].into_iter().enumerate() {
+                memory[at + 4 * nth..at + 4 * nth + 4].copy_from_slice(&page.to_le_bytes());
+            }
+            offer(memory, queue, 0, &[(at as u64, 20, 0)]);
+        }
+        offer(
+            memory,
+            2,
+            0,
+            &[(0xc000, 0x2000, WRITE), (0x2_0100, 0x4000, WRITE)],
+        );
+    });
+    plant("balloon", device::balloon, &[input]);
+}
+
+#[test]
 fn a_state_of_fresh_and_of_started_devices_is_taken() {
     let fresh = kiln_fuzz::saved::fresh();
     let mut state: serde_json::Value = serde_json::from_slice(&fresh).unwrap();

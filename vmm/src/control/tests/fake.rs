@@ -13,6 +13,7 @@ use crate::control::{
 };
 use crate::machine::PlugOrder;
 use crate::saved::SavedFiles;
+use crate::virtio::balloon::BalloonLevel;
 
 /// A disk that remembers which file is on top, and whether its gate was closed at the swap.
 #[derive(Default)]
@@ -148,6 +149,7 @@ pub(super) struct FakeMachine {
     pub(super) disks: Vec<Arc<FakeDisk>>,
     pub(super) agent: Option<Arc<FakeAgent>>,
     pub(super) leaving: Mutex<Vec<String>>,
+    pub(super) balloon: Option<Arc<BalloonLevel>>,
     /// Id, number of files, their paths.
     pub(super) plugged: Mutex<Vec<(String, usize, Vec<String>)>>,
 }
@@ -222,6 +224,10 @@ impl MachineControl for FakeMachine {
     fn unplug(&self, id: &str, _: Unplug) -> Result<(), ControlError> {
         self.leaving.lock().unwrap().push(id.to_owned());
         Ok(())
+    }
+
+    fn balloon(&self) -> Option<Arc<BalloonLevel>> {
+        self.balloon.clone()
     }
 
     fn agent(&self) -> Option<Arc<dyn GuestAgent>> {

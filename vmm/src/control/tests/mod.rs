@@ -15,6 +15,7 @@ use crate::client::{ClientError, Vmm};
 use crate::instance_dir::{CONTROL_SOCKET, InstanceDir};
 use crate::parent::link::{Order, ToParent};
 use crate::saved::{MEMORY, STATE, SavedFiles};
+use crate::virtio::balloon::BalloonLevel;
 use crate::virtio::block::{BlockSpec, DiskFormat};
 use fake::{FakeDisk, FakeMachine};
 
@@ -143,6 +144,29 @@ fn a_disk_that_comes_is_handed_over_with_its_files_and_one_that_goes_is_listed_u
         .map(|disk| (disk.id.as_str(), disk.leaving))
         .collect();
     assert_eq!(seen, [("vol-a", true), ("vol-closing", true)]);
+}
+
+#[test]
+fn a_guest_is_asked_for_memory_and_how_far_it_is_shows_in_the_status() {
+    let served = Served::new(FakeMachine {
+        balloon: Some(Arc::new(BalloonLevel::new(1 << 30))),
+        ..FakeMachine::default()
+    });
+    let mut client = served.client();
+    let shown = client.status().unwrap().balloon.unwrap();
+    assert_eq!((shown.target_bytes, shown.actual_bytes), (0, 0));
+    // Whole pages count.
+    let asked = client.balloon((64 << 20) + 4095).unwrap();
+    assert_eq!((asked.target_bytes, asked.actual_bytes), (64 << 20, 0));
+    assert_eq!(client.status().unwrap().balloon, Some(asked));
+    let error = client.balloon((1 << 30) + 4096).unwrap_err();
+    assert_eq!(kind(&error), ErrorKind::State);
+    assert!(error.to_string().contains("1073741824 to give up"), "{error}");
+    assert_eq!(client.status().unwrap().balloon, Some(asked));
+    assert_eq!(client.balloon(0).unwrap().target_bytes, 0);
+    let without = Served::new(FakeMachine::default());
+    assert_eq!(kind(&without.client().balloon(0).unwrap_err()), ErrorKind::State);
+    assert_eq!(without.client().status().unwrap().balloon, None);
 }
 
 #[test]

@@ -271,7 +271,7 @@ fn identity(kind: DeviceType) -> Identity {
     let class = match kind {
         DeviceType::Block => 0x01_80_00,
         DeviceType::Console => 0x07_80_00,
-        DeviceType::Rng => 0x00_ff_00,
+        DeviceType::Rng | DeviceType::Balloon => 0x00_ff_00,
     };
     let device = FIRST_DEVICE + kind as u16;
     Identity {

@@ -13,6 +13,7 @@ use crate::sweep::{BUFFERS, Sweep, bar, configuration, rings};
 const DISK: usize = 0;
 const RNG: usize = 1;
 const CONSOLE: usize = 2;
+const BALLOON: usize = 3;
 
 /// Flags of a descriptor: another one follows; the device writes.
 const NEXT: u64 = 1;
@@ -110,13 +111,25 @@ impl Driver {
 
     /// Has every device stop while it works.
     pub(super) fn stop_all(&mut self) {
-        (DISK..=CONSOLE).for_each(|device| self.sweep.reach(device, 0));
+        (DISK..=BALLOON).for_each(|device| self.sweep.reach(device, 0));
     }
 
     /// Random bytes.
     pub(super) fn use_the_entropy(&mut self) {
         self.start(RNG, 1, 0);
         self.offer(RNG, 0, &[(0x1000, 64, WRITE)]);
+    }
+
+    /// A page that is put into the balloon and taken out, and one that is reported as free.
+    pub(super) fn use_the_balloon(&mut self) {
+        const FREE: u32 = 0x1_0000;
+        self.start(BALLOON, 3, 1 << 2 | 1 << 5);
+        for queue in 0..2 {
+            let page = (BUFFERS + FREE) >> 12;
+            self.sweep.write(BUFFERS, 4, page.into());
+            self.offer(BALLOON, queue, &[(0, 4, 0)]);
+        }
+        self.offer(BALLOON, 2, &[(FREE, 4096, WRITE)]);
     }
 
     /// An interrupt of the clock each second.

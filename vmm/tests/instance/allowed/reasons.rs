@@ -1,7 +1,7 @@
 //! Why what is not seen is allowed all the same.
 
 use kiln_vmm::sandbox::ThreadKind::{
-    self, Block, Console, Control, Fitter, Main, Parent, Process, Rng, Vcpu,
+    self, Balloon, Block, Console, Control, Fitter, Main, Parent, Process, Rng, Vcpu,
 };
 
 /// Why threads of some kinds are allowed some calls.
@@ -12,8 +12,10 @@ pub(super) struct Reason {
     pub(super) why: &'static str,
 }
 
-const EVERY: &[ThreadKind] = &[Process, Main, Vcpu, Block, Console, Rng, Control, Fitter, Parent];
-const OF_SEVERAL: &[ThreadKind] = &[Process, Main, Vcpu, Block, Console, Rng, Control, Fitter];
+const EVERY: &[ThreadKind] = &[
+    Process, Main, Vcpu, Block, Console, Rng, Balloon, Control, Fitter, Parent,
+];
+const OF_SEVERAL: &[ThreadKind] = &[Process, Main, Vcpu, Block, Console, Rng, Balloon, Control, Fitter];
 
 /// Calls that are made if need be, by the C library, the standard library or the kernel above all: whether they are
 /// seen is chance.
@@ -81,7 +83,7 @@ pub(super) const CHANCE: &[Reason] = &[
         why: "the power button is pressed over the socket, and raises its interrupt: set_line, arch/x86_64/board.rs",
     },
     Reason {
-        kinds: &[Block, Rng],
+        kinds: &[Block, Rng, Balloon],
         calls: "read",
         why: "a queue was found empty before its kick came: drain, virtio/worker.rs",
     },
@@ -105,7 +107,7 @@ pub(super) const ELSEWHERE: &[Reason] = &[
         why: "the allocator finds its lists damaged, and says so: glibc, sysdeps/posix/libc_fatal.c, __libc_message",
     },
     Reason {
-        kinds: &[Vcpu, Block, Console, Rng, Control, Fitter],
+        kinds: &[Vcpu, Block, Console, Rng, Balloon, Control, Fitter],
         calls: "exit_group",
         why: "a forbidden call was made: on_sigsys. The test whose name begins with \
               hazard_a_thread_of_any_kind_that_opens_a_file has each of them do it",

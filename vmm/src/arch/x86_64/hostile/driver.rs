@@ -185,7 +185,7 @@ impl Driver<'_> {
     /// A queue that the device looks at as soon as it runs: that which is broken in [`State::NeedsReset`].
     pub(super) fn broken_queue(&self) -> u16 {
         match self.device_type() {
-            DeviceType::Block | DeviceType::Rng => 0,
+            DeviceType::Block | DeviceType::Rng | DeviceType::Balloon => 0,
             DeviceType::Console => 1,
         }
     }

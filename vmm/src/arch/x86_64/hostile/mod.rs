@@ -18,12 +18,13 @@ use std::sync::{Arc, Mutex};
 use crate::arch::x86_64::board::Board;
 use crate::bus::Bus;
 use crate::legacy::PowerEvent;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, HugePages};
 use crate::pci::fake::{Bells, Messages, Router};
 use crate::pci::{PciBus, Slot};
+use crate::virtio::balloon::Balloon;
 use crate::virtio::block::{Block, Serial};
 use crate::virtio::console::{Console, Port, PortBackend, PortInput, PortRole, PortSpec};
-use crate::virtio::ring::memory;
+use crate::virtio::ring::{END, memory};
 use crate::virtio::rng::{Rng, RngSpec};
 use crate::virtio::transport::{VirtioPci, Wiring};
 use crate::virtio::{ThreadSetup, VirtioDevice};
@@ -87,7 +88,8 @@ fn devices(inputs: &[PortInput; 2]) -> Vec<Box<dyn VirtioDevice>> {
     vec![
         Box::new(Block::new("hostile", disk, Serial::default(), 2, &setup).expect("threads")),
         Box::new(Rng::new(&RngSpec::default(), Arc::clone(&setup)).expect("a thread")),
-        Box::new(Console::new(ports, setup).expect("a thread")),
+        Box::new(Console::new(ports, Arc::clone(&setup)).expect("a thread")),
+        Box::new(Balloon::new(END, HugePages::default(), setup).expect("a thread")),
     ]
 }
 

@@ -78,7 +78,8 @@ fn hazard_every_register_takes_every_value_in_every_state() {
     let each = REGISTERS.len() + 2 * REGISTERS.iter().filter(|(_, width, _)| *width == 8).count();
     assert_eq!(tried.len(), target.functions.len() * STATES.len() * each);
     println!(
-        "figure: {writes} writes to the registers of 3 devices in {} states",
+        "figure: {writes} writes to the registers of {} devices in {} states",
+        target.functions.len(),
         STATES.len()
     );
     target.is_well();

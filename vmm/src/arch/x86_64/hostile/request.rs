@@ -12,6 +12,9 @@ const EACH: u64 = 0x1000;
 /// From a request's buffers to its indirect table.
 const TABLE: u64 = 0xc00;
 
+/// The queue of a balloon by which its driver tells what is free.
+const REPORTING: u16 = 2;
+
 /// A status that no device gives.
 const UNTOLD: u8 = 0xee;
 
@@ -48,6 +51,9 @@ impl Request {
             // A read of the first sector.
             DeviceType::Block => vec![(at, 16, 0), (at + 0x200, 512, WRITE), (at + 0x800, 1, WRITE)],
             DeviceType::Rng => vec![(at, 64, WRITE)],
+            // A range that is free, or pages by their numbers: the first one, in which nothing is.
+            DeviceType::Balloon if queue == REPORTING => vec![(at, 64, WRITE)],
+            DeviceType::Balloon => vec![(at, 64, 0)],
             DeviceType::Console if Driver::is_lent(queue) => vec![(at, 64, WRITE)],
             DeviceType::Console => vec![(at, 64, 0)],
         };
