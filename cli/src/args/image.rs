@@ -36,7 +36,7 @@ pub(crate) enum Image {
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// A recipe that comes with Kiln (debian-12, debian-13, debian-12-pv, debian-13-pv, tiny), or a recipe's folder
+    /// A recipe that comes with Kiln (debian-12, debian-13, debian-12-i386, debian-12-pv, debian-13-pv, tiny), or a recipe's folder
     #[arg(value_name = "RECIPE", value_parser = Suggested::RECIPES, hide_possible_values = true)]
     pub(crate) recipe: String,
     /// The image's name [default: the recipe's]

@@ -218,7 +218,7 @@ fn a_bzimage_from_before_linux_5_is_not_entered_by_pvh_which_was_xens_alone() {
 #[test]
 fn a_bzimage_without_a_64_bit_entry_is_entered_in_32_bit_mode_where_its_protocol_says() {
     let mut of_32_bits = elf(0x100_0000, 0x1000, None);
-    of_32_bits[4] = 1;
+    (of_32_bits[4], of_32_bits[18]) = (1, 3);
     let sound = of_vmlinux("6.1.0", &of_32_bits);
     let zero_page = BOOT_PAGE;
     // Its protocol, whether it may run elsewhere than at 1 MiB, and where it runs.
