@@ -239,7 +239,7 @@ pub fn discard_all(memory: &GuestMemory) -> Result<(), MemoryError> {
 /// It is not all guest memory, and what is before the end of that was given back; or the host refuses.
 pub fn discard(memory: &GuestMemory, start: GuestAddress, len: u64) -> Result<u64, MemoryError> {
     let outside = |error| MemoryError::Discard(std::io::Error::other(error));
-    let page = rustix::param::page_size();
+    let page = page_size();
     let mut discarded = 0;
     for piece in GuestMemoryBackend::get_slices(memory, start, len as usize) {
         let piece = piece.map_err(outside)?;
@@ -269,6 +269,12 @@ fn zero(memory: &GuestMemory, region: &GuestRegionMmap) -> Result<(), MemoryErro
             .map_err(|error| MemoryError::Discard(std::io::Error::other(error)))?;
     }
     Ok(())
+}
+
+/// Bytes of a page of this process. The C library knows it: no system call is made, which a device's thread may not.
+fn page_size() -> usize {
+    // SAFETY: it takes and returns a number (sysconf(3)).
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 fn advise(start: *mut u8, len: usize, advice: i32) -> std::io::Result<()> {
