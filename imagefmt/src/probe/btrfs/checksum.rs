@@ -1,6 +1,6 @@
 //! Checksums of metadata: which kind a file system has, and whether a block's own is right.
 //!
-//! Linux, `Documentation/filesystems/btrfs`, "Checksum Algorithms". A block begins with 32 bytes for its checksum,
+//! btrfs-progs, `Documentation/ch-checksumming.rst`. A block begins with 32 bytes for its checksum,
 //! which is that of all that follows them.
 
 use sha2::{Digest, Sha256};

@@ -1,6 +1,6 @@
 //! Files on Btrfs, on a single disk, read only.
 //!
-//! Linux, `include/uapi/linux/btrfs_tree.h` and `Documentation/filesystems/btrfs` of btrfs-progs ("On-disk Format").
+//! Linux, `include/uapi/linux/btrfs_tree.h`, and btrfs-progs, `Documentation/dev/On-disk-format.rst`.
 //! The superblock leads to the tree of chunks, which says where addresses lie on the disk, and to the tree of trees, in
 //! which the subvolumes are. A path leads through entries of folders to an inode, and that to its pieces. Checksums of
 //! metadata are checked, and of what lies on the disk twice the copy that is whole is taken; those of data are not

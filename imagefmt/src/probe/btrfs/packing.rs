@@ -1,6 +1,6 @@
 //! How extents are packed, and back.
 //!
-//! Linux, `Documentation/filesystems/btrfs`, "Compression". An extent is packed as a whole, and may be more than what a
+//! btrfs-progs, `Documentation/ch-compression.rst`. An extent is packed as a whole, and may be more than what a
 //! file has of it: only as much is unpacked as is needed.
 
 use std::io::Read;

@@ -12,17 +12,7 @@ pub(super) const VARIANTS: &[(&str, &[&str], u64)] = &[
     ("xxhash", &["-M", "--csum", "xxhash"], 16),
     ("sha256", &["-M", "--csum", "sha256"], 16),
     ("blake2", &["-M", "--csum", "blake2"], 16),
-    (
-        "old",
-        &[
-            "-M",
-            "-O",
-            "^no-holes,^extref,^skinny-metadata",
-            "-R",
-            "^free-space-tree",
-        ],
-        16,
-    ),
+    ("old", &["-M", "-O", "^no-holes,^extref,^skinny-metadata"], 16),
 ];
 
 pub(super) use super::writer::File;
