@@ -21,9 +21,9 @@ lack() { # what, remedy
 command -v cargo-fuzz >/dev/null || lack cargo-fuzz "cargo install --locked cargo-fuzz (about 3 minutes)"
 command -v c++ >/dev/null || lack "a C++ compiler" "apt-get install g++"
 export PATH=$PATH:/usr/sbin:/sbin
-for tool in qemu-img zstd lz4 xz lzop bzip2 mcopy mke2fs mkfs.vfat mkfs.xfs; do
+for tool in qemu-img zstd lz4 xz lzop bzip2 mcopy mke2fs mkfs.vfat mkfs.xfs mkfs.btrfs; do
     command -v "$tool" >/dev/null ||
-        lack "$tool" "apt-get install qemu-utils zstd lz4 xz-utils lzop bzip2 mtools e2fsprogs dosfstools xfsprogs"
+        lack "$tool" "apt-get install qemu-utils zstd lz4 xz-utils lzop bzip2 mtools e2fsprogs dosfstools xfsprogs btrfs-progs"
 done
 [ "$missing" = 0 ] || exit 1
 

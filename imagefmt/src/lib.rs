@@ -46,6 +46,7 @@ pub mod qcow2;
 pub mod raw;
 pub mod store;
 pub mod transfer;
+mod zstd;
 
 pub use chain::{Chain, Prepared, Sealing};
 pub use check::{Report, check_chain, check_layer, repair_leaks};

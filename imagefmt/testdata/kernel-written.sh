@@ -1,8 +1,11 @@
 #!/bin/bash
-# Makes {xfs-v4,xfs-v5,dirty-xfs-v5}.img.gz: XFS that Linux itself wrote, whose files lie in many
-# pieces, have holes, room that was set aside, shared blocks and long links. The dirty one is as a forced stop leaves
-# it: its newest menu is in the log only. No root and no loop device is needed: the kernel is Debian's user-mode-linux, LINUX in the environment
-# (linux.uml by default); mkfs.xfs and xfs_io come from xfsprogs.
+# Makes {xfs-v4,xfs-v5,dirty-xfs-v5,btrfs,btrfs-mixed,dirty-btrfs}.img.gz: XFS and Btrfs that Linux itself wrote, whose
+# files lie in many pieces, have holes, room that was set aside, shared blocks and long links; those of Btrfs lie in
+# subvolumes, and some are packed. The dirty ones are as a forced stop leaves them: their newest menu is in the log
+# only. No root and no loop device is needed: the kernel is Debian's user-mode-linux, LINUX in the environment
+# (linux.uml by default); mkfs.xfs and xfs_io come from xfsprogs, mkfs.btrfs and btrfs from btrfs-progs.
+#
+# usage: kernel-written.sh [xfs|btrfs]
 #
 # The tests know what is in them.
 set -euo pipefail
@@ -16,8 +19,13 @@ cat >"$work/init" <<'INIT'
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t tmpfs none /mnt
 mkdir /mnt/m
-mount -t xfs /dev/ubda /mnt/m || halt -f
+mount -t $KIND /dev/ubda /mnt/m || halt -f
 cd /mnt/m
+if [ $KIND = btrfs ]; then
+    btrfs -q subvolume create @
+    mkdir -p @snapshots/1
+    cd @
+fi
 mkdir -p boot/grub2 etc
 echo 'menuentry a { linux /boot/vmlinuz }' >boot/grub2/grub.cfg
 
@@ -48,6 +56,26 @@ while [ $n -lt 600 ]; do
     n=$((n + 1))
 done
 rm etc/x*
+if [ $KIND = btrfs ]; then
+    for way in zlib lzo zstd; do
+        mkdir -p packed/$way
+        btrfs property set packed/$way compression $way
+        seq 30000 >packed/$way/long
+        seq 400 >packed/$way/short
+    done
+    sync
+    for way in zlib lzo zstd; do
+        # In the middle of an extent, so that the rest of it is two parts.
+        printf 'what was written in between' | dd of=packed/$way/long bs=1 seek=100001 conv=notrunc status=none
+        xfs_io -f -c "reflink packed/$way/long 65536 4096 12288" packed/$way/part
+    done
+    btrfs -q subvolume create var
+    echo 'in var' >var/x
+    echo before >etc/x
+    btrfs -q subvolume snapshot . ../@snapshots/1/snapshot
+    echo after >etc/x
+    [ ! -e "$WORK/default" ] || btrfs subvolume set-default ../@snapshots/1/snapshot
+fi
 sync
 if [ -e "$WORK/dirty" ]; then
     # All that came before goes to where it belongs; what follows is in the log only.
@@ -56,7 +84,7 @@ if [ -e "$WORK/dirty" ]; then
     mv boot/grub2/grub.cfg boot/grub2/grub.old
     echo 'menuentry b { linux /boot/vmlinuz }' >boot/grub2/grub.cfg
     sync boot/grub2/grub.cfg boot/grub2
-    halt -f
+    halt -f -n
 fi
 cd /
 umount /mnt/m
@@ -64,17 +92,35 @@ halt -f
 INIT
 chmod +x "$work/init"
 
-# name, options of mkfs.xfs
+# kind, name, command that makes the file system
 make() {
-    rm -f "$work/image"
-    truncate -s 24M "$work/image"
-    mkfs.xfs -q --unsupported -b size=1024 -l size=4m "${@:2}" "$work/image" 2>/dev/null
+    "${@:3}" "$work/image" >/dev/null 2>&1
     timeout 300 "$linux" mem=512M ro root=/dev/root rootfstype=hostfs rootflags=/ init="$work/init" \
-        "ubd0=$work/image" WORK="$work" con=null con0=null,fd:1 quiet </dev/null >"$work/log" 2>&1 ||
+        "ubd0=$work/image" KIND="$1" WORK="$work" con=null con0=null,fd:1 quiet </dev/null >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; exit 1; }
-    gzip -9nc "$work/image" >"$here/$1.img.gz"
+    gzip -9nc "$work/image" >"$here/$2.img.gz"
+    rm -f "$work/image" "$work/default" "$work/dirty"
 }
-make xfs-v5
-make xfs-v4 -m crc=0 -n ftype=0 -i size=256
-touch "$work/dirty"
-make dirty-xfs-v5
+# name, options
+xfs() {
+    truncate -s 24M "$work/image"
+    make xfs "$1" mkfs.xfs -q --unsupported -b size=1024 -l size=4m "${@:2}"
+}
+# name, MiB, options
+btrfs() {
+    truncate -s "$2M" "$work/image"
+    make btrfs "$1" mkfs.btrfs -q "${@:3}"
+}
+if [ "${1:-xfs}" = xfs ]; then
+    xfs xfs-v5
+    xfs xfs-v4 -m crc=0 -n ftype=0 -i size=256
+    touch "$work/dirty"
+    xfs dirty-xfs-v5
+fi
+if [ "${1:-btrfs}" = btrfs ]; then
+    btrfs btrfs 48 -m single
+    touch "$work/default"
+    btrfs btrfs-mixed 24 -M -n 4096 --csum xxhash
+    touch "$work/dirty"
+    btrfs dirty-btrfs 24 -M -n 4096
+fi

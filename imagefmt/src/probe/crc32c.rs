@@ -1,7 +1,8 @@
-//! CRC-32C (Castagnoli), the checksum of ext4, of its journal and of XFS.
+//! CRC-32C (Castagnoli), the checksum of ext4, of its journal, of XFS and of Btrfs.
 //!
 //! The value is handed on raw, without the usual inversion at the end, as the kernel's `crc32c()`
-//! does: ext4 starts from all ones, or from a seed that is such a value itself; XFS inverts it.
+//! does: ext4 starts from all ones, or from a seed that is such a value itself; XFS and
+//! Btrfs invert it.
 
 /// The polynomial, bits reversed.
 const POLYNOMIAL: u32 = 0x82F6_3B78;

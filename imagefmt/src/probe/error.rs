@@ -47,7 +47,7 @@ pub enum ProbeError {
     )]
     SectorSize(u32),
     /// The file system is not one that can be read here.
-    #[error("the file system is {found}; only ext2, ext3, ext4, XFS and FAT can be read")]
+    #[error("the file system is {found}; only ext2, ext3, ext4, XFS, Btrfs and FAT can be read")]
     Unsupported {
         /// Its name, or what is known of it.
         found: String,
@@ -55,7 +55,7 @@ pub enum ProbeError {
     /// The file system is damaged, or has a feature that is not known here.
     #[error("the {kind} file system cannot be read: {reason}")]
     Damaged {
-        /// `ext2`, `ext3`, `ext4`, `FAT` or `XFS`.
+        /// `ext2`, `ext3`, `ext4`, `FAT`, `XFS` or `Btrfs`.
         kind: &'static str,
         /// What the reader says.
         reason: String,

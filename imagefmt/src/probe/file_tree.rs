@@ -1,12 +1,13 @@
 //! The files of a file system that can be read, whichever it is.
 
+use super::btrfs::BtrfsTree;
 use super::ext::ExtTree;
 use super::fat::FatTree;
 use super::signatures::REACH;
 use super::xfs::XfsTree;
 use super::{FileSystem, FileSystemKind, FolderEntry, Journal, ProbeError, Window};
 
-/// The files of an ext2, ext3, ext4, XFS or FAT file system, read only.
+/// The files of an ext2, ext3, ext4, XFS, Btrfs or FAT file system, read only.
 ///
 /// It belongs to one thread: the readers keep caches without locks.
 pub struct FileTree(Tree);
@@ -14,6 +15,7 @@ pub struct FileTree(Tree);
 enum Tree {
     Ext(Box<ExtTree>),
     Xfs(XfsTree),
+    Btrfs(Box<BtrfsTree>),
     Fat(FatTree),
 }
 
@@ -26,6 +28,7 @@ impl FileTree {
         Ok(FileTree(match found.kind {
             FileSystemKind::Ext(family) => Tree::Ext(Box::new(ExtTree::open(window, &head, family)?)),
             FileSystemKind::Xfs => Tree::Xfs(XfsTree::open(window, &head)?),
+            FileSystemKind::Btrfs => Tree::Btrfs(Box::new(BtrfsTree::open(window, &head)?)),
             FileSystemKind::Fat => Tree::Fat(FatTree::open(window, &head)?),
             kind => {
                 return Err(ProbeError::Unsupported {
@@ -35,11 +38,12 @@ impl FileTree {
         }))
     }
 
-    /// `ext2`, `ext3`, `ext4`, `XFS`, `FAT12`, `FAT16` or `FAT32`.
+    /// `ext2`, `ext3`, `ext4`, `XFS`, `Btrfs`, `FAT12`, `FAT16` or `FAT32`.
     pub fn family(&self) -> &'static str {
         match &self.0 {
             Tree::Ext(tree) => tree.family(),
             Tree::Xfs(_) => "XFS",
+            Tree::Btrfs(_) => "Btrfs",
             Tree::Fat(tree) => tree.family(),
         }
     }
@@ -49,6 +53,7 @@ impl FileTree {
         match &self.0 {
             Tree::Ext(tree) => tree.journal(),
             Tree::Xfs(tree) => tree.journal(),
+            Tree::Btrfs(tree) => tree.journal(),
             Tree::Fat(_) => &Journal::Clean,
         }
     }
@@ -58,6 +63,7 @@ impl FileTree {
         match &self.0 {
             Tree::Ext(tree) => tree.uuid(),
             Tree::Xfs(tree) => tree.uuid(),
+            Tree::Btrfs(tree) => tree.uuid(),
             Tree::Fat(tree) => tree.uuid(),
         }
     }
@@ -68,6 +74,7 @@ impl FileTree {
         let len = match &self.0 {
             Tree::Ext(tree) => return tree.read(path, cap),
             Tree::Xfs(tree) => tree.len(path)?,
+            Tree::Btrfs(tree) => tree.len(path)?,
             Tree::Fat(tree) => tree.len(path)?,
         };
         if len > cap {
@@ -85,6 +92,7 @@ impl FileTree {
         match &self.0 {
             Tree::Ext(tree) => tree.read_at(path, offset, len),
             Tree::Xfs(tree) => tree.read_at(path, offset, len),
+            Tree::Btrfs(tree) => tree.read_at(path, offset, len),
             Tree::Fat(tree) => tree.read_at(path, offset, len),
         }
     }
@@ -94,6 +102,7 @@ impl FileTree {
         match &self.0 {
             Tree::Ext(tree) => tree.exists(path),
             Tree::Xfs(tree) => tree.exists(path),
+            Tree::Btrfs(tree) => tree.exists(path),
             Tree::Fat(tree) => tree.exists(path),
         }
     }
@@ -103,6 +112,7 @@ impl FileTree {
         match &self.0 {
             Tree::Ext(tree) => tree.resolve(path),
             Tree::Xfs(tree) => tree.resolve(path),
+            Tree::Btrfs(tree) => tree.resolve(path),
             Tree::Fat(tree) => match tree.exists(path)? {
                 true => Ok(path.into()),
                 false => Err(ProbeError::NotFound { path: path.into() }),
@@ -110,11 +120,12 @@ impl FileTree {
         }
     }
 
-    /// What is in the folder at `path`, by name; of ext and XFS no more than the first 10,000 entries.
+    /// What is in the folder at `path`, by name; of ext, XFS and Btrfs no more than the first 10,000 entries.
     pub fn list(&self, path: &str) -> Result<Vec<FolderEntry>, ProbeError> {
         match &self.0 {
             Tree::Ext(tree) => tree.list(path),
             Tree::Xfs(tree) => tree.list(path),
+            Tree::Btrfs(tree) => tree.list(path),
             Tree::Fat(tree) => tree.list(path),
         }
     }
@@ -127,6 +138,10 @@ impl FileTree {
             Tree::Xfs(_) => Err(ProbeError::InPlace {
                 path: path.into(),
                 reason: "XFS is read only".into(),
+            }),
+            Tree::Btrfs(_) => Err(ProbeError::InPlace {
+                path: path.into(),
+                reason: "Btrfs is read only".into(),
             }),
             Tree::Fat(tree) => tree.pieces(path),
         }

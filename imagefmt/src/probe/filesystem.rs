@@ -1,5 +1,6 @@
 //! Which file system is in a partition, and what it is called.
 
+use super::btrfs::superblock as btrfs;
 use super::ext::superblock::Superblock;
 use super::fat::boot_sector::BootSector;
 use super::signatures::{REACH, SIGNATURES};
@@ -25,6 +26,8 @@ pub enum FileSystemKind {
     Ext(&'static str),
     /// XFS; can be read, too.
     Xfs,
+    /// Btrfs; can be read, too.
+    Btrfs,
     /// FAT12, FAT16 or FAT32; can be read, too.
     Fat,
     /// Another one, by its name.
@@ -41,6 +44,7 @@ impl FileSystemKind {
         match self {
             FileSystemKind::Ext(name) | FileSystemKind::Other(name) => name,
             FileSystemKind::Xfs => "XFS",
+            FileSystemKind::Btrfs => "Btrfs",
             FileSystemKind::Fat => "FAT",
             FileSystemKind::Empty => "empty (only zero bytes)",
             FileSystemKind::Unknown => "of a kind that is not known",
@@ -89,6 +93,13 @@ impl FileSystem {
                 kind: FileSystemKind::Xfs,
                 uuid: uuid("XFS", head),
                 label: xfs::label(head),
+            };
+        }
+        if found.is_some_and(|signature| signature.name == "Btrfs") {
+            return FileSystem {
+                kind: FileSystemKind::Btrfs,
+                uuid: uuid("Btrfs", head),
+                label: btrfs::label(head),
             };
         }
         let kind = match found {

@@ -10,11 +10,12 @@
 //!           none | MBR | GPT                       a range     "ext4", "xfs", …      paths, files
 //! ```
 //!
-//! ext2, ext3, ext4, XFS and FAT can be read ([`FileTree`]); other file systems are told by their name, so
-//! that a message can say what is there instead.
+//! ext2, ext3, ext4, XFS, Btrfs and FAT can be read ([`FileTree`]); other file systems are told by their name,
+//! so that a message can say what is there instead.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+mod btrfs;
 mod crc32c;
 mod error;
 mod ext;

@@ -1,6 +1,7 @@
 //! File systems as e2fsprogs makes them, and as a hostile guest would.
 
 pub(crate) mod fixtures;
+pub(crate) mod written;
 
 use std::io::Read;
 use std::path::Path;
@@ -191,7 +192,7 @@ fn a_file_system_that_cannot_be_read_is_named() {
     let error = open(&disk).err().unwrap().to_string();
     assert_eq!(
         error,
-        "the file system is NTFS; only ext2, ext3, ext4, XFS and FAT can be read"
+        "the file system is NTFS; only ext2, ext3, ext4, XFS, Btrfs and FAT can be read"
     );
 }
 

@@ -12,15 +12,12 @@ use super::geometry::HostOffset;
 use super::header::{Compression, Header};
 use crate::error::DiskError;
 use crate::io::Host;
+use crate::zstd;
 
 /// How many inflated clusters a layer keeps (of at most 2 MiB each).
 const KEPT: usize = 4;
-/// The largest zstd window that is taken: more than QEMU ever makes for a cluster of 2 MiB. Without it a few
-/// bytes would make the decoder reserve gigabytes.
-const WINDOW_LIMIT: u64 = 8 << 20;
 /// Nobody who packs clusters makes such a stream.
 const BOMB: &str = "it inflates to more than a cluster";
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// The clusters inflated last, newest at the end.
 #[derive(Debug, Default)]
@@ -82,11 +79,7 @@ fn inflate(compression: Compression, packed: &[u8], size: usize) -> Result<Vec<u
             }
         }
         Compression::Zstd => {
-            if zstd_window(packed).ok_or("bad zstd frame header")? > WINDOW_LIMIT {
-                return Err("the zstd window is too large");
-            }
-            let mut decoder =
-                ruzstd::decoding::StreamingDecoder::new(packed).map_err(|_| "bad zstd frame header")?;
+            let mut decoder = zstd::decoder(packed)?;
             let (whole, beyond) = bytes.split_at_mut(size);
             decoder.read_exact(whole).map_err(|_| "bad zstd data")?;
             if decoder.read(beyond).map_err(|_| "bad zstd data")? != 0 {
@@ -96,30 +89,6 @@ fn inflate(compression: Compression, packed: &[u8], size: usize) -> Result<Vec<u
     }
     bytes.truncate(size);
     Ok(bytes)
-}
-
-/// The window size that a zstd frame asks for (RFC 8878, 3.1.1.1).
-fn zstd_window(packed: &[u8]) -> Option<u64> {
-    let rest = packed.strip_prefix(&ZSTD_MAGIC)?;
-    let (descriptor, rest) = rest.split_first()?;
-    if descriptor & 0x20 == 0 {
-        let window = rest.first()?;
-        let base = 1_u64.checked_shl(u32::from(window >> 3).checked_add(10)?)?;
-        return base.checked_add((base / 8).checked_mul(u64::from(window & 7))?);
-    }
-    // A single segment: the window is the content's size, which follows the dictionary's id.
-    let skip = *[0_usize, 1, 2, 4].get(usize::from(descriptor & 3))?;
-    let width = *[1_usize, 2, 4, 8].get(usize::from(descriptor >> 6))?;
-    let field = rest.get(skip..)?.get(..width)?;
-    let value = field
-        .iter()
-        .rev()
-        .fold(0_u64, |value, byte| value.wrapping_shl(8) | u64::from(*byte));
-    Some(if width == 2 {
-        value.saturating_add(256)
-    } else {
-        value
-    })
 }
 
 #[cfg(test)]
@@ -147,7 +116,7 @@ mod tests {
         assert!(inflates(&packed(&[7; 65536]), Ok(vec![7; 65536])));
         assert!(inflates(&packed(&[7; 1 << 18]), Err(BOMB)));
         // A window of 2^41 bytes.
-        let wide = [ZSTD_MAGIC.as_slice(), &[0, 0xf8, 1, 0, 0]].concat();
+        let wide = [zstd::MAGIC.as_slice(), &[0, 0xf8, 1, 0, 0]].concat();
         assert_eq!(
             inflate(Compression::Zstd, &wide, 65536),
             Err("the zstd window is too large")

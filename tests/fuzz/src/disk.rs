@@ -131,6 +131,34 @@ pub fn xfs(input: &[u8]) -> bool {
     files.list("/boot").is_ok_and(|entries| !entries.is_empty())
 }
 
+/// A Btrfs file system: opened, its folders listed, and files of every kind of piece read, from the top and from the
+/// system's subvolume. Whether it has a `/boot`.
+pub fn btrfs(input: &[u8]) -> bool {
+    let Ok(files) = FileTree::open(&Window::whole(Ram::new(sparse::unpack(input)))) else {
+        return false;
+    };
+    let _ = (files.family(), files.journal(), files.uuid());
+    for path in ["/", "/many", "/etc"] {
+        let _ = files.list(path);
+    }
+    for path in [
+        "/boot/grub2/grub.cfg",
+        "/@/vmlinuz",
+        "/boot/pieces",
+        "/packed/zlib/part",
+        "/packed/lzo/part",
+        "/packed/zstd/part",
+        "/packed/lzo/short",
+        "/missing",
+    ] {
+        let _ = files.exists(path);
+        let _ = files.resolve(path);
+        let _ = files.read(path, CAP);
+        let _ = files.read_at(path, 7000, 9000);
+    }
+    files.list("/boot").is_ok_and(|entries| !entries.is_empty())
+}
+
 /// A FAT file system: opened, listed, and a few files read. Whether it has a `/loader`.
 pub fn fat(input: &[u8]) -> bool {
     let Ok(files) = FileTree::open(&Window::whole(Ram::new(sparse::unpack(input)))) else {

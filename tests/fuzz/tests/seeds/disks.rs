@@ -5,6 +5,12 @@ use std::io::Cursor;
 use kiln_fuzz::{disk, sparse};
 
 use crate::{ext, filtered, kernels, plant, tool};
+use writer::{Piece, SECTOR, TOP, Writer};
+
+/// The writer of the tests of Btrfs' reader.
+#[path = "../../../../imagefmt/src/probe/btrfs/tests/writer.rs"]
+#[allow(dead_code, reason = "those tests want more of it")]
+mod writer;
 
 /// An MBR with a primary partition and two logical ones.
 fn mbr() -> Vec<u8> {
@@ -179,6 +185,61 @@ fn xfs_of_both_versions_is_listed() {
         .map(|disk| sparse::pack(disk))
         .collect();
     plant("xfs", disk::xfs, &inputs);
+}
+
+/// A Btrfs file system with trees of more than one level, a subvolume, and every kind of piece.
+fn btrfs(change: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut writer = Writer::default();
+    change(&mut writer);
+    let system = writer.subvolume(TOP, "/@");
+    writer.put_all(
+        system,
+        &[
+            ("/boot/grub2/grub.cfg", b"menuentry a { linux /@/vmlinuz }\n"),
+            ("/boot/vmlinuz", b"a kernel"),
+            ("/vmlinuz", b"->/boot/../boot/vmlinuz"),
+            ("/etc/x", b""),
+        ],
+    );
+    for n in 0..40 {
+        writer.put(system, &format!("/many/a-name-{n}"), b"");
+    }
+    let whole = vec![b'#'; 3 * SECTOR];
+    let at = |sector: usize| (sector * SECTOR) as u64;
+    let pieces = [
+        (0, Piece::Inline(0, 700, whole[..700].to_vec())),
+        (
+            at(1),
+            Piece::Extent(0, SECTOR, whole[..SECTOR].to_vec(), 0, SECTOR),
+        ),
+        (at(2), Piece::Hole(SECTOR)),
+        (at(3), Piece::SetAside(SECTOR)),
+    ];
+    writer.put_pieces(system, "/boot/pieces", at(4), &pieces);
+    // A block that is stored as it is.
+    let len = (whole.len() as u16).to_le_bytes();
+    let zlib = [&[0x78, 1, 1][..], &len, &len.map(|byte| !byte), &whole].concat();
+    let zstd = filtered(&["zstd", "-q"], &whole);
+    // Four literals, and its end.
+    let segment = [&[8, 0, 0, 0, 21][..], b"abcd", &[17, 0, 0]].concat();
+    let lzo = [&[28, 0, 0, 0][..], &segment, &segment].concat();
+    for (name, way, packed) in [("zlib", 1, zlib), ("lzo", 2, lzo.clone()), ("zstd", 3, zstd)] {
+        let part = Piece::Extent(way, whole.len(), packed, SECTOR, 2 * SECTOR);
+        let path = format!("/packed/{name}/part");
+        writer.put_pieces(system, &path, at(2), &[(0, part)]);
+    }
+    writer.put_pieces(system, "/packed/lzo/short", 8, &[(0, Piece::Inline(2, 8, lzo))]);
+    writer.bytes()
+}
+
+#[test]
+fn btrfs_with_subvolumes_and_every_kind_of_piece_is_listed() {
+    let inputs = [
+        btrfs(|_| ()),
+        btrfs(|writer| writer.node_size = 16 << 10),
+        btrfs(|writer| (writer.is_double, writer.has_log) = (true, true)),
+    ];
+    plant("btrfs", disk::btrfs, &inputs.map(|disk| sparse::pack(&disk)));
 }
 
 /// A FAT file system made by dosfstools and mtools, with a few files.

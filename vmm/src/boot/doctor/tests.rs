@@ -1,7 +1,7 @@
 //! A good disk, and the same broken in one way after the other.
 
 use super::super::pvgrub::tests::fixtures::{
-    Partition, ROOT_UUID, disk, fat, file_system, gpt_bytes, kernel,
+    Partition, ROOT_UUID, btrfs, disk, fat, file_system, gpt_bytes, kernel,
 };
 use super::cpio::tests::archive;
 use super::*;
@@ -23,6 +23,8 @@ struct Parts {
     release: &'static str,
     /// The file system says that it was not unmounted (the feature `needs_recovery`), and its journal is none.
     is_dirty: bool,
+    /// The subvolume of Btrfs that the system is in, in place of ext4.
+    btrfs: Option<&'static str>,
 }
 
 impl Default for Parts {
@@ -48,6 +50,7 @@ impl Default for Parts {
             built_in: "kernel/fs/ext4/ext4.ko\n",
             release: "ID=debian\nVERSION_ID=\"12\"\n",
             is_dirty: false,
+            btrfs: None,
         }
     }
 }
@@ -65,17 +68,32 @@ impl Parts {
                 .collect();
             partitions.push(Partition::new(EFI_SYSTEM, fat("FAT16", &files)));
         }
-        let mut root = file_system(
-            &[
-                ("/boot/grub/grub.cfg", self.grub_cfg.as_bytes()),
-                ("/boot/vmlinuz-6.1", &self.kernel),
-                ("/boot/initrd.img-6.1", &self.initrd),
-                ("/etc/fstab", self.fstab.as_bytes()),
-                ("/etc/os-release", self.release.as_bytes()),
-                ("/lib/modules/6.1/modules.builtin", self.built_in.as_bytes()),
-            ],
-            &["-t", "ext4", "-U", ROOT_UUID, "-O", "^metadata_csum"],
-        );
+        let files: &[(&str, &[u8])] = &[
+            ("/boot/grub/grub.cfg", self.grub_cfg.as_bytes()),
+            ("/boot/vmlinuz-6.1", &self.kernel),
+            ("/boot/initrd.img-6.1", &self.initrd),
+            ("/etc/fstab", self.fstab.as_bytes()),
+            ("/etc/os-release", self.release.as_bytes()),
+            ("/lib/modules/6.1/modules.builtin", self.built_in.as_bytes()),
+        ];
+        let root = match self.btrfs {
+            Some(subvolume) => {
+                let mut writer = btrfs(subvolume, files);
+                writer.has_log = self.is_dirty;
+                writer.bytes()
+            }
+            None => self.ext(files),
+        };
+        partitions.push(Partition::new(LINUX, root));
+        let mut bytes = gpt_bytes(&partitions);
+        if self.has_boot_code {
+            bytes[..3].copy_from_slice(b"\xeb\x63\x90");
+        }
+        disk(&bytes)
+    }
+
+    fn ext(&self, files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut root = file_system(files, &["-t", "ext4", "-U", ROOT_UUID, "-O", "^metadata_csum"]);
         if self.is_dirty {
             root[0x460] |= 4;
             let journal = root
@@ -83,12 +101,7 @@ impl Parts {
                 .position(|bytes| bytes == b"\xc0\x3b\x39\x98\0\0\0\x04");
             root[journal.expect("it has a journal")..][..8].fill(0);
         }
-        partitions.push(Partition::new(LINUX, root));
-        let mut bytes = gpt_bytes(&partitions);
-        if self.has_boot_code {
-            bytes[..3].copy_from_slice(b"\xeb\x63\x90");
-        }
-        disk(&bytes)
+        root
     }
 
     fn findings(&self) -> Vec<Finding> {
@@ -137,6 +150,74 @@ fn a_good_disk_has_no_findings() {
         ..Parts::default()
     };
     assert_eq!(in_two.findings(), [], "archives lie one behind the other");
+}
+
+#[test]
+fn a_system_on_btrfs_is_examined_wherever_its_root_is() {
+    for subvolume in ["", "/@", "/root", "/@rootfs"] {
+        let good = || {
+            let parts = Parts::default();
+            let prefix = format!("linux {subvolume}/boot");
+            Parts {
+                btrfs: Some(subvolume),
+                grub_cfg: parts.grub_cfg.replace("linux /boot", &prefix),
+                ..parts
+            }
+        };
+        assert_eq!(good().findings(), [], "{subvolume}");
+        let faults = [
+            (
+                "FileSystemNotClean",
+                Parts {
+                    is_dirty: true,
+                    ..good()
+                },
+            ),
+            (
+                "RootMissing",
+                Parts {
+                    grub_cfg: good()
+                        .grub_cfg
+                        .replace(ROOT_UUID, "0f2f4ec8-8e53-4ef2-a1c5-b7c5d1a5a0aa"),
+                    ..good()
+                },
+            ),
+            (
+                "FstabRootMissing",
+                Parts {
+                    fstab: "UUID=0f2f4ec8-8e53-4ef2-a1c5-b7c5d1a5a0aa / btrfs subvol=@ 0 0\n".into(),
+                    ..good()
+                },
+            ),
+            (
+                "CpuLevel",
+                Parts {
+                    release: "ID=rocky\nID_LIKE=rhel\nVERSION_ID=10\n",
+                    ..good()
+                },
+            ),
+            (
+                "InitramfsWithoutVirtio",
+                Parts {
+                    initrd: archive(&[("init", b"#!/bin/sh")]),
+                    ..good()
+                },
+            ),
+        ];
+        for (code, parts) in faults {
+            let found = codes(&parts.findings());
+            assert!(
+                found.len() == 1 && found[0].0 == code,
+                "{subvolume}: {code}: {found:?}"
+            );
+        }
+        let built_in = Parts {
+            initrd: archive(&[("init", b"#!/bin/sh")]),
+            built_in: "kernel/drivers/block/virtio_blk.ko\nkernel/drivers/virtio/virtio_pci.ko\n",
+            ..good()
+        };
+        assert_eq!(built_in.findings(), [], "{subvolume}: drivers may be built in");
+    }
 }
 
 #[test]

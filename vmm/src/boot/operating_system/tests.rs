@@ -2,7 +2,7 @@
 
 use super::super::pvgrub::inspect;
 use super::super::pvgrub::tests::fixtures::{
-    File, Partition, disk, gpt, partitioned, partitioned_bytes, unpartitioned,
+    File, Partition, btrfs, disk, gpt, partitioned, partitioned_bytes, unpartitioned,
 };
 use super::*;
 
@@ -43,6 +43,22 @@ fn debian() -> Option<OperatingSystem> {
         id: Some("debian".to_owned()),
         version_id: Some("12".to_owned()),
     })
+}
+
+#[test]
+fn a_system_on_btrfs_is_what_the_os_release_in_its_subvolume_says() {
+    for subvolume in ["", "/@", "/root", "/@rootfs"] {
+        assert_eq!(
+            system(&disk(&btrfs(subvolume, DEBIAN).bytes())),
+            debian(),
+            "{subvolume}"
+        );
+    }
+    // A snapshot that is not the default one is no system.
+    assert_eq!(system(&disk(&btrfs("/before", DEBIAN).bytes())), None);
+    let apple = Partition::new(APFS, vec![0; 1 << 20]);
+    let beside = [apple, Partition::new(LINUX, btrfs("/@", DEBIAN).bytes())];
+    assert_eq!(macos(&gpt(&beside)).unwrap(), None);
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub enum BootError {
     Disk(#[source] ProbeError),
     /// No file system on the disk can be read.
     #[error(
-        "no file system that can be read is on the root disk (ext2, ext3, ext4, XFS and FAT can): {found}"
+        "no file system that can be read is on the root disk (ext2, ext3, ext4, XFS, Btrfs and FAT can): {found}"
     )]
     NoFileSystem {
         /// What is on it instead.

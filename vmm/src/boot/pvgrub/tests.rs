@@ -165,7 +165,7 @@ fn hazard_broken_images_are_named_before_launch() {
     let blank = disk(&[0; 1 << 20]);
     assert_eq!(
         said(&blank),
-        "no file system that can be read is on the root disk (ext2, ext3, ext4, XFS and FAT can): \
+        "no file system that can be read is on the root disk (ext2, ext3, ext4, XFS, Btrfs and FAT can): \
          (hd0) (empty (only zero bytes))"
     );
     let mut ntfs = vec![0; 1 << 20];

@@ -1,7 +1,10 @@
 //! Where menus are looked for, and of which formats.
 
 use super::super::uki::tests::image;
-use super::fixtures::{File, Partition, ROOT_UUID, disk, fat, gpt, kernel, partitioned, unpartitioned, xfs};
+use super::fixtures::writer::{Piece, SECTOR, TOP};
+use super::fixtures::{
+    File, Partition, ROOT_UUID, btrfs, disk, fat, gpt, kernel, partitioned, unpartitioned, xfs,
+};
 use super::{Chosen, choose};
 
 fn menu_of(chosen: Chosen) -> String {
@@ -117,6 +120,85 @@ fn menus_of_every_kind_are_found_on_xfs() {
             ("b", "(hd0)/boot/vmlinuz-6")
         );
     }
+}
+
+/// Where distributions have the root of a system on Btrfs: its subvolume, whether it is the default one, and what paths
+/// of its menu begin with.
+const SUBVOLUMES: &[(&str, bool, &str)] = &[
+    ("", false, ""),
+    ("/@", false, "/@"),
+    ("/root", false, "/root"),
+    ("/@rootfs", false, "/@rootfs"),
+    ("/@/.snapshots/1/snapshot", true, ""),
+];
+
+#[test]
+fn menus_of_every_kind_are_found_on_btrfs_at_its_top_and_in_the_subvolume_of_the_system() {
+    let kernel = kernel();
+    for (subvolume, is_default, prefix) in SUBVOLUMES {
+        let arguments = format!("root=UUID={ROOT_UUID} ro rootflags=subvol={subvolume} console=hvc0");
+        let boots = |files: &[File<'_>]| {
+            let mut writer = btrfs(
+                subvolume,
+                &[files, &[("/boot/initrd", b"cpio"), ("/etc/fstab", b"")]].concat(),
+            );
+            let system = writer.trees.keys().copied().max().unwrap_or(TOP);
+            let len = kernel.len();
+            // As Fedora keeps its files.
+            let packed = crate::boot::payload::tests::fixtures::packed(&["zstd", "-q"], &kernel);
+            let piece = Piece::Extent(3, len, packed, 0, len.next_multiple_of(SECTOR));
+            writer.put_pieces(system, "/boot/vmlinuz-6", len as u64, &[(0, piece)]);
+            writer.put(system, "/vmlinuz", b"->boot/vmlinuz-6");
+            if *is_default {
+                writer.set_default(system);
+            }
+            let whole = writer.bytes();
+            let chosen = choose(&disk(&whole), None).unwrap();
+            assert!(chosen.kernel == kernel && chosen.initrd == b"cpio", "{subvolume}");
+            assert_eq!(chosen.cmdline, arguments);
+            assert_eq!(chosen.found.notes, [""; 0]);
+            // The same in a partition whose content alone tells that it is the root, behind one with another menu.
+            let other: &[File<'_>] = &[("/grub/grub.cfg", GRUB_CFG), ("/vmlinuz", b"")];
+            let parted = gpt(&[Partition::ext(LINUX, other), Partition::new(LINUX, whole)]);
+            assert_eq!(
+                choose(&parted, None).unwrap().found.partition,
+                Some(1),
+                "{subvolume}"
+            );
+            chosen.found
+        };
+        let search = format!("search --fs-uuid --set=root {ROOT_UUID}\n");
+        let menu = format!(
+            "{search}menuentry a {{ linux {prefix}/boot/vmlinuz-6 {arguments}; initrd {prefix}/boot/initrd }}\n"
+        );
+        let found = boots(&[("/boot/grub/grub.cfg", menu.as_bytes())]);
+        assert_eq!(found.menu, "(hd0)/boot/grub/grub.cfg");
+        assert_eq!(found.kernel, format!("(hd0){prefix}/boot/vmlinuz-6"));
+        let script = format!("{search}load_env\nblscfg\n");
+        let entry = format!(
+            "title b\nlinux {prefix}/boot/vmlinuz-6\ninitrd {prefix}/boot/initrd\noptions {arguments}\n"
+        );
+        let entry = ("/boot/loader/entries/b.conf", entry.as_bytes());
+        let found = boots(&[("/boot/grub2/grub.cfg", script.as_bytes()), entry]);
+        assert_eq!(found.entry, "b");
+        assert_eq!(boots(&[entry]).menu, "(hd0)/boot/loader/entries");
+        let menu = format!("title c\nkernel /vmlinuz {arguments}\ninitrd /boot/initrd\n");
+        assert_eq!(
+            boots(&[("/boot/grub/menu.lst", menu.as_bytes())]).kernel,
+            "(hd0)/vmlinuz"
+        );
+    }
+}
+
+#[test]
+fn a_btrfs_that_cannot_be_read_is_named_with_the_reason() {
+    let mut writer = btrfs("/@", &[("/boot/grub/grub.cfg", GRUB_CFG)]);
+    writer.features |= 1 << 12;
+    let error = choose(&disk(&writer.bytes()), None).unwrap_err().to_string();
+    assert!(
+        error.ends_with("(hd0) (the Btrfs file system cannot be read: it has zones, which cannot be read)"),
+        "{error}"
+    );
 }
 
 #[test]

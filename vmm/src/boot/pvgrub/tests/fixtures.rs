@@ -1,4 +1,4 @@
-//! Disks with menus for tests, made by e2fsprogs, dosfstools and xfsprogs.
+//! Disks with menus for tests, made by e2fsprogs, dosfstools, xfsprogs and the writer of Btrfs.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,6 +7,13 @@ use std::sync::Arc;
 use kiln_imagefmt::{Access, Disk, RawDisk};
 
 use crate::boot::payload::tests::fixtures::{bzimage, payload, vmlinux};
+
+/// The writer of the tests of Btrfs' reader: mkfs.btrfs makes no subvolumes everywhere.
+#[path = "../../../../../imagefmt/src/probe/btrfs/tests/writer.rs"]
+#[allow(dead_code, reason = "those tests want more of it")]
+pub(crate) mod writer;
+
+use writer::Writer;
 
 /// The UUID of the file system of [`unpartitioned`].
 pub(crate) const ROOT_UUID: &str = "11111111-2222-3333-4444-555555555555";
@@ -164,6 +171,18 @@ pub(crate) fn xfs(files: &[File<'_>], options: &[&str]) -> Vec<u8> {
     let own = ["--unsupported", "-q", "-p", list.to_str().unwrap()];
     tool("mkfs.xfs", &[&own, options, &[image.to_str().unwrap()]].concat());
     std::fs::read(image).unwrap()
+}
+
+/// A Btrfs file system with the system's files in a subvolume: of this name (`/@`), or where it is empty at the top.
+pub(crate) fn btrfs(subvolume: &str, files: &[File<'_>]) -> Writer {
+    let mut writer = Writer::default();
+    writer.uuid = uuid::Uuid::parse_str(ROOT_UUID).unwrap().into_bytes();
+    let system = match subvolume {
+        "" => writer::TOP,
+        name => writer.subvolume(writer::TOP, name),
+    };
+    writer.put_all(system, files);
+    writer
 }
 
 fn tool(name: &str, arguments: &[&str]) {
