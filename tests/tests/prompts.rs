@@ -12,8 +12,9 @@ use kiln_tests::{Guest, Home};
 
 /// The image: GRUB's menu waits for the key of one of its entries.
 const IMAGE: &str = "payloads";
-/// How long anything may take to show. Where virtualization is emulated, a BIOS and GRUB take a minute.
-const PATIENCE: Duration = Duration::from_secs(400);
+/// How long anything may take to show. Where virtualization is emulated, a BIOS and GRUB take a minute, and so does memtest86+
+/// to measure how fast the memory is.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Between two keys: a BIOS that looks for keys 18 times a second has room for sixteen.
 const TYPING: Duration = Duration::from_millis(150);
 /// Between two looks at what was printed.
