@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Lines of a failed program's output that its error repeats.
 const LAST: usize = 4;
+/// How apt and mmdebstrap begin a line that says what is wrong; others follow it, or stand in between.
+const WRONG: &str = "E: ";
 
 const NEEDED: [&str; 6] = ["apt-get", "dpkg-deb", "mke2fs", "debugfs", "dumpe2fs", "tar"];
 const BOOTSTRAP: [&str; 2] = ["mmdebstrap", "gpgv"];
@@ -79,15 +81,19 @@ pub(crate) fn run(command: &mut Command, line: &dyn Fn(&str)) -> Result<(), Buil
     }
 }
 
-/// Reads to the end; the last lines, for an error.
+/// Reads to the end; what an error repeats: the first lines that say what is wrong, else the last ones.
 pub(crate) fn read_lines(from: impl std::io::Read, line: &dyn Fn(&str)) -> String {
     let mut last = std::collections::VecDeque::new();
+    let mut wrong = Vec::new();
     let mut reader = BufReader::new(from);
     let mut bytes = Vec::new();
     while matches!(reader.read_until(b'\n', &mut bytes), Ok(1..)) {
         let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         bytes.clear();
         line(&text);
+        if text.starts_with(WRONG) && wrong.len() < LAST {
+            wrong.push(text.clone());
+        }
         if !text.is_empty() {
             last.push_back(text);
         }
@@ -95,5 +101,23 @@ pub(crate) fn read_lines(from: impl std::io::Read, line: &dyn Fn(&str)) -> Strin
             last.pop_front();
         }
     }
-    Vec::from(last).join(" | ")
+    let told = if wrong.is_empty() { last.into() } else { wrong };
+    told.join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_repeats_what_says_what_is_wrong_else_the_last_lines() {
+        let told = |text: &str| read_lines(text.as_bytes(), &|_| {});
+        let update = "E: Failed to fetch http://a.example/Packages  File has unexpected size\n   Hashes of expected file:\n\
+                      \x20   - Filesize:1\n    - SHA256:2\n   Release file created at: today\nE: Some index files failed\n";
+        assert_eq!(
+            told(update),
+            "E: Failed to fetch http://a.example/Packages  File has unexpected size | E: Some index files failed"
+        );
+        assert_eq!(told("1\n2\n\n3\n4\n5\n"), "2 | 3 | 4 | 5");
+    }
 }

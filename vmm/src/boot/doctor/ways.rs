@@ -27,7 +27,7 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
             format!("no boot code, no EFI system partition, and no menu that can be used{why}"),
             if is_damaged(disk) {
                 "the disk is damaged or was not copied whole: compare its size and digest with the one that it is of"
-            } else if disk.root().is_none() {
+            } else if disk.root().is_none() && disk.volumes.list.iter().all(|volume| volume.files.is_ok()) {
                 "there is no system on it either: install one, with a boot loader, or take the disk that has it"
             } else {
                 "install a boot loader (grub-install) and its menu (update-grub) in the system that the disk is of"
