@@ -39,7 +39,7 @@ pub(super) const RECIPES: &[(&str, Files)] = &[
         "files/etc/systemd/system/systemd-repart.service.d/kiln.conf",
         "files/usr/share/initramfs-tools/hooks/kiln",
     ),
-    recipe!("debian-12-i386": "recipe.toml"),
+    recipe!("debian-12-i386": "recipe.toml", "files/usr/share/initramfs-tools/modules.d/i386"),
     recipe!("debian-12-pv":
         "recipe.toml",
         "hooks/essential",
