@@ -37,12 +37,12 @@ need() ( # image, recipe and options
     "$BIN/kiln" image build "$@" --name "$name" --tag "disk=$disk"
 )
 
-# The same of the release as it was published: a mirror may have lists of its updates that are not those it signed.
+# The same of bookworm as it was published: a mirror may have lists of its updates that are not those it signed.
 need_of_release() ( # image, recipe and options
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/kiln
     mkdir -p "$WORK/release"
     # Of the sources that Kiln has found, the first is the archive, the other its security updates.
-    sed '/^$/,$d' "$cache/apt/$suite/sources/kiln.sources" >"$WORK/release/debian.sources"
+    sed -e '/^$/,$d' -e 's/^Suites:.*/Suites: bookworm/' "$cache/apt/$suite/sources/kiln.sources" >"$WORK/release/debian.sources"
     printf 'Dir::Etc::SourceList "/dev/null";\nDir::Etc::SourceParts "%s";\n' "$WORK/release" >"$WORK/release.conf"
     export APT_CONFIG=$WORK/release.conf
     need "$@"
@@ -146,7 +146,7 @@ while take "$3"; do
     # A whole disk with what builds other ones.
     foreign_disk) need builder tests/recipes/debian-disk --suite "$suite" ;;
     firmware) need debian-disk debian-12 --suite "$suite" ;;
-    i386) suite=bookworm need_of_release debian-i386 debian-12-i386 ;;
+    i386) need_of_release debian-i386 debian-12-i386 ;;
     prompts) need payloads tests/recipes/payloads --suite "$suite" ;;
     verify) need debian-fio tests/recipes/debian-fio --suite "$suite" ;;
     esac
