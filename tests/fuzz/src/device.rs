@@ -193,10 +193,10 @@ pub fn console(input: &[u8]) -> bool {
     serve_rounds(ports, driver.activation(6), 1 << 12).is_ok_and(|rounds| rounds > 0)
 }
 
-/// A balloon: pages put in and taken out, and ranges that are free. Whether there was one.
+/// A balloon: pages put in and taken out, and ranges that are free. Whether a request was done.
 pub fn balloon(input: &[u8]) -> bool {
     let Some(driver) = Driver::new(input) else {
         return false;
     };
-    balloon::serve_rounds(driver.activation(3), 1 << 12).is_ok_and(|rounds| rounds > 0)
+    balloon::serve_turns(driver.activation(3), 1 << 12).is_ok_and(|queues| queues > 0)
 }

@@ -127,15 +127,20 @@ fn a_console_hears_and_is_heard() {
     plant("console", device::console, &[multiport, simple]);
 }
 
+/// Numbers of pages in memory and outside of it, and a request that names them.
+fn name(memory: &mut [u8], queue: usize, at: usize, pages: &[u32]) {
+    for (number, place) in pages.iter().zip(memory[at..].chunks_mut(4)) {
+        place.copy_from_slice(&number.to_le_bytes());
+    }
+    offer(memory, queue, 0, &[(at as u64, 4 * pages.len() as u32, 0)]);
+}
+
 #[test]
 fn a_balloon_is_filled_emptied_and_told_what_is_free() {
-    let input = driver(0x24, |memory| {
-        for (queue, at) in [(0, 0xb000), (1, 0xb400)] {
-            for (nth, page) in [9_u32, 10, 32, 33, 34].into_iter().enumerate() {
-                memory[at + 4 * nth..at + 4 * nth + 4].copy_from_slice(&page.to_le_bytes());
-            }
-            offer(memory, queue, 0, &[(at as u64, 20, 0)]);
-        }
+    const OFFERED: u16 = 0x24;
+    let fill = driver(OFFERED, |memory| name(memory, 0, 0xb000, &[9, 10, 32, 33, 34]));
+    let empty = driver(OFFERED, |memory| name(memory, 1, 0xb400, &[10, 9, 32]));
+    let free = driver(OFFERED, |memory| {
         offer(
             memory,
             2,
@@ -143,7 +148,17 @@ fn a_balloon_is_filled_emptied_and_told_what_is_free() {
             &[(0xc000, 0x2000, WRITE), (0x2_0100, 0x4000, WRITE)],
         );
     });
-    plant("balloon", device::balloon, &[input]);
+    let all = driver(OFFERED, |memory| {
+        name(memory, 0, 0xb000, &[9, 10, 15, 16]);
+        name(memory, 1, 0xb400, &[15]);
+        offer(
+            memory,
+            2,
+            0,
+            &[(0xe000, 0x2000, WRITE), (0x10_0000, 0x1000, WRITE)],
+        );
+    });
+    plant("balloon", device::balloon, &[fill, empty, free, all]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 #[cfg(fuzzing)]
-pub use fuzzing::serve_rounds;
+pub use fuzzing::serve_turns;
 pub use level::{BalloonLevel, BalloonState, TargetError};
 
 use self::task::BalloonTask;
