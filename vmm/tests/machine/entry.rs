@@ -25,6 +25,24 @@ const CR0_PG: u32 = 1 << 31;
 /// Machine check exceptions: AMD hosts have their own bit of it in what the guest reads.
 const CR4_MCE: u32 = 1 << 6;
 
+/// CR0, CR4 and EFER of what [`tell_state`] prints behind two other words. Flags and selectors are the same for every kernel.
+#[track_caller]
+fn told(words: &[u32]) -> [u32; 3] {
+    assert_eq!(words.len(), 10, "{words:x?}");
+    let state: [u32; 8] = words[2..].try_into().expect("eight words");
+    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = state;
+    assert_eq!(
+        flags & (1 << 10 | 1 << 9 | 1 << 8 | 2),
+        2,
+        "no interrupts, no traps, upwards"
+    );
+    assert_eq!(
+        (cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff),
+        (0x10, 0x18, 0x18, 0x20)
+    );
+    [cr0, cr4, efer]
+}
+
 #[test]
 fn a_pvh_kernel_finds_protected_mode_and_its_start_info() {
     // mov eax, ebx; then what EBX points to.
@@ -41,19 +59,8 @@ fn a_pvh_kernel_finds_protected_mode_and_its_start_info() {
         [0x7000, 0x336e_c578],
         "the start info with its magic number"
     );
-    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = words[2..] else {
-        panic!("{words:x?}")
-    };
+    let [cr0, cr4, efer] = told(&words);
     assert_eq!((cr0 & (1 | CR0_PG), cr4 & !CR4_MCE, efer), (1, 0, 0));
-    assert_eq!(
-        flags & (1 << 10 | 1 << 9 | 1 << 8 | 2),
-        2,
-        "no interrupts, no traps, upwards"
-    );
-    assert_eq!(
-        (cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff),
-        (0x10, 0x18, 0x18, 0x20)
-    );
 }
 
 #[test]
@@ -72,19 +79,8 @@ fn a_32_bit_kernel_finds_protected_mode_and_its_zero_page() {
     };
     let words = words(&run(&code, shape).0);
     assert_eq!(words[..2], [0x7000, u32::from_le_bytes(*b"HdrS")]);
-    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = words[2..] else {
-        panic!("{words:x?}")
-    };
+    let [cr0, cr4, efer] = told(&words);
     assert_eq!((cr0 & (1 | CR0_PG), cr4 & !CR4_MCE, efer), (1, 0, 0));
-    assert_eq!(
-        flags & (1 << 10 | 1 << 9 | 1 << 8 | 2),
-        2,
-        "no interrupts, no traps, upwards"
-    );
-    assert_eq!(
-        (cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff),
-        (0x10, 0x18, 0x18, 0x20)
-    );
 }
 
 #[test]
@@ -106,23 +102,12 @@ fn a_64_bit_kernel_finds_long_mode_and_its_zero_page() {
     );
     let words = words(&printed);
     assert_eq!(words[..2], [0x7000, u32::from_le_bytes(*b"HdrS")]);
-    let [cr0, cr4, efer, flags, cs, ds, ss, tr] = words[2..] else {
-        panic!("{words:x?}")
-    };
+    let [cr0, cr4, efer] = told(&words);
     assert_eq!((cr0 & (1 | CR0_PG), cr4 & !CR4_MCE), (1 | CR0_PG, 1 << 5));
     assert_eq!(
         efer & (1 << 8 | 1 << 10),
         1 << 8 | 1 << 10,
         "long mode, enabled and active"
-    );
-    assert_eq!(
-        flags & (1 << 10 | 1 << 9 | 1 << 8 | 2),
-        2,
-        "no interrupts, no traps, upwards"
-    );
-    assert_eq!(
-        (cs & 0xffff, ds & 0xffff, ss & 0xffff, tr & 0xffff),
-        (0x10, 0x18, 0x18, 0x20)
     );
 }
 
