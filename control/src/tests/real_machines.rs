@@ -330,6 +330,16 @@ fn disks(cloud: &Cloud, id: &InstanceId) -> (Vec<String>, Vec<String>) {
     )
 }
 
+/// A disk that was taken away by force is gone at once for its guest; the machine closes its files in its own time, and
+/// the first command after that records it.
+fn files_are_closed(cloud: &Cloud, id: &InstanceId) {
+    let dir = cloud.instance_directory(id);
+    until("a disk that was taken is closed", || {
+        let disks = cloud.machines.status(&dir).unwrap().disks;
+        disks.iter().all(|disk| !disk.leaving)
+    });
+}
+
 #[test]
 fn a_volume_comes_to_a_real_machine_is_baked_with_it_and_is_taken_from_it() {
     let home = RealHome::new();
@@ -397,6 +407,7 @@ fn hazard_a_command_killed_around_a_real_freeze_leaves_a_guest_that_goes_on() {
             Some(9),
             "{scenario} did not come to {point}: {text}"
         );
+        files_are_closed(&home.cloud(), &id);
         let cloud = home.cloud();
         println!("{scenario} killed at {point}: {:?}", cloud.notices());
         assert_whole(&cloud);
