@@ -215,17 +215,20 @@ impl std::error::Error for Error {
     }
 }
 
+const CATALOGUE: &str = "the catalogue";
+
+/// The disk of the software machine is a file on the host's: a host without room is an error of that disk to it.
+const CATALOGUE_UNREADABLE: &str = "the catalogue's disk failed (in the software machine: if the host's disk is full, \
+                                    make room there, then `kiln machine stop`, and repeat this)";
+
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
-        let code = match &error {
-            rusqlite::Error::SqliteFailure(failure, _)
-                if failure.code == rusqlite::ErrorCode::DatabaseBusy =>
-            {
-                Code::Unavailable
-            }
-            _ => Code::InternalError,
+        let (code, doing) = match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseBusy) => (Code::Unavailable, CATALOGUE),
+            Some(rusqlite::ErrorCode::SystemIoFailure) => (Code::InternalError, CATALOGUE_UNREADABLE),
+            _ => (Code::InternalError, CATALOGUE),
         };
-        Error::caused(code, "the catalogue", error)
+        Error::caused(code, doing, error)
     }
 }
 
@@ -239,6 +242,15 @@ mod tests {
         let error = Error::internal("open the store", io);
         assert_eq!(error.to_string(), "open the store: no such file");
         assert_eq!(error.code().as_str(), "InternalError");
+    }
+
+    #[test]
+    fn a_disk_that_fails_under_the_catalogue_comes_with_what_to_do() {
+        const IOERR_FSYNC: i32 = 1034;
+        let failure = rusqlite::ffi::Error::new(IOERR_FSYNC);
+        let error = Error::from(rusqlite::Error::SqliteFailure(failure, None));
+        assert_eq!(error.code(), Code::InternalError);
+        assert!(error.to_string().contains("`kiln machine stop`"), "{error}");
     }
 
     #[test]

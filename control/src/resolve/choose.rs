@@ -20,6 +20,17 @@ impl<I> Candidate<I> {
     }
 }
 
+impl<I: ToString> Candidate<I> {
+    /// The same among things of other kinds.
+    pub(super) fn of_any_kind(self) -> Candidate<String> {
+        Candidate {
+            id: self.id.to_string(),
+            name: self.name,
+            rank: self.rank,
+        }
+    }
+}
+
 /// What to say when nothing is meant.
 pub(super) struct Kind {
     noun: &'static str,
@@ -87,17 +98,30 @@ impl Kind {
 
 /// The one candidate that is meant: by its id, else by its name, else by how either begins.
 pub(super) fn choose<I: Clone + ToString>(kind: &Kind, text: &str, candidates: &[Candidate<I>]) -> Result<I> {
+    match meant(kind.noun, text, candidates)? {
+        Some(one) => Ok(one.id.clone()),
+        None => Err(kind.nothing(text)),
+    }
+}
+
+/// The same, or none.
+///
+/// # Errors
+/// The text is empty, or means several.
+pub(super) fn meant<'a, I: ToString>(
+    noun: &str,
+    text: &str,
+    candidates: &'a [Candidate<I>],
+) -> Result<Option<&'a Candidate<I>>> {
     if text.is_empty() {
         return Err(Error::new(
             Code::InvalidParameterValue,
-            format!("an empty {} name", kind.noun),
+            format!("an empty {noun} name"),
         ));
     }
-    if let Some(found) = candidates
-        .iter()
-        .find(|candidate| candidate.id.to_string() == text)
-    {
-        return Ok(found.id.clone());
+    let is_it = |candidate: &&Candidate<I>| candidate.id.to_string() == text;
+    if let Some(found) = candidates.iter().find(is_it) {
+        return Ok(Some(found));
     }
     let named = |candidate: &&Candidate<I>| candidate.name.as_deref() == Some(text);
     let best = candidates
@@ -123,8 +147,8 @@ pub(super) fn choose<I: Clone + ToString>(kind: &Kind, text: &str, candidates: &
         exact
     };
     match meant.as_slice() {
-        [] => Err(kind.nothing(text)),
-        [one] => Ok(one.id.clone()),
+        [] => Ok(None),
+        [one] => Ok(Some(*one)),
         several => {
             let mut names: Vec<String> = several.iter().take(5).map(|one| describe(one)).collect();
             if several.len() > names.len() {
@@ -133,9 +157,8 @@ pub(super) fn choose<I: Clone + ToString>(kind: &Kind, text: &str, candidates: &
             Err(Error::new(
                 Code::InvalidParameterValue,
                 format!(
-                    "'{}' means more than one {}: {}",
+                    "'{}' means more than one {noun}: {}",
                     text.escape_debug(),
-                    kind.noun,
                     names.join(", ")
                 ),
             ))

@@ -6,7 +6,7 @@
 
 mod choose;
 
-use self::choose::{Candidate, IMAGE, INSTANCE, SNAPSHOT, VOLUME, choose};
+use self::choose::{Candidate, IMAGE, INSTANCE, SNAPSHOT, VOLUME, choose, meant};
 use crate::catalog::{images, instances, snapshots, tags, volumes};
 use crate::state::InstanceState;
 use crate::tag::name_of;
@@ -15,7 +15,18 @@ use rusqlite::Connection;
 
 /// An image that is not gone; one that is gone is [`Code::InvalidAmiIdUnavailable`] by its id.
 pub(crate) fn image(cloud: &Cloud, db: &Connection, text: &str) -> Result<ImageId> {
-    let candidates: Vec<_> = images::all(db, cloud.region.as_str())?
+    choose(&IMAGE, text, &all_images(cloud, db)?).or_else(|error| match gone(cloud, db, text)? {
+        Some(id) => Err(Error::new(
+            Code::InvalidAmiIdUnavailable,
+            format!("the image {id} is no longer available: it was deregistered"),
+        )),
+        None => Err(error),
+    })
+}
+
+/// One's own, and those that come with Kiln.
+fn all_images(cloud: &Cloud, db: &Connection) -> Result<Vec<Candidate<ImageId>>> {
+    let ranked = images::all(db, cloud.region.as_str())?
         .into_iter()
         .filter_map(|row| {
             let rank = [&cloud.account, &cloud.kiln]
@@ -26,15 +37,8 @@ pub(crate) fn image(cloud: &Cloud, db: &Connection, text: &str) -> Result<ImageI
                 name: Some(row.name),
                 rank: u8::try_from(rank).unwrap_or(u8::MAX),
             })
-        })
-        .collect();
-    choose(&IMAGE, text, &candidates).or_else(|error| match gone(cloud, db, text)? {
-        Some(id) => Err(Error::new(
-            Code::InvalidAmiIdUnavailable,
-            format!("the image {id} is no longer available: it was deregistered"),
-        )),
-        None => Err(error),
-    })
+        });
+    Ok(ranked.collect())
 }
 
 fn gone(cloud: &Cloud, db: &Connection, text: &str) -> Result<Option<ImageId>> {
@@ -48,6 +52,10 @@ fn gone(cloud: &Cloud, db: &Connection, text: &str) -> Result<Option<ImageId>> {
 
 /// An instance; a terminated one by its whole id only.
 pub(crate) fn instance(cloud: &Cloud, db: &Connection, text: &str) -> Result<InstanceId> {
+    choose(&INSTANCE, text, &all_instances(cloud, db, text)?)
+}
+
+fn all_instances(cloud: &Cloud, db: &Connection, text: &str) -> Result<Vec<Candidate<InstanceId>>> {
     let mut candidates = Vec::new();
     for row in instances::all(db, cloud.region.as_str(), &cloud.account)? {
         if row.state == InstanceState::Terminated && row.id.as_str() != text {
@@ -56,7 +64,7 @@ pub(crate) fn instance(cloud: &Cloud, db: &Connection, text: &str) -> Result<Ins
         let name = named(db, row.id.as_str())?;
         candidates.push(Candidate::of_one_rank(row.id, name));
     }
-    choose(&INSTANCE, text, &candidates)
+    Ok(candidates)
 }
 
 /// The instances meant, in the order in which they were named, each once.
@@ -78,88 +86,63 @@ fn each<I: PartialEq>(texts: &[String], find: impl Fn(&str) -> Result<I>) -> Res
 
 /// A snapshot.
 pub(crate) fn snapshot(cloud: &Cloud, db: &Connection, text: &str) -> Result<SnapshotId> {
+    choose(&SNAPSHOT, text, &all_snapshots(cloud, db)?)
+}
+
+fn all_snapshots(cloud: &Cloud, db: &Connection) -> Result<Vec<Candidate<SnapshotId>>> {
     let mut candidates = Vec::new();
     for row in snapshots::all(db, cloud.region.as_str(), &cloud.account)? {
         let name = named(db, row.id.as_str())?;
         candidates.push(Candidate::of_one_rank(row.id, name));
     }
-    choose(&SNAPSHOT, text, &candidates)
+    Ok(candidates)
 }
 
 /// A volume.
 pub(crate) fn volume(cloud: &Cloud, db: &Connection, text: &str) -> Result<VolumeId> {
+    choose(&VOLUME, text, &all_volumes(cloud, db)?)
+}
+
+fn all_volumes(cloud: &Cloud, db: &Connection) -> Result<Vec<Candidate<VolumeId>>> {
     let mut candidates = Vec::new();
     for row in volumes::all(db, cloud.region.as_str(), &cloud.account)? {
         let name = named(db, row.id.as_str())?;
         candidates.push(Candidate::of_one_rank(row.id, name));
     }
-    choose(&VOLUME, text, &candidates)
+    Ok(candidates)
 }
 
-/// Finds a thing of any kind: by the prefix of its id if there is one, else by its name among all kinds. An exact name
-/// wins over beginnings here, too, and what is ambiguous within one kind is not decided by another.
+/// Finds a thing of any kind: by the prefix of its id if there is one, else by its name among all kinds: an exact one
+/// wins over beginnings, and one's own over an image that comes with Kiln.
 pub(crate) fn any(cloud: &Cloud, db: &Connection, text: &str) -> Result<String> {
-    type Find = fn(&Cloud, &Connection, &str) -> Result<String>;
-    let kinds: [(&str, Find); 4] = [
-        ("i-", |cloud, db, text| Ok(instance(cloud, db, text)?.to_string())),
-        ("ami-", |cloud, db, text| Ok(image(cloud, db, text)?.to_string())),
-        ("vol-", |cloud, db, text| Ok(volume(cloud, db, text)?.to_string())),
-        ("snap-", |cloud, db, text| {
-            Ok(snapshot(cloud, db, text)?.to_string())
-        }),
-    ];
-    if let Some((_, find)) = kinds.iter().find(|(prefix, _)| text.starts_with(prefix)) {
-        return find(cloud, db, text);
+    match text.split_once('-') {
+        Some(("i", _)) => return Ok(instance(cloud, db, text)?.to_string()),
+        Some(("ami", _)) => return Ok(image(cloud, db, text)?.to_string()),
+        Some(("vol", _)) => return Ok(volume(cloud, db, text)?.to_string()),
+        Some(("snap", _)) => return Ok(snapshot(cloud, db, text)?.to_string()),
+        _ => {}
     }
-    let mut found = Vec::new();
-    let mut exact = Vec::new();
-    for (_, find) in kinds {
-        match find(cloud, db, text) {
-            Ok(id) if is_named(db, &id, text)? => exact.push(id),
-            Ok(id) => found.push(id),
-            Err(error) if is_missing(error.code()) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let meant = if exact.is_empty() { found } else { exact };
-    match meant.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => Err(Error::new(
+    let mut candidates: Vec<Candidate<String>> = Vec::new();
+    candidates.extend(of_any_kind(all_instances(cloud, db, text)?));
+    candidates.extend(of_any_kind(all_images(cloud, db)?));
+    candidates.extend(of_any_kind(all_volumes(cloud, db)?));
+    candidates.extend(of_any_kind(all_snapshots(cloud, db)?));
+    match meant("thing", text, &candidates)? {
+        Some(one) => Ok(one.id.clone()),
+        None => Err(Error::new(
             Code::InvalidId,
             format!("there is nothing called '{}'", text.escape_debug()),
         )),
-        several => Err(Error::new(
-            Code::InvalidParameterValue,
-            format!(
-                "'{}' means more than one thing: {}",
-                text.escape_debug(),
-                several.join(", ")
-            ),
-        )),
     }
+}
+
+fn of_any_kind<I: ToString>(candidates: Vec<Candidate<I>>) -> impl Iterator<Item = Candidate<String>> {
+    candidates.into_iter().map(Candidate::of_any_kind)
 }
 
 /// What the `Name` tag of a thing says.
 fn named(db: &Connection, id: &str) -> Result<Option<String>> {
     Ok(name_of(&tags::of(db, id)?).map(str::to_owned))
-}
-
-fn is_missing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::InvalidInstanceIdNotFound
-            | Code::InvalidAmiIdNotFound
-            | Code::InvalidVolumeNotFound
-            | Code::InvalidSnapshotNotFound
-    )
-}
-
-/// Is this its whole name? An image's is its own, all others have a tag for it.
-fn is_named(db: &Connection, id: &str, text: &str) -> Result<bool> {
-    if let Ok(image) = ImageId::parse(id) {
-        return Ok(images::find(db, &image)?.is_some_and(|row| row.name == text));
-    }
-    Ok(named(db, id)?.as_deref() == Some(text))
 }
 
 impl Cloud {

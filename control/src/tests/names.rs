@@ -155,4 +155,8 @@ fn a_tag_goes_to_the_exact_name_and_never_to_one_of_several_meanings() {
         assert_eq!(team(text).unwrap_err().code(), Code::InvalidParameterValue);
     }
     team("web-image").unwrap();
+    // That two images begin so does not hide the instance that is called so.
+    import(&cloud, "web-image-2");
+    cloud.create_tags(&[id.to_string()], &named("web")).unwrap();
+    team("web").unwrap();
 }

@@ -379,10 +379,15 @@ fn a_way_to_boot_that_was_asked_for_must_be_there() {
         fstab: String::new(),
         ..Parts::default()
     };
-    let asked = |way| codes(&examine(&pv_only.disk(), Some(way), CpuLevel::V2).unwrap().0);
+    let found = |way| examine(&pv_only.disk(), Some(way), CpuLevel::V2).unwrap().0;
+    let asked = |way| codes(&found(way));
     assert_eq!(asked(Way::Pv), []);
     assert_eq!(asked(Way::Bios), [("NoBootCode", Severity::Error)]);
     assert_eq!(asked(Way::Uefi), [("NoEfiSystemPartition", Severity::Error)]);
+    for way in [Way::Bios, Way::Uefi] {
+        let advice = &found(way)[0].fix;
+        assert!(advice.ends_with(", or launch with --boot fast"), "{advice}");
+    }
     let no_menu = Parts {
         grub_cfg: "not a menu".into(),
         ..Parts::default()

@@ -39,7 +39,10 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
         findings.push(Finding::error(
             "NoBootCode",
             "the first sector has no boot code: a BIOS finds nothing to run",
-            "install it (grub-install --target=i386-pc DISK), or launch with --boot uefi or fast",
+            format!(
+                "install it (grub-install --target=i386-pc DISK){}",
+                or_launch(disk)
+            ),
         ));
     }
     if disk.modes.uefi || way == Some(Way::Uefi) {
@@ -52,10 +55,24 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
         findings.push(Finding::error(
             "NoMenu",
             format!("no menu can be used: {error}"),
-            "write one (update-grub in the system that the disk is of), or launch with --boot bios or uefi",
+            format!(
+                "write one (update-grub in the system that the disk is of){}",
+                or_launch(disk)
+            ),
         ));
     }
     findings
+}
+
+/// The ways that the disk has, as the end of an advice for one that it has not.
+fn or_launch(disk: &Examined) -> String {
+    let modes = disk.modes;
+    let ways = [(modes.bios, "bios"), (modes.uefi, "uefi"), (modes.pv, "fast")];
+    let others: Vec<&str> = ways.iter().filter(|(has, _)| *has).map(|(_, way)| *way).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    format!(", or launch with --boot {}", others.join(" or "))
 }
 
 /// Whether a file system of a kind that is read here cannot be read.
@@ -80,7 +97,7 @@ fn efi(disk: &Examined) -> Option<Finding> {
         return Some(Finding::error(
             "NoEfiSystemPartition",
             "there is no EFI system partition: UEFI firmware finds nothing to run",
-            "launch with --boot bios or fast, or make a disk with one",
+            format!("make a disk with one{}", or_launch(disk)),
         ));
     };
     let device = volume.device();

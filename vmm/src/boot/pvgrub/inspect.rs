@@ -212,11 +212,16 @@ impl Report {
     }
 }
 
+/// What the code that mkfs.fat writes into each file system says, and DOS' own, in place of booting.
+const CODE_THAT_ONLY_REFUSES: [&[u8]; 2] = [b"This is not a bootable disk", b"Non-System disk"];
+
 /// Whether the first sector has code before the partition table. That of a disk that only carries
-/// a file system, or only partitions, is zero.
+/// a file system, or only partitions, is zero, or says no more than that it does not boot.
 fn has_boot_code(disk: &Arc<dyn Disk>) -> Result<bool, probe::ProbeError> {
     let sector = Window::whole(Arc::clone(disk)).read_up_to(0, 512)?;
     let code = sector.get(..440).unwrap_or_default();
     let signed = sector.get(510..) == Some(&[0x55, 0xAA]);
-    Ok(signed && code.iter().any(|byte| *byte != 0))
+    let says = |text: &&[u8]| sector.windows(text.len()).any(|bytes| bytes == *text);
+    let refuses = CODE_THAT_ONLY_REFUSES.iter().any(says);
+    Ok(signed && !refuses && code.iter().any(|byte| *byte != 0))
 }

@@ -274,6 +274,13 @@ fn inspection_tells_how_a_disk_boots_and_what_is_on_it() {
         report.warnings
     );
 
+    for family in ["FAT12", "FAT16", "FAT32"] {
+        let data = disk(&fixtures::fat(family, &[("/photo.jpg", b"x")]));
+        assert!(
+            !inspect(&data).unwrap().modes.bios,
+            "{family}: mkfs.fat's own code"
+        );
+    }
     let mut bytes = partitioned_bytes(&[&[]]);
     let modes = inspect(&disk(&bytes)).unwrap().modes;
     assert!(!modes.bios && !modes.uefi);
