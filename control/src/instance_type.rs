@@ -110,7 +110,7 @@ impl InstanceType {
         Err(Error::new(
             Code::InvalidParameterCombination,
             format!(
-                "a {} has {memory} of memory, which is no whole number of huge pages of {pages}: choose another type, \
+                "type {} has {memory} of memory, which is no whole number of huge pages of {pages}: choose another type, \
                  or other pages",
                 self.name
             ),

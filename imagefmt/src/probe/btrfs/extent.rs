@@ -6,11 +6,11 @@
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Fault;
 use super::inode::Inode;
 use super::key::{self, Key};
 use super::packing::{LIMIT, Packing};
 use super::tree::{Enough, Root, Source};
+use crate::probe::fault::Fault;
 
 /// Kinds of pieces.
 const INLINE: u8 = 0;

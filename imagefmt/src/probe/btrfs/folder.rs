@@ -6,10 +6,10 @@
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Fault;
 use super::key::{self, Key, RawKey};
 use super::tree::{Enough, Root, Source};
 use crate::probe::crc32c;
+use crate::probe::fault::Fault;
 
 /// What an entry leads to: a folder, or a subvolume.
 const TYPE_FOLDER: u8 = 2;

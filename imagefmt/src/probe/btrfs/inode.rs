@@ -5,9 +5,10 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Fault;
 use super::key::{self, Key};
 use super::tree::{Root, Source};
+use crate::probe::fault::Fault;
+use crate::probe::kind::Kind;
 
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -22,16 +23,6 @@ struct RawInode {
 }
 
 const _: () = assert!(std::mem::offset_of!(RawInode, mode) == 52 && size_of::<RawInode>() == 160);
-
-/// What an inode is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    File,
-    Folder,
-    Link,
-    /// Something without content, by its name.
-    Special(&'static str),
-}
 
 /// An inode.
 #[derive(Debug, Clone, Copy)]
@@ -49,15 +40,7 @@ impl Inode {
         let item = source.find(root, Key::new(number, key::INODE, 0))?;
         let item = item.ok_or(Fault::Damaged("its inode is missing"))?;
         let (raw, _) = RawInode::ref_from_prefix(item.content()).map_err(|_| damaged())?;
-        let kind = match raw.mode.get() & 0o170_000 {
-            0o100_000 => Kind::File,
-            0o040_000 => Kind::Folder,
-            0o120_000 => Kind::Link,
-            0o010_000 => Kind::Special("a FIFO"),
-            0o140_000 => Kind::Special("a socket"),
-            0o020_000 | 0o060_000 => Kind::Special("a device"),
-            _ => return Err(damaged()),
-        };
+        let kind = Kind::of(raw.mode.get()).ok_or_else(damaged)?;
         Ok(Inode {
             number,
             kind,

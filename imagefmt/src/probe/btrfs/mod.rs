@@ -31,48 +31,22 @@ mod tree;
 
 use self::chunk::Chunks;
 use self::folder::Target;
-use self::inode::{Inode, Kind};
+use self::inode::Inode;
 use self::key::Key;
 use self::subvolume::Subvolume;
 use self::superblock::Superblock;
 use self::tree::{Enough, Source};
+use super::fault::Fault;
+use super::folder_entry::LIST_LIMIT;
+use super::kind::Kind;
 use super::path::{self, Step, TARGET_LIMIT};
 use super::{FolderEntry, Journal, ProbeError, Window};
 
-/// The most entries of a folder that are listed.
-const LIST_LIMIT: usize = 10_000;
-
-/// Why something cannot be read.
-#[derive(Debug)]
-enum Fault {
-    Disk(ProbeError),
-    Damaged(&'static str),
-}
-
-impl From<ProbeError> for Fault {
-    fn from(error: ProbeError) -> Fault {
-        Fault::Disk(error)
-    }
-}
-
-impl Fault {
-    /// The error of whoever asked for `path`.
-    fn of(self, path: &str) -> ProbeError {
-        match self {
-            Fault::Disk(error) => error,
-            Fault::Damaged(reason) => ProbeError::Path {
-                path: path.into(),
-                reason: reason.into(),
-            },
-        }
-    }
-
-    /// The error of whoever opens the file system.
-    fn of_all(self) -> ProbeError {
-        match self {
-            Fault::Disk(error) => error,
-            Fault::Damaged(reason) => damaged(reason.into()),
-        }
+/// The error of whoever opens the file system.
+fn of_all(fault: Fault) -> ProbeError {
+    match fault {
+        Fault::Disk(error) => error,
+        Fault::Damaged(reason) => damaged(reason.into()),
     }
 }
 
@@ -116,7 +90,7 @@ impl BtrfsTree {
         let chunks = Chunks::parse(&superblock.chunks, superblock.device).map_err(damaged)?;
         let mut source = Source::new(window.clone(), superblock, chunks);
         source.chunks = all_chunks(&source)?;
-        let roots = subvolume::roots(&source).map_err(Fault::of_all)?;
+        let roots = subvolume::roots(&source).map_err(of_all)?;
         Ok(BtrfsTree {
             source,
             roots,
@@ -273,16 +247,13 @@ impl BtrfsTree {
     /// The file that `path` leads to.
     fn file(&self, path: &str) -> Result<Place, ProbeError> {
         let place = self.find(path)?;
-        let what = match place.inode.kind {
-            Kind::File => return Ok(place),
-            Kind::Folder => "a directory",
-            Kind::Link => "a symbolic link",
-            Kind::Special(what) => what,
-        };
-        Err(ProbeError::NotAFile {
-            path: path.into(),
-            what,
-        })
+        match place.inode.kind.other_than_file() {
+            None => Ok(place),
+            Some(what) => Err(ProbeError::NotAFile {
+                path: path.into(),
+                what,
+            }),
+        }
     }
 }
 
@@ -302,7 +273,7 @@ fn all_chunks(source: &Source) -> Result<Chunks, ProbeError> {
                 None => Enough::No,
             })
         })
-        .map_err(Fault::of_all)?;
+        .map_err(of_all)?;
     match refused {
         Some(reason) => Err(damaged(reason)),
         None => Ok(chunks),

@@ -7,9 +7,9 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Fault;
 use super::key::{Key, RawKey};
 use super::superblock::{LEVEL_LIMIT, Superblock};
+use crate::probe::fault::Fault;
 
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

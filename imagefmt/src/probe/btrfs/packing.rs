@@ -5,8 +5,8 @@
 
 use std::io::Read;
 
-use super::Fault;
 use super::lzo;
+use crate::probe::fault::Fault;
 use crate::zstd;
 
 /// The most bytes of an extent that is packed, before and after, as in Linux.

@@ -6,11 +6,12 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Fault;
 use super::folder::{self, Target};
-use super::inode::{Inode, Kind};
+use super::inode::Inode;
 use super::key::{self, Key};
 use super::tree::{Root, Source};
+use crate::probe::fault::Fault;
+use crate::probe::kind::Kind;
 
 /// The number of the one that is always there, with all others somewhere in it.
 const TOP: u64 = 5;

@@ -8,11 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::Fault;
 use super::chunk::Chunks;
 use super::key::Key;
 use super::node::Node;
 use super::superblock::Superblock;
+use crate::probe::fault::Fault;
 use crate::probe::{ProbeError, Window};
 
 /// How many nodes are kept, of at most 64 KiB each.

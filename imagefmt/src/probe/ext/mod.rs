@@ -18,11 +18,9 @@ use self::inode::MapError;
 use self::journal::{Replay, Unusable};
 use self::superblock::Superblock;
 use self::view::View;
+use super::folder_entry::LIST_LIMIT;
 use super::path::{self, Step, TARGET_LIMIT};
 use super::{FolderEntry, Journal, ProbeError, Window};
-
-/// The most entries of a folder that are listed.
-const LIST_LIMIT: usize = 10_000;
 
 /// The files of an ext2, ext3 or ext4 file system, read only.
 pub(super) struct ExtTree {

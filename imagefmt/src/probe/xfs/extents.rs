@@ -3,10 +3,11 @@
 //! "XFS Algorithms & Data Structures", chapter "Data Extents". One place of the file is looked up at a time:
 //! each look-up reads no more blocks than the tree has levels, and gets on by one block at least.
 
+use super::Source;
 use super::inode::{Format, Inode};
 use super::seal::{TREE, be16, be64};
 use super::superblock::Superblock;
-use super::{Fault, Source};
+use crate::probe::fault::Fault;
 
 /// Bytes of an extent on the disk.
 const EXTENT: usize = 16;

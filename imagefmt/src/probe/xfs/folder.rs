@@ -7,7 +7,8 @@
 use super::extents::run;
 use super::inode::{Format, Inode};
 use super::seal::{FOLDER, be16, be32, be64};
-use super::{Fault, Source, read_at};
+use super::{Source, read_at};
+use crate::probe::fault::Fault;
 
 /// Where the entries end at the latest, in bytes of the folder.
 const END: u64 = 32 << 30;

@@ -6,9 +6,11 @@
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::seal;
 use super::superblock::Superblock;
-use super::{Fault, seal};
 use crate::probe::Window;
+use crate::probe::fault::Fault;
+use crate::probe::kind::Kind;
 
 /// Its data lie in the realtime section.
 const FLAG_REALTIME: u16 = 0x1;
@@ -62,16 +64,6 @@ const _: () = assert!(std::mem::offset_of!(Core, flags) == 90);
 const _: () = assert!(size_of::<Core>() == CHECKSUM);
 const _: () = assert!(size_of::<Core>() + size_of::<More>() == 176);
 
-/// What an inode is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    File,
-    Folder,
-    Link,
-    /// Something without content, by its name.
-    Special(&'static str),
-}
-
 /// How its content is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -119,15 +111,7 @@ impl Inode {
                 (fork, more.flags.get())
             }
         };
-        let kind = match core.mode.get() & 0o170_000 {
-            0o100_000 => Kind::File,
-            0o040_000 => Kind::Folder,
-            0o120_000 => Kind::Link,
-            0o010_000 => Kind::Special("a FIFO"),
-            0o140_000 => Kind::Special("a socket"),
-            0o020_000 | 0o060_000 => Kind::Special("a device"),
-            _ => return Err(damaged()),
-        };
+        let kind = Kind::of(core.mode.get().into()).ok_or_else(damaged)?;
         let end = match core.fork_offset {
             0 => fork.len(),
             units => usize::from(units).saturating_mul(8),

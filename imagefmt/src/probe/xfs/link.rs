@@ -6,7 +6,8 @@
 use super::extents::run;
 use super::inode::{Format, Inode};
 use super::seal::{LINK, be32};
-use super::{Fault, Source, read_at};
+use super::{Source, read_at};
+use crate::probe::fault::Fault;
 
 /// Bytes of the head.
 const HEAD: usize = 56;

@@ -19,39 +19,13 @@ mod seal;
 pub(super) mod superblock;
 
 use self::folder::Enough;
-use self::inode::{Inode, Kind};
+use self::inode::Inode;
 use self::superblock::Superblock;
+use super::fault::Fault;
+use super::folder_entry::LIST_LIMIT;
+use super::kind::Kind;
 use super::path::{self, Step, TARGET_LIMIT};
 use super::{FolderEntry, Journal, ProbeError, Window};
-
-/// The most entries of a folder that are listed.
-const LIST_LIMIT: usize = 10_000;
-
-/// Why something cannot be read.
-#[derive(Debug)]
-enum Fault {
-    Disk(ProbeError),
-    Damaged(&'static str),
-}
-
-impl From<ProbeError> for Fault {
-    fn from(error: ProbeError) -> Fault {
-        Fault::Disk(error)
-    }
-}
-
-impl Fault {
-    /// The error of whoever asked for `path`.
-    fn of(self, path: &str) -> ProbeError {
-        match self {
-            Fault::Disk(error) => error,
-            Fault::Damaged(reason) => ProbeError::Path {
-                path: path.into(),
-                reason: reason.into(),
-            },
-        }
-    }
-}
 
 /// What is read from.
 #[derive(Clone, Copy)]
@@ -223,16 +197,13 @@ impl XfsTree {
     /// The file that `path` leads to.
     fn file(&self, path: &str) -> Result<Inode, ProbeError> {
         let inode = self.find(path)?;
-        let what = match inode.kind {
-            Kind::File => return Ok(inode),
-            Kind::Folder => "a directory",
-            Kind::Link => "a symbolic link",
-            Kind::Special(what) => what,
-        };
-        Err(ProbeError::NotAFile {
-            path: path.into(),
-            what,
-        })
+        match inode.kind.other_than_file() {
+            None => Ok(inode),
+            Some(what) => Err(ProbeError::NotAFile {
+                path: path.into(),
+                what,
+            }),
+        }
     }
 }
 
