@@ -28,4 +28,15 @@ impl Fault {
             },
         }
     }
+
+    /// The error of whoever asked for the whole file system, of this `kind`.
+    pub(super) fn of_all(self, kind: &'static str) -> ProbeError {
+        match self {
+            Fault::Disk(error) => error,
+            Fault::Damaged(reason) => ProbeError::Damaged {
+                kind,
+                reason: reason.into(),
+            },
+        }
+    }
 }

@@ -42,14 +42,6 @@ use super::kind::Kind;
 use super::path::{self, Step, TARGET_LIMIT};
 use super::{FolderEntry, Journal, ProbeError, Window};
 
-/// The error of whoever opens the file system.
-fn of_all(fault: Fault) -> ProbeError {
-    match fault {
-        Fault::Disk(error) => error,
-        Fault::Damaged(reason) => damaged(reason.into()),
-    }
-}
-
 fn damaged(reason: String) -> ProbeError {
     ProbeError::Damaged {
         kind: "Btrfs",
@@ -90,7 +82,7 @@ impl BtrfsTree {
         let chunks = Chunks::parse(&superblock.chunks, superblock.device).map_err(damaged)?;
         let mut source = Source::new(window.clone(), superblock, chunks);
         source.chunks = all_chunks(&source)?;
-        let roots = subvolume::roots(&source).map_err(of_all)?;
+        let roots = subvolume::roots(&source).map_err(|fault| fault.of_all("Btrfs"))?;
         Ok(BtrfsTree {
             source,
             roots,
@@ -273,7 +265,7 @@ fn all_chunks(source: &Source) -> Result<Chunks, ProbeError> {
                 None => Enough::No,
             })
         })
-        .map_err(of_all)?;
+        .map_err(|fault| fault.of_all("Btrfs"))?;
     match refused {
         Some(reason) => Err(damaged(reason)),
         None => Ok(chunks),

@@ -6,6 +6,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::superblock::Superblock;
+use crate::probe::fault::Fault;
 use crate::probe::{ProbeError, Window};
 
 /// The most pieces a journal may lie in. `mke2fs` makes it of a few; a hostile tree of
@@ -98,23 +99,11 @@ pub(super) struct BlockMap {
     pub(super) size: u64,
 }
 
-/// Why a file's blocks cannot be found: the disk failed, or what is on it makes no sense.
-pub(super) enum MapError {
-    Disk(ProbeError),
-    Damaged(&'static str),
-}
-
-impl From<ProbeError> for MapError {
-    fn from(error: ProbeError) -> MapError {
-        MapError::Disk(error)
-    }
-}
-
 impl BlockMap {
     /// Reads the map of the journal's `inode`, which must lie in the first block group.
-    pub(super) fn read(window: &Window, superblock: &Superblock, inode: u32) -> Result<BlockMap, MapError> {
+    pub(super) fn read(window: &Window, superblock: &Superblock, inode: u32) -> Result<BlockMap, Fault> {
         if !superblock.is_in_first_group(inode) {
-            return Err(MapError::Damaged("its inode is not in the first block group"));
+            return Err(Fault::Damaged("its inode is not in the first block group"));
         }
         BlockMap::of(window, superblock, inode, Kind::File)
     }
@@ -125,21 +114,21 @@ impl BlockMap {
         superblock: &Superblock,
         inode: u32,
         kind: Kind,
-    ) -> Result<BlockMap, MapError> {
+    ) -> Result<BlockMap, Fault> {
         let size = u64::from(superblock.block_size());
         let (group, index) = superblock
             .place_of_inode(inode)
-            .ok_or(MapError::Damaged("its inode does not exist"))?;
+            .ok_or(Fault::Damaged("its inode does not exist"))?;
         let table = inode_table(window, superblock, group)?;
         let index = index.saturating_mul(u64::from(superblock.inode_size()));
         let mut bytes = [0; size_of::<Inode>()];
         window.read(table.saturating_mul(size).saturating_add(index), &mut bytes)?;
         let inode: Inode = zerocopy::transmute!(bytes);
         if inode.mode.get() & 0xF000 != kind as u16 {
-            return Err(MapError::Damaged("its inode is of another kind"));
+            return Err(Fault::Damaged("its inode is of another kind"));
         }
         if inode.flags.get() & FLAGS_ELSEWHERE != 0 {
-            return Err(MapError::Damaged("its blocks do not hold its bytes as they are"));
+            return Err(Fault::Damaged("its blocks do not hold its bytes as they are"));
         }
         let mut map = BlockMap {
             runs: Vec::new(),
@@ -154,7 +143,7 @@ impl BlockMap {
     }
 
     /// First byte on the disk and length of each piece of the file, without a gap between them.
-    pub(super) fn pieces(&self, block_size: u32) -> Result<Vec<(u64, u64)>, MapError> {
+    pub(super) fn pieces(&self, block_size: u32) -> Result<Vec<(u64, u64)>, Fault> {
         let block_size = u64::from(block_size);
         let (mut next, mut left) = (0, self.size);
         let mut pieces = Vec::new();
@@ -163,7 +152,7 @@ impl BlockMap {
                 break;
             }
             if run.logical != next {
-                return Err(MapError::Damaged("it has holes"));
+                return Err(Fault::Damaged("it has holes"));
             }
             let len = run.len.saturating_mul(block_size).min(left);
             pieces.push((run.physical.saturating_mul(block_size), len));
@@ -172,7 +161,7 @@ impl BlockMap {
         }
         match left {
             0 => Ok(pieces),
-            _ => Err(MapError::Damaged("it has holes")),
+            _ => Err(Fault::Damaged("it has holes")),
         }
     }
 
@@ -187,11 +176,11 @@ impl BlockMap {
     }
 
     /// Appends one run, joined to the one before where both go on.
-    fn push(&mut self, next: Run) -> Result<(), MapError> {
+    fn push(&mut self, next: Run) -> Result<(), Fault> {
         if let Some(last) = self.runs.last_mut() {
             let end = last.logical.saturating_add(last.len);
             if next.logical < end {
-                return Err(MapError::Damaged("its block map is out of order"));
+                return Err(Fault::Damaged("its block map is out of order"));
             }
             if next.logical == end && next.physical == last.physical.saturating_add(last.len) {
                 last.len = last.len.saturating_add(next.len);
@@ -199,14 +188,14 @@ impl BlockMap {
             }
         }
         if self.runs.len() >= RUN_LIMIT {
-            return Err(MapError::Damaged("it lies in too many pieces"));
+            return Err(Fault::Damaged("it lies in too many pieces"));
         }
         self.runs.push(next);
         Ok(())
     }
 
     /// Walks a tree of extents, leaves from left to right.
-    fn extents(&mut self, window: &Window, block_size: u64, root: &[u8]) -> Result<(), MapError> {
+    fn extents(&mut self, window: &Window, block_size: u64, root: &[u8]) -> Result<(), Fault> {
         let mut budget = TREE_LIMIT;
         // What is still to be visited, the next one last: (block, how deep it may be). A node is read when its turn
         // comes: a small disk may name one block in each of thousands of entries.
@@ -214,10 +203,10 @@ impl BlockMap {
         let (mut bytes, mut depth_limit) = (root.to_vec(), DEPTH_LIMIT);
         loop {
             let (head, entries) = NodeHead::read_from_prefix(&bytes)
-                .map_err(|_| MapError::Damaged("its extent tree is cut off"))?;
+                .map_err(|_| Fault::Damaged("its extent tree is cut off"))?;
             let depth = head.depth.get();
             if head.magic.get() != EXTENTS_MAGIC || depth > depth_limit {
-                return Err(MapError::Damaged("its extent tree is damaged"));
+                return Err(Fault::Damaged("its extent tree is damaged"));
             }
             let entries = entries.chunks_exact(12).take(usize::from(head.entries.get()));
             if depth == 0 {
@@ -231,13 +220,13 @@ impl BlockMap {
             };
             budget = budget
                 .checked_sub(1)
-                .ok_or(MapError::Damaged("its extent tree does not end"))?;
+                .ok_or(Fault::Damaged("its extent tree does not end"))?;
             (bytes, depth_limit) = (block(window, block_size, child)?, below);
         }
     }
 
     /// Walks the map of ext2 and ext3: twelve blocks, then one, two and three levels of pointers.
-    fn indirect(&mut self, window: &Window, block_size: u64, root: &[u8]) -> Result<(), MapError> {
+    fn indirect(&mut self, window: &Window, block_size: u64, root: &[u8]) -> Result<(), Fault> {
         let blocks = self.size.div_ceil(block_size);
         let mut logical = 0;
         let mut budget = TREE_LIMIT;
@@ -262,7 +251,7 @@ impl BlockMap {
             } else {
                 budget = budget
                     .checked_sub(1)
-                    .ok_or(MapError::Damaged("its block map does not end"))?;
+                    .ok_or(Fault::Damaged("its block map does not end"))?;
                 let below = block(window, block_size, u64::from(pointer))?;
                 let children: Vec<u32> = pointers(&below).collect();
                 stack.extend(
@@ -350,7 +339,7 @@ mod tests {
         let blocks = [vec![0; BLOCK]].into_iter().chain(nodes).chain([vec![0; BLOCK]]);
         let window = Window::whole(Ram::disk(blocks.flatten().collect()));
         let walked = BlockMap::default().extents(&window, BLOCK as u64, &node(60, 5, 1));
-        let Err(MapError::Damaged(why)) = walked else {
+        let Err(Fault::Damaged(why)) = walked else {
             panic!("the last node is none")
         };
         assert_eq!(why, "its extent tree is damaged");

@@ -15,10 +15,11 @@ use std::collections::HashMap;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::inode::{BlockMap, MapError};
+use super::inode::BlockMap;
 use super::journal_block::{Header, Layout, Tag};
 use super::superblock::Superblock;
 use crate::probe::crc32c;
+use crate::probe::fault::Fault;
 use crate::probe::{ProbeError, Window};
 
 /// The longest journal that is read, in blocks: 4 GiB in blocks of 4 KiB, four times the largest
@@ -80,11 +81,11 @@ impl From<ProbeError> for Unusable {
     }
 }
 
-impl From<MapError> for Unusable {
-    fn from(error: MapError) -> Unusable {
+impl From<Fault> for Unusable {
+    fn from(error: Fault) -> Unusable {
         match error {
-            MapError::Disk(error) => Unusable::Disk(error),
-            MapError::Damaged(reason) => Unusable::Because(reason.into()),
+            Fault::Disk(error) => Unusable::Disk(error),
+            Fault::Damaged(reason) => Unusable::Because(reason.into()),
         }
     }
 }

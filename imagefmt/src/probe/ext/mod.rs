@@ -14,10 +14,10 @@ mod view;
 
 use ext4_view::{Ext4, Ext4Error, FileType, PathBuf};
 
-use self::inode::MapError;
 use self::journal::{Replay, Unusable};
 use self::superblock::Superblock;
 use self::view::View;
+use super::fault::Fault;
 use super::folder_entry::LIST_LIMIT;
 use super::path::{self, Step, TARGET_LIMIT};
 use super::{FolderEntry, Journal, ProbeError, Window};
@@ -132,8 +132,8 @@ impl ExtTree {
         }
         let (at, _) = self.file(path)?;
         place::pieces(&self.window, &self.superblock, at.as_ref()).map_err(|error| match error {
-            MapError::Disk(error) => error,
-            MapError::Damaged(reason) => refused(reason.into()),
+            Fault::Disk(error) => error,
+            Fault::Damaged(reason) => refused(reason.into()),
         })
     }
 

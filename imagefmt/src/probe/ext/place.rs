@@ -6,9 +6,10 @@
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::inode::{BlockMap, Kind, MapError};
+use super::inode::{BlockMap, Kind};
 use super::superblock::Superblock;
 use crate::probe::Window;
+use crate::probe::fault::Fault;
 
 /// The inode of the root folder.
 const ROOT: u32 = 2;
@@ -31,9 +32,9 @@ pub(super) fn pieces(
     window: &Window,
     superblock: &Superblock,
     path: &[u8],
-) -> Result<Vec<(u64, u64)>, MapError> {
+) -> Result<Vec<(u64, u64)>, Fault> {
     if superblock.forbids_writes() {
-        return Err(MapError::Damaged("its file system is not to be written"));
+        return Err(Fault::Damaged("its file system is not to be written"));
     }
     let mut inode = ROOT;
     for step in path.split(|byte| *byte == b'/').filter(|step| !step.is_empty()) {
@@ -45,9 +46,9 @@ pub(super) fn pieces(
 }
 
 /// The inode of the entry `name`.
-fn find(window: &Window, superblock: &Superblock, folder: &BlockMap, name: &[u8]) -> Result<u32, MapError> {
+fn find(window: &Window, superblock: &Superblock, folder: &BlockMap, name: &[u8]) -> Result<u32, Fault> {
     if folder.size > FOLDER_LIMIT {
-        return Err(MapError::Damaged("a folder on the way to it is too long"));
+        return Err(Fault::Damaged("a folder on the way to it is too long"));
     }
     for (offset, len) in folder.pieces(superblock.block_size())? {
         let bytes = window.read_up_to(offset, usize::try_from(len).unwrap_or(0))?;
@@ -57,7 +58,7 @@ fn find(window: &Window, superblock: &Superblock, folder: &BlockMap, name: &[u8]
             }
         }
     }
-    Err(MapError::Damaged("it is not found in its folder"))
+    Err(Fault::Damaged("it is not found in its folder"))
 }
 
 fn in_block(block: &[u8], name: &[u8]) -> Option<u32> {

@@ -1,7 +1,8 @@
 //! Which clusters a file is in: the table that gave FAT its name.
 
 use super::boot_sector::{BootSector, Width};
-use crate::probe::{ProbeError, Window};
+use crate::probe::Window;
+use crate::probe::fault::Fault;
 
 /// How much of the table is read at once, in bytes.
 const PIECE: u64 = 4096;
@@ -11,18 +12,6 @@ const PIECE: u64 = 4096;
 pub(super) struct Run {
     pub(super) offset: u64,
     pub(super) len: u64,
-}
-
-/// Why a chain cannot be followed.
-pub(super) enum ChainError {
-    Disk(ProbeError),
-    Damaged(&'static str),
-}
-
-impl From<ProbeError> for ChainError {
-    fn from(error: ProbeError) -> ChainError {
-        ChainError::Disk(error)
-    }
 }
 
 /// What comes after a cluster.
@@ -50,14 +39,14 @@ impl<'a> Table<'a> {
 
     /// The first `len` bytes of the file that begins in `first`, or all of its clusters up to that many
     /// bytes if `whole` is not wanted.
-    pub(super) fn runs(&mut self, first: u32, len: u64, whole: Whole) -> Result<Vec<Run>, ChainError> {
+    pub(super) fn runs(&mut self, first: u32, len: u64, whole: Whole) -> Result<Vec<Run>, Fault> {
         let mut runs: Vec<Run> = Vec::new();
         let mut left = len;
         let mut cluster = first;
         // Each turn takes a cluster off `left`: a chain that leads back into itself ends, too.
         while left > 0 {
             let Some(offset) = self.sector.offset(cluster) else {
-                return Err(ChainError::Damaged("it lies in a cluster that does not exist"));
+                return Err(Fault::Damaged("it lies in a cluster that does not exist"));
             };
             let len = left.min(self.sector.cluster);
             match runs.last_mut() {
@@ -73,14 +62,14 @@ impl<'a> Table<'a> {
             match self.next(cluster)? {
                 Next::Cluster(next) => cluster = next,
                 Next::End if whole == Whole::No => break,
-                Next::End => return Err(ChainError::Damaged("its clusters end before it does")),
-                Next::Bad => return Err(ChainError::Damaged("it lies in a bad cluster")),
+                Next::End => return Err(Fault::Damaged("its clusters end before it does")),
+                Next::Bad => return Err(Fault::Damaged("it lies in a bad cluster")),
             }
         }
         Ok(runs)
     }
 
-    fn next(&mut self, cluster: u32) -> Result<Next, ChainError> {
+    fn next(&mut self, cluster: u32) -> Result<Next, Fault> {
         let number = u64::from(cluster);
         let (value, end, bad) = match self.sector.width {
             Width::Fat12 => {
@@ -103,7 +92,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    fn little(&mut self, at: u64, len: u64) -> Result<u32, ChainError> {
+    fn little(&mut self, at: u64, len: u64) -> Result<u32, Fault> {
         let mut value = 0;
         for nth in (0..len).rev() {
             value = value << 8 | u32::from(self.byte(at.saturating_add(nth))?);
@@ -111,9 +100,9 @@ impl<'a> Table<'a> {
         Ok(value)
     }
 
-    fn byte(&mut self, at: u64) -> Result<u8, ChainError> {
+    fn byte(&mut self, at: u64) -> Result<u8, Fault> {
         if at >= self.sector.table_len {
-            return Err(ChainError::Damaged("its table is too short"));
+            return Err(Fault::Damaged("its table is too short"));
         }
         let start = at.saturating_sub(at % PIECE);
         if self.piece.as_ref().is_none_or(|(known, _)| *known != start) {
@@ -124,9 +113,7 @@ impl<'a> Table<'a> {
         }
         let within = usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
         let piece = self.piece.as_ref().and_then(|(_, bytes)| bytes.get(within));
-        piece
-            .copied()
-            .ok_or(ChainError::Damaged("its table is too short"))
+        piece.copied().ok_or(Fault::Damaged("its table is too short"))
     }
 }
 

@@ -8,7 +8,7 @@ mod chain;
 mod folder;
 
 use self::boot_sector::{BootSector, Root};
-use self::chain::{ChainError, Run, Table, Whole};
+use self::chain::{Run, Table, Whole};
 use self::folder::Entry;
 use super::{FolderEntry, ProbeError, Window};
 
@@ -169,13 +169,7 @@ impl FatTree {
         let mut table = Table::new(&self.window, &self.sector);
         let runs = table
             .runs(cluster, FOLDER_LIMIT, Whole::No)
-            .map_err(|error| match error {
-                ChainError::Disk(error) => error,
-                ChainError::Damaged(reason) => ProbeError::Damaged {
-                    kind: "FAT",
-                    reason: reason.into(),
-                },
-            })?;
+            .map_err(|fault| fault.of_all("FAT"))?;
         let mut bytes = Vec::new();
         for run in runs {
             let len = usize::try_from(run.len).unwrap_or(0);
@@ -188,13 +182,7 @@ impl FatTree {
         let mut table = Table::new(&self.window, &self.sector);
         table
             .runs(entry.cluster, end, Whole::Yes)
-            .map_err(|error| match error {
-                ChainError::Disk(error) => error,
-                ChainError::Damaged(reason) => ProbeError::Path {
-                    path: path.into(),
-                    reason: reason.into(),
-                },
-            })
+            .map_err(|fault| fault.of(path))
     }
 }
 
