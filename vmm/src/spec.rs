@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use crate::smbios::Identity;
 use crate::virtio::balloon::BalloonSpec;
 use crate::virtio::block::BlockSpec;
 use crate::virtio::console::ConsoleSpec;
+use crate::virtio::net::{ConnectError, MIN_MTU, NetSpec};
 use crate::virtio::rng::RngSpec;
 
 /// The most vCPUs a machine can have: local APIC ids are 8 bits wide and 255 addresses all of them.
@@ -77,6 +79,8 @@ pub enum Device {
     Rng(RngSpec),
     /// A console with its ports.
     Console(ConsoleSpec),
+    /// A network card. One at most.
+    Net(NetSpec),
     /// A balloon: what the guest does not need goes back to the host. One at most.
     Balloon(BalloonSpec),
 }
@@ -158,6 +162,9 @@ pub enum SpecError {
         /// The size of a page.
         unit: u64,
     },
+    /// A network whose frames carry less than any network's do.
+    #[error("an MTU of {0} bytes: it is at least {MIN_MTU}")]
+    Mtu(u16),
     /// A command line with a byte 0 in it.
     #[error("the kernel's command line contains a byte 0")]
     CommandLine,
@@ -178,6 +185,18 @@ impl MachineSpec {
         Ok(spec)
     }
 
+    /// Connects the network card, if there is one, to its other side.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub(crate) fn connect(&self, directory: &Path) -> Result<Option<OwnedFd>, ConnectError> {
+        let mut cards = self.devices.iter().filter_map(|device| match device {
+            Device::Net(card) => Some(card.connect(directory)),
+            _ => None,
+        });
+        cards.next().transpose()
+    }
+
     /// Checks what the types alone do not: the numbers' bounds.
     pub fn check(&self) -> Result<(), SpecError> {
         if self.cpus == 0 || self.cpus > MAX_CPUS {
@@ -192,6 +211,13 @@ impl MachineSpec {
                 memory: self.memory,
                 unit,
             });
+        }
+        for device in &self.devices {
+            if let Device::Net(NetSpec { mtu: Some(mtu), .. }) = device
+                && *mtu < MIN_MTU
+            {
+                return Err(SpecError::Mtu(*mtu));
+            }
         }
         match &self.boot {
             Boot::Kernel { cmdline: line, .. } | Boot::PvGrub { append: Some(line) }

@@ -4,12 +4,15 @@
 //!  input: setup (24 bytes) | pieces of memory (sparse)        memory: 0 .. 64 KiB | hole | 128 KiB .. 192 KiB
 //! ```
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
 use kiln_vmm::memory::GuestMemory;
 use kiln_vmm::virtio::balloon;
 use kiln_vmm::virtio::block::serve_all;
 use kiln_vmm::virtio::console::{Port, PortBackend, PortInput, PortRole, PortSpec, serve_rounds};
+use kiln_vmm::virtio::net::{self, MacAddress};
 use kiln_vmm::virtio::{
     Activation, Begin, EVENT_IDX, INDIRECT_DESC, Interrupt, QueueError, QueueState, VERSION_1, VirtQueue,
 };
@@ -191,6 +194,39 @@ pub fn console(input: &[u8]) -> bool {
         port(PortRole::Agent, Some("agent")),
     ];
     serve_rounds(ports, driver.activation(6), 1 << 12).is_ok_and(|rounds| rounds > 0)
+}
+
+/// The address of a network card.
+const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// A network card: what its other side sends (after its length, 16 bits), then the driver. Whether a frame came or went.
+pub fn network(input: &[u8]) -> bool {
+    let Some((len, rest)) = input.split_first_chunk() else {
+        return false;
+    };
+    let (sent, rest) = rest.split_at(rest.len().min(u16::from_le_bytes(*len).into()));
+    let Some(driver) = Driver::new(rest) else {
+        return false;
+    };
+    let (socket, mut cable) = UnixStream::pair().expect("sockets can be had");
+    cable.set_nonblocking(true).expect("it is a socket");
+    // What does not fit is not sent.
+    let _ = cable.write(sent);
+    let mut activation = driver.activation(2);
+    if driver.word(7) & 1 != 0 {
+        activation.features |= net::MRG_RXBUF;
+    }
+    let own = MacAddress::new(OWN).expect("it is a card's");
+    let moved = net::serve_turns(activation, own, socket.into(), 1 << 8);
+    let mut arrived = Vec::new();
+    let _ = cable.read_to_end(&mut arrived);
+    let mut left = arrived.as_slice();
+    while let Some((len, rest)) = left.split_first_chunk() {
+        let len = u32::from_be_bytes(*len) as usize;
+        assert!(rest.get(6..12) == Some(&OWN) && len >= 14, "a frame that may not be sent");
+        left = rest.get(len..).unwrap_or_default();
+    }
+    moved.is_ok_and(|frames| frames > 0)
 }
 
 /// A balloon: pages put in and taken out, and ranges that are free. Whether a request was done.

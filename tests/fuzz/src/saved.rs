@@ -1,5 +1,7 @@
 //! A machine's saved state, as a stranger made it up.
 
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::cell::OnceCell;
 use std::io;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use kiln_vmm::saved::state_file;
 use kiln_vmm::virtio::balloon::Balloon;
 use kiln_vmm::virtio::block::{Block, Serial};
 use kiln_vmm::virtio::console::{Console, Port, PortInput, PortRole, PortSpec};
+use kiln_vmm::virtio::net::{MacAddress, Net, NetSpec};
 use kiln_vmm::virtio::rng::{Rng, RngSpec};
 use kiln_vmm::virtio::transport::{VirtioPci, VirtioPciState, Wiring};
 use kiln_vmm::virtio::{ThreadSetup, VirtioDevice};
@@ -80,11 +83,19 @@ impl Machine {
         );
         let block = Block::new("disk", Ram::new(vec![0; 1 << 20]), Serial::default(), 2, &setup);
         let balloon = Balloon::new(1 << 20, HugePages::default(), Arc::clone(&setup));
-        let devices: [Box<dyn VirtioDevice>; 4] = [
+        let card = NetSpec {
+            mac: MacAddress::new([2, 0, 0, 0, 0, 1]).expect("it is a card's"),
+            mtu: None,
+            socket: PathBuf::new(),
+        };
+        let (socket, _) = UnixStream::pair().expect("sockets can be had");
+        let card = Net::new(&card, socket.into(), Arc::clone(&setup));
+        let devices: [Box<dyn VirtioDevice>; 5] = [
             Box::new(block.expect("threads can be had")),
             Box::new(Rng::new(&RngSpec::default(), setup).expect("a thread can be had")),
             Box::new(console.expect("a thread can be had")),
             Box::new(balloon.expect("a thread can be had")),
+            Box::new(card.expect("a thread can be had")),
         ];
         let pci = Arc::new(PciBus::new());
         let attach = |(number, device)| {

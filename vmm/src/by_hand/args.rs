@@ -11,6 +11,7 @@ use crate::smbios::Identity;
 use crate::spec::{Boot, Device, MachineSpec, OnReset};
 use crate::virtio::balloon::BalloonSpec;
 use crate::virtio::block::{BlockSpec, DiskFormat, MAX_QUEUES};
+use crate::virtio::net::{BadMacAddress, MIN_MTU, MacAddress, NetSpec};
 use crate::virtio::rng::RngSpec;
 
 /// Run a virtual machine on KVM: one process, one guest.
@@ -26,7 +27,7 @@ use crate::virtio::rng::RngSpec;
 #[command(group(ArgGroup::new("source").required(true).multiple(true).args(["spec", "kernel", "firmware", "disks"])))]
 pub struct Args {
     /// Read the whole machine from a JSON file instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "firmware", "variables", "memory", "huge_pages", "hyperv", "cpus", "disks", "no_reboot", "restore"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "cmdline", "firmware", "variables", "memory", "huge_pages", "hyperv", "cpus", "disks", "network", "no_reboot", "restore"])]
     pub spec: Option<PathBuf>,
 
     /// With --spec: tell on this descriptor, in one line of JSON, how the start went; then go into the
@@ -86,6 +87,15 @@ pub struct Args {
     )]
     #[arg(long = "disk", value_name = "path=FILE,…", value_parser = DiskArg::parse)]
     pub disks: Vec<DiskArg>,
+
+    /// A network card: socket=FILE[,mac=ADDRESS][,mtu=N]. FILE is the socket of whoever takes its frames, as passt does:
+    /// passt --socket FILE. A comma in a name is written twice.
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "the help that a user reads, in which brackets mean an option"
+    )]
+    #[arg(long, value_name = "socket=FILE,…", value_parser = parse_network)]
+    pub network: Option<NetSpec>,
 
     /// Go on from the machine that was saved in this folder (machine.state, machine.memory), instead of
     /// booting. Give it the same memory, CPUs and disks; a reset boots.
@@ -166,6 +176,34 @@ impl DiskArg {
     }
 }
 
+/// The address of a card for which nobody names another: one of those that nobody owns, and `kiln` in it.
+const OWN_ADDRESS: [u8; 6] = [0x02, b'k', b'i', b'l', b'n', 1];
+
+fn parse_network(text: &str) -> Result<NetSpec, String> {
+    let (mut socket, mut mtu) = (None, None);
+    let mut mac = MacAddress::new(OWN_ADDRESS).map_err(|error| error.to_string())?;
+    for part in split(text) {
+        match part.split_once('=') {
+            Some(("socket", value)) if !value.is_empty() => socket = Some(PathBuf::from(value)),
+            Some(("mac", value)) => mac = value.parse().map_err(|error: BadMacAddress| error.to_string())?,
+            Some(("mtu", value)) => match value.parse() {
+                Ok(number @ MIN_MTU..) => mtu = Some(number),
+                _ => return Err(format!("`{value}` is no MTU: {MIN_MTU} to {}", u16::MAX)),
+            },
+            _ => {
+                return Err(format!(
+                    "`{part}` is no part of a network card: socket=, mac=, mtu="
+                ));
+            }
+        }
+    }
+    Ok(NetSpec {
+        mac,
+        mtu,
+        socket: socket.ok_or("a network card needs socket=FILE")?,
+    })
+}
+
 /// Splits at single commas; two of them are one that belongs to the text.
 fn split(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
@@ -196,7 +234,8 @@ fn parse_memory(text: &str) -> Result<u64, String> {
 }
 
 impl Args {
-    /// The machine that the options (not `--spec`) describe: its disks in their order, entropy, and a balloon.
+    /// The machine that the options (not `--spec`) describe: its disks in their order, entropy, a balloon, and a network
+    /// card if there is one.
     pub fn machine(self) -> MachineSpec {
         let boot = match (self.kernel, self.firmware) {
             (Some(kernel), _) => Boot::Kernel {
@@ -225,6 +264,7 @@ impl Args {
             Device::Rng(RngSpec::default()),
             Device::Balloon(BalloonSpec::default()),
         ];
+        let network = self.network.map(Device::Net);
         MachineSpec {
             name: "by-hand".into(),
             identity: Identity::default(),
@@ -233,7 +273,7 @@ impl Args {
             huge_pages: self.huge_pages,
             hyperv: self.hyperv,
             boot,
-            devices: disks.chain(others).collect(),
+            devices: disks.chain(others).chain(network).collect(),
             on_reset: if self.no_reboot {
                 OnReset::Exit
             } else {
@@ -361,6 +401,37 @@ mod tests {
             parse(&["--restore", "saved"]).is_err(),
             "the machine is to be said, too"
         );
+    }
+
+    #[test]
+    fn a_machine_by_hand_has_a_network_card() {
+        let card = |text| {
+            let mut devices = parse(&["--kernel", "k", "--network", text])?.machine().devices;
+            match devices.pop() {
+                Some(Device::Net(card)) => Ok((card.mac.to_string(), card.mtu, card.socket)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let own = "02:6b:69:6c:6e:01".to_owned();
+        assert_eq!(
+            card("socket=a,,b").map_err(|_: clap::Error| ()),
+            Ok((own, None, "a,b".into()))
+        );
+        assert_eq!(
+            card("mtu=1500,socket=s,mac=02:00:00:00:00:0a").map_err(|_| ()),
+            Ok(("02:00:00:00:00:0a".to_owned(), Some(1500), "s".into()))
+        );
+        for text in [
+            "",
+            "mac=02:00:00:00:00:0a",
+            "socket=",
+            "socket=s,mac=03:00:00:00:00:00",
+            "socket=s,mtu=67",
+            "socket=s,mtu=65536",
+            "socket=s,tap=x",
+        ] {
+            assert!(card(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::sandbox::{self, SandboxError};
 use crate::spec::{Device, MachineSpec, SpecError};
 use crate::virtio::block::OpenError;
 use crate::virtio::console::{PortBackend, PortInput, PortRole, PortSpec};
+use crate::virtio::net::ConnectError;
 
 /// Why a machine by hand did not run.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum ByHandError {
     /// A disk.
     #[error(transparent)]
     Disk(#[from] OpenError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] ConnectError),
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -115,6 +119,7 @@ fn open(spec: &MachineSpec, exits: Counting) -> Result<HostSide, ByHandError> {
         hypervisor: Hypervisor::open().map_err(MachineError::from)?,
         boot: BootSource::open(&spec.boot, here, first).map_err(MachineError::from)?,
         disks,
+        network: spec.connect(here)?,
         saved: open_saved(spec, here)?,
         serial: Box::new(std::io::stdout()),
         ports: Box::new(Terminals),

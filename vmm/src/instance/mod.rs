@@ -112,6 +112,9 @@ fn open(spec: &MachineSpec, dir: &InstanceDir) -> Result<Opened, StartError> {
             disks.push(OpenDisk { backing, top });
         }
     }
+    let network = spec
+        .connect(dir.path())
+        .map_err(|error| StartError::new("network", error))?;
     let first = disks.first().map(|disk| disk.backing.disk());
     let boot =
         BootSource::open(&spec.boot, dir.path(), first).map_err(|error| StartError::new("boot", error))?;
@@ -137,6 +140,7 @@ fn open(spec: &MachineSpec, dir: &InstanceDir) -> Result<Opened, StartError> {
     let host = HostSide {
         hypervisor,
         disks,
+        network,
         boot,
         saved,
         serial: Box::new(TerminalOutput::new(log.writer(), Arc::clone(&serial))),

@@ -65,6 +65,7 @@ impl Machine {
         let HostSide {
             hypervisor,
             disks,
+            network,
             boot,
             saved,
             serial,
@@ -89,7 +90,7 @@ impl Machine {
             router: Arc::new(vm.router().clone()),
             doorbells: Arc::new(vm.clone()),
         };
-        let mut plugs = Plugs::new(&pci, spec, wiring.clone(), disks);
+        let mut plugs = Plugs::new(&pci, spec, wiring.clone(), disks, network);
         let mut bootable = Vec::new();
         let assigned = slots::assign(&spec.devices)?;
         let pluggable = slots::pluggable(&assigned);

@@ -32,6 +32,7 @@ pub mod state;
 pub mod vcpu_thread;
 pub mod vcpus;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct HostSide {
     pub hypervisor: Hypervisor,
     /// The spec's disks, in its order.
     pub disks: Vec<OpenDisk>,
+    /// The other side of the spec's network card.
+    pub network: Option<OwnedFd>,
     /// What it boots by.
     pub boot: BootSource,
     /// What the machine goes on from, instead of booting.
@@ -184,6 +187,9 @@ pub enum MachineError {
     /// A disk of the spec that the host side does not have.
     #[error("disk {0} is not open")]
     DiskNotOpen(String),
+    /// A network card of the spec whose other side the host side does not have.
+    #[error("the network is not connected")]
+    NotConnected,
     /// What KVM keeps for a guest of Hyper-V's interface is not saved.
     #[error("a machine that shows Hyper-V's interface cannot be saved")]
     HyperV,

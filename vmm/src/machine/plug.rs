@@ -1,6 +1,7 @@
 //! Making a virtio device of its spec and plugging it into its slot.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::vec;
 
@@ -12,6 +13,7 @@ use crate::sandbox::DeviceThreads;
 use crate::spec::{Device, MachineSpec};
 use crate::virtio::balloon::{Balloon, BalloonLevel, BalloonSpec};
 use crate::virtio::console::{Console, ConsoleSpec, Port, PortInput};
+use crate::virtio::net::Net;
 use crate::virtio::rng::Rng;
 use crate::virtio::transport::{VirtioPci, Wiring};
 use crate::virtio::{DeviceError, ThreadSetup, VirtioDevice};
@@ -25,6 +27,8 @@ pub(super) struct Plugs<'a> {
     wiring: Wiring,
     /// The open disks that no device has taken yet.
     backings: vec::IntoIter<OpenDisk>,
+    /// The other side of a network card that no device has taken yet.
+    network: Option<OwnedFd>,
     setup: Arc<dyn ThreadSetup>,
     /// What is in the slots.
     pub(super) bays: BTreeMap<Slot, Bay>,
@@ -34,13 +38,20 @@ pub(super) struct Plugs<'a> {
 
 impl<'a> Plugs<'a> {
     /// For the machine of `spec`.
-    pub(super) fn new(pci: &'a PciBus, spec: &MachineSpec, wiring: Wiring, backings: Vec<OpenDisk>) -> Self {
+    pub(super) fn new(
+        pci: &'a PciBus,
+        spec: &MachineSpec,
+        wiring: Wiring,
+        backings: Vec<OpenDisk>,
+        network: Option<OwnedFd>,
+    ) -> Self {
         Self {
             pci,
             cpus: spec.cpus,
             memory: (spec.memory, spec.huge_pages),
             wiring,
             backings: backings.into_iter(),
+            network,
             setup: Arc::new(DeviceThreads),
             bays: BTreeMap::new(),
             balloon: None,
@@ -64,6 +75,10 @@ impl<'a> Plugs<'a> {
                 let (block, made) = Drive::make(spec, &open, self.cpus, &self.setup)?;
                 drive = Some(made);
                 Box::new(block)
+            }
+            Device::Net(spec) => {
+                let socket = self.network.take().ok_or(MachineError::NotConnected)?;
+                Box::new(Net::new(spec, socket, Arc::clone(&self.setup))?)
             }
             Device::Rng(spec) => Box::new(Rng::new(spec, Arc::clone(&self.setup))?),
             Device::Console(spec) => Box::new(self.console(spec, ports)?),

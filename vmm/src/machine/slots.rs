@@ -1,6 +1,6 @@
 //! Which PCI slot each device gets: the one that its spec names, else the first that is free, in the spec's order from
-//! slot 1. A balloon is in the last one, out of the way of the disks, which come and go. So a guest finds the same
-//! device at the same address at every boot.
+//! slot 1. A balloon and a network card are in the last ones, out of the way of the disks, which come and go. So a guest
+//! finds the same device at the same address at every boot, and calls its network by the same name.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,13 @@ pub const CONSOLE: &str = "console";
 /// See [`DISK`].
 pub const BALLOON: &str = "balloon";
 
+/// See [`DISK`].
+pub const NETWORK: &str = "network";
+
 /// The last slot: 31 is the south bridge's on a q35, and firmware looks for it there.
 const LAST: u8 = 30;
+/// The network card's.
+const OF_NETWORK: u8 = LAST - 1;
 
 /// Each device with its slot, in the spec's order. The host bridge has slot 0.
 pub fn assign(devices: &[Device]) -> Result<Vec<(Slot, &Device)>, PciError> {
@@ -79,6 +84,7 @@ pub fn kind(device: &Device) -> &'static str {
         Device::Rng(_) => ENTROPY,
         Device::Console(_) => CONSOLE,
         Device::Balloon(_) => BALLOON,
+        Device::Net(_) => NETWORK,
     }
 }
 
@@ -86,6 +92,7 @@ fn wanted(device: &Device) -> Option<u8> {
     match device {
         Device::Block(disk) => disk.slot,
         Device::Balloon(_) => Some(LAST),
+        Device::Net(_) => Some(OF_NETWORK),
         Device::Rng(_) | Device::Console(_) => None,
     }
 }
@@ -102,6 +109,7 @@ mod tests {
     use super::*;
     use crate::virtio::balloon::BalloonSpec;
     use crate::virtio::block::{BlockSpec, DiskFormat};
+    use crate::virtio::net::NetSpec;
     use crate::virtio::rng::RngSpec;
 
     fn disk(slot: Option<u8>) -> Device {
@@ -154,6 +162,23 @@ mod tests {
         assert_eq!(pluggable(&assigned).bits(), 0x3fff_fff8);
         assert!(assign(&[balloon(), balloon()]).is_err());
         assert!(assign(&[balloon(), disk(Some(30))]).is_err());
+    }
+
+    #[test]
+    fn a_network_card_has_a_slot_of_its_own() {
+        let card = || {
+            Device::Net(NetSpec {
+                mac: "02:00:00:00:00:01".parse().expect("an address"),
+                mtu: None,
+                socket: "network.sock".into(),
+            })
+        };
+        let balloon = Device::Balloon(BalloonSpec::default());
+        let devices = [card(), disk(None), balloon, disk(Some(2))];
+        assert_eq!(numbers(&devices), [29, 1, 30, 2]);
+        let assigned = assign(&devices).expect("they fit");
+        assert_eq!(pluggable(&assigned).bits(), 0x1fff_fffc);
+        assert!(assign(&[card(), card()]).is_err());
     }
 
     #[test]

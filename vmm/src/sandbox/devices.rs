@@ -16,6 +16,7 @@ impl virtio::ThreadSetup for DeviceThreads {
         let kind = match kind {
             virtio::ThreadKind::Block => ThreadKind::Block,
             virtio::ThreadKind::Console => ThreadKind::Console,
+            virtio::ThreadKind::Net => ThreadKind::Net,
             virtio::ThreadKind::Rng => ThreadKind::Rng,
             virtio::ThreadKind::Balloon => ThreadKind::Balloon,
         };

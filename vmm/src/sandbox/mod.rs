@@ -49,6 +49,8 @@ pub enum ThreadKind {
     Block,
     /// Moves bytes between the guest's ports and the log or a socket.
     Console,
+    /// Moves frames between the guest and its network.
+    Net,
     /// Hands out random bytes.
     Rng,
     /// Gives memory of the guest back to the host.
@@ -63,12 +65,13 @@ pub enum ThreadKind {
 
 impl ThreadKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Process,
         Self::Main,
         Self::Vcpu,
         Self::Block,
         Self::Console,
+        Self::Net,
         Self::Rng,
         Self::Balloon,
         Self::Control,
@@ -84,6 +87,7 @@ impl ThreadKind {
             Self::Vcpu => "vcpu",
             Self::Block => "block",
             Self::Console => "console",
+            Self::Net => "net",
             Self::Rng => "rng",
             Self::Balloon => "balloon",
             Self::Control => "control",

@@ -89,6 +89,11 @@ group! {
 }
 
 group! {
+    /// Frames of a network card, to and from whoever is at its other side.
+    FRAMES: SYS_recvfrom SYS_sendto
+}
+
+group! {
     /// The control socket: descriptors come along, and who is there is asked.
     SOCKETS: SYS_recvmsg SYS_sendmsg SYS_getsockopt
 }
@@ -183,6 +188,7 @@ fn groups(kind: ThreadKind) -> &'static [Group] {
         ThreadKind::Vcpu => &[COMMON, THREAD, CLOSE, LOG, VARIABLES, EVENTS, KICKS],
         ThreadKind::Block => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LAYERS, CACHED, HOLES],
         ThreadKind::Console => &[COMMON, THREAD, CLOSE, WAITS, PATIENCE, LOG, STREAMS],
+        ThreadKind::Net => &[COMMON, THREAD, CLOSE, WAITS, FRAMES],
         ThreadKind::Rng => &[COMMON, THREAD, WAITS, RANDOM],
         // What gives memory back is among what every thread may (`madvise`).
         ThreadKind::Balloon => &[COMMON, THREAD, WAITS],

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{Begin, GuestMemory, Interrupt, QueueError, QueueState, VirtQueue, balloon, block, console, rng};
+use super::{
+    Begin, GuestMemory, Interrupt, QueueError, QueueState, VirtQueue, balloon, block, console, net, rng,
+};
 
 /// Device types (5) that exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u16)]
 pub enum DeviceType {
+    /// Network card (5.1).
+    Net = 1,
     /// Block device (5.2).
     Block = 2,
     /// Console device (5.3).
@@ -128,6 +132,8 @@ pub trait VirtioDevice: Send {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "device", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DeviceState {
+    /// Of a network card.
+    Net(net::NetState),
     /// Of a block device.
     Block(block::BlockState),
     /// Of a console.
@@ -142,6 +148,7 @@ impl DeviceState {
     /// What kind of device it is of, for messages.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Net(_) => "a network card",
             Self::Block(_) => "a block device",
             Self::Console(_) => "a console",
             Self::Rng(_) => "an entropy device",

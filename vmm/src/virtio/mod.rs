@@ -31,6 +31,7 @@ mod worker;
 pub mod balloon;
 pub mod block;
 pub mod console;
+pub mod net;
 pub mod rng;
 pub mod transport;
 

@@ -9,10 +9,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
-use vm_memory::GuestAddress;
+use vm_memory::{Bytes, GuestAddress};
 
 use super::chain::Indirect;
 use super::{Chain, EVENT_IDX, GuestMemory, INDIRECT_DESC, Interrupt, QueueError};
+
+/// Bytes of the used ring before its entries: flags and index (2.7.8).
+const USED_HEADER: u64 = 4;
+/// Bytes of an entry: index of the first descriptor and bytes written, 32 bits each.
+const USED_ENTRY: u64 = 8;
 
 /// The plain state of a queue: what the driver set up and how far both sides are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +45,8 @@ pub struct VirtQueue {
     interrupt: Arc<dyn Interrupt>,
     indirect: Indirect,
     in_flight: u16,
+    /// The ring does not know how many requests were completed since the driver was told.
+    is_unsure: bool,
     broken: bool,
 }
 
@@ -93,6 +100,7 @@ impl VirtQueue {
             interrupt,
             indirect,
             in_flight: 0,
+            is_unsure: false,
             broken: false,
         })
     }
@@ -107,6 +115,17 @@ impl VirtQueue {
             return Ok(None);
         }
         self.take().inspect_err(|error| self.breaks(error))
+    }
+
+    /// The same; where there is none, the driver's next one is announced by a kick.
+    ///
+    /// # Errors
+    /// As of [`pop`](Self::pop), and of [`rearm`](Self::rearm).
+    pub fn pop_or_rearm(&mut self) -> Result<Option<Chain>, QueueError> {
+        match self.pop()? {
+            None if self.rearm()? => self.pop(),
+            popped => Ok(popped),
+        }
     }
 
     fn take(&mut self) -> Result<Option<Chain>, QueueError> {
@@ -145,6 +164,43 @@ impl VirtQueue {
         done.inspect_err(|error| self.breaks(error))
     }
 
+    /// Gives several requests back at once: the driver sees all of them or none. Of each, with how many bytes of its
+    /// writable part were filled.
+    ///
+    /// # Errors
+    /// As of [`complete`](Self::complete).
+    pub fn complete_together(&mut self, filled: &[(Chain, u32)]) -> Result<(), QueueError> {
+        let Some(((last, written), before)) = filled.split_last() else {
+            return Ok(());
+        };
+        for (chain, written) in before {
+            self.in_flight = self.in_flight.saturating_sub(1);
+            if !self.broken {
+                let put = self.put_used(chain.head(), *written);
+                put.inspect_err(|error| self.breaks(error))?;
+            }
+        }
+        // It makes the ring's index show all of them.
+        self.complete(last, *written)
+    }
+
+    /// Fills the next entry of the used ring, which the driver does not see yet.
+    fn put_used(&mut self, head: u16, written: u32) -> Result<(), QueueError> {
+        let next = self.ring.next_used();
+        let slot = next.checked_rem(self.ring.size()).unwrap_or(0);
+        let offset = u64::from(slot)
+            .saturating_mul(USED_ENTRY)
+            .saturating_add(USED_HEADER);
+        let address = GuestAddress(self.ring.used_ring().saturating_add(offset));
+        let entry = u64::from(head) | u64::from(written) << 32;
+        self.memory
+            .write_slice(&entry.to_le_bytes(), address)
+            .map_err(virtio_queue::Error::GuestMemory)?;
+        self.ring.set_next_used(next.wrapping_add(1));
+        self.is_unsure = true;
+        Ok(())
+    }
+
     /// Returns a request to the ring untouched; only for the one popped last.
     pub fn put_back(&mut self, chain: Chain) {
         drop(chain);
@@ -157,7 +213,8 @@ impl VirtQueue {
     /// # Errors
     /// The available ring is gone.
     pub fn notify(&mut self) -> Result<(), QueueError> {
-        if !self.broken && self.ring.needs_notification(&self.memory)? {
+        let is_unsure = std::mem::take(&mut self.is_unsure);
+        if !self.broken && (self.ring.needs_notification(&self.memory)? || is_unsure) {
             self.interrupt.used_buffers(self.index);
         }
         Ok(())

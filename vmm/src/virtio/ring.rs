@@ -192,6 +192,11 @@ impl Ring {
             .expect("ring")
     }
 
+    /// Whether all that was offered is completed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.completed() == self.available
+    }
+
     /// What was completed since the last call: head and bytes written.
     pub(crate) fn used(&mut self) -> Vec<(u32, u32)> {
         let mut found = Vec::new();

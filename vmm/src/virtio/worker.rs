@@ -23,6 +23,8 @@ pub enum ThreadKind {
     Block,
     /// Moves bytes between console ports and the host.
     Console,
+    /// Moves frames between a network card and the host.
+    Net,
     /// Fills buffers with random bytes.
     Rng,
     /// Gives memory back to the host.
@@ -92,14 +94,24 @@ impl Stop {
     /// Returns `None` for stop, else which sources are ready (bit *n* for `sources[n]`; none after a
     /// timeout). At most 64 sources are looked at.
     pub fn wait(&self, sources: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Option<u64> {
+        let readable: Vec<_> = sources.iter().map(|fd| (*fd, PollFlags::IN)).collect();
+        self.wait_for(&readable, timeout)
+    }
+
+    /// The same for sources that may be waited for to be writable, too. One whose other side is gone is always ready.
+    pub fn wait_for(
+        &self,
+        sources: &[(BorrowedFd<'_>, PollFlags)],
+        timeout: Option<Duration>,
+    ) -> Option<u64> {
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: t.subsec_nanos().into(),
         });
-        let stop = borrow(&self.event);
+        let stop = (borrow(&self.event), PollFlags::IN);
         let mut fds: Vec<PollFd<'_>> = std::iter::once(stop)
             .chain(sources.iter().copied().take(64))
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .map(|(fd, wanted)| PollFd::from_borrowed_fd(fd, wanted))
             .collect();
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}

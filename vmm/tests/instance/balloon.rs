@@ -12,7 +12,7 @@ use crate::micro::{Access, Micro, Program, kiln_vmm, prepare, until};
 use crate::sweep::{Sweep, bar, rings};
 
 /// The balloon among the devices of a machine here, and its queue of free memory.
-const BALLOON: usize = 3;
+const BALLOON: usize = 4;
 const REPORTING: u16 = 2;
 
 /// Memory that the guest writes and frees, and the page before it, which it keeps.

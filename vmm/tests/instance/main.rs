@@ -10,6 +10,7 @@ mod hostile;
 mod hotplug;
 mod micro;
 mod neighbours;
+mod network;
 mod pvgrub;
 mod raw_disk;
 mod resources;
@@ -37,7 +38,7 @@ fn waiting() -> Program {
     Program::default().print("up\n").halt()
 }
 
-/// A disk, made in `folder`, entropy, a console with an agent's port, and a balloon.
+/// A disk, made in `folder`, entropy, a console with an agent's port, a network card and a balloon.
 fn devices(folder: &Path) -> Vec<Device> {
     kiln_imagefmt::create_base(&folder.join("base.qcow2"), 1 << 20).unwrap();
     vec![
@@ -63,6 +64,7 @@ fn devices(folder: &Path) -> Vec<Device> {
                 },
             ],
         }),
+        Device::Net(network::card(folder)),
         Device::Balloon(BalloonSpec::default()),
     ]
 }

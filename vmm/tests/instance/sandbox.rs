@@ -83,7 +83,7 @@ fn hazard_every_thread_is_filtered_and_nothing_is_privileged() {
         "control",
     ]
     .map(named);
-    assert_eq!(counts[..7], [2, 1, 4, 3, 1, 1, 1], "{names:?}");
+    assert_eq!(counts[..7], [2, 1, 4, 4, 1, 1, 1], "{names:?}");
     assert!(
         counts[7] >= 1 && counts.iter().sum::<usize>() == names.len(),
         "{names:?}"
@@ -184,7 +184,8 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
     ]
     .map(str::to_owned);
     assert_eq!(names, expected);
-    // Of the host: events, the machine, its vCPU; the control socket, the agent's, the link to the parent.
+    // Of the host: events, the machine, its vCPU; the control socket, the agent's, the link to the
+    // parent, the network.
     let of_kernel = |prefix: &str| {
         let files = open_files(vmm).into_iter().map(|file| file.display().to_string());
         files.filter(|name| name.starts_with(prefix)).collect::<Vec<_>>()
@@ -196,15 +197,16 @@ fn hazard_open_files_equal_the_list_and_the_environment_is_empty() {
         kinds,
         ["[eventfd]", "kvm-vcpu:0", "kvm-vm"].map(|kind| format!("anon_inode:{kind}"))
     );
-    assert_eq!(of_kernel("socket:").len(), 3);
+    assert_eq!(of_kernel("socket:").len(), 4);
 }
 
 /// Every kind of thread of a machine that runs.
-pub(crate) const KINDS: [ThreadKind; 8] = [
+pub(crate) const KINDS: [ThreadKind; 9] = [
     ThreadKind::Main,
     ThreadKind::Vcpu,
     ThreadKind::Block,
     ThreadKind::Console,
+    ThreadKind::Net,
     ThreadKind::Rng,
     ThreadKind::Balloon,
     ThreadKind::Control,

@@ -13,9 +13,9 @@ use crate::micro::Access::{self, Await, In, Out, Read, Write};
 use states::State;
 
 /// Queues of each device of [`crate::devices`], in the order of their slots.
-const QUEUES: [u16; 4] = [1, 1, 6, 3];
+const QUEUES: [u16; 5] = [1, 1, 6, 2, 3];
 /// Where each of them is.
-const SLOTS: [u32; 4] = [1, 2, 3, 30];
+const SLOTS: [u32; 5] = [1, 2, 3, 29, 30];
 /// Entries of a queue.
 const SIZE: u32 = 8;
 /// The driver is ready.

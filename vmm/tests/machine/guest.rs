@@ -281,6 +281,7 @@ fn assemble(code: &Code, shape: Shape, extra: Extra, printed: &Printed) -> Machi
     let host = HostSide {
         hypervisor: Hypervisor::open().unwrap(),
         disks,
+        network: None,
         boot: BootSource::open(&spec.boot, folder.path(), None).unwrap(),
         saved: extra.saved,
         serial: Box::new(printed.clone()),

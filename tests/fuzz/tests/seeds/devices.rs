@@ -162,6 +162,48 @@ fn a_balloon_is_filled_emptied_and_told_what_is_free() {
 }
 
 #[test]
+fn frames_come_to_a_network_card_and_go() {
+    let frame = |source: u8, len: u32| {
+        let mut frame = vec![0; len as usize];
+        frame[6] = 2;
+        frame[11] = source;
+        frame
+    };
+    let sent = |frames: &[Vec<u8>]| {
+        let each = frames.iter();
+        let bytes: Vec<u8> = each
+            .flat_map(|frame| [&(frame.len() as u32).to_be_bytes()[..], frame].concat())
+            .collect();
+        [&(bytes.len() as u16).to_le_bytes()[..], &bytes].concat()
+    };
+    let lend = |memory: &mut [u8]| {
+        for nth in 0..8 {
+            offer(memory, 0, nth, &[(0xa000 + u64::from(nth) * 128, 128, WRITE)]);
+        }
+    };
+    let one = driver(0, lend);
+    let mut merged = driver(0, lend);
+    merged[14] = 1;
+    let out = driver(0, |memory| {
+        for (nth, (source, len)) in [(1, 60), (2, 60), (1, 1514)].into_iter().enumerate() {
+            let at = 0x8000 + nth * 0x800;
+            memory[at + 12..at + 12 + len].copy_from_slice(&frame(source, len as u32));
+            offer(memory, 1, nth as u16, &[(at as u64, 12 + len as u32, 0)]);
+        }
+    });
+    let both = [frame(9, 60), frame(9, 300)];
+    plant(
+        "network",
+        device::network,
+        &[
+            [sent(&both), one].concat(),
+            [sent(&both), merged].concat(),
+            [sent(&[]), out].concat(),
+        ],
+    );
+}
+
+#[test]
 fn a_state_of_fresh_and_of_started_devices_is_taken() {
     let fresh = kiln_fuzz::saved::fresh();
     let mut state: serde_json::Value = serde_json::from_slice(&fresh).unwrap();

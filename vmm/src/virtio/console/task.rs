@@ -177,7 +177,7 @@ impl ConsoleTask {
         ) else {
             return Ok(Progress::None);
         };
-        let Some(chain) = next(queue)? else {
+        let Some(chain) = queue.pop_or_rearm()? else {
             return Ok(Progress::None);
         };
         let left = chain.readable_len().saturating_sub(state.taken);
@@ -222,7 +222,7 @@ impl ConsoleTask {
         if !listens || port.input().len() == 0 {
             return Ok(Progress::None);
         }
-        let Some(chain) = next(queue)? else {
+        let Some(chain) = queue.pop_or_rearm()? else {
             return Ok(Progress::None);
         };
         let room = usize::try_from(chain.writable_len()).unwrap_or(CHUNK).min(CHUNK);
@@ -232,14 +232,6 @@ impl ConsoleTask {
         queue.notify()?;
         port.took_input(count);
         Ok(Progress::Some)
-    }
-}
-
-/// The next chain of a queue; where there is none, the guest's next one is announced by a kick.
-fn next(queue: &mut VirtQueue) -> Result<Option<Chain>, QueueError> {
-    match queue.pop()? {
-        None if queue.rearm()? => queue.pop(),
-        popped => Ok(popped),
     }
 }
 

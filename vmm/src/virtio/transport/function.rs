@@ -269,6 +269,7 @@ impl From<DeviceError> for PciError {
 
 fn identity(kind: DeviceType) -> Identity {
     let class = match kind {
+        DeviceType::Net => 0x02_00_00,
         DeviceType::Block => 0x01_80_00,
         DeviceType::Console => 0x07_80_00,
         DeviceType::Rng | DeviceType::Balloon => 0x00_ff_00,

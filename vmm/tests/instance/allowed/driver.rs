@@ -13,7 +13,8 @@ use crate::sweep::{BUFFERS, Sweep, bar, configuration, rings};
 const DISK: usize = 0;
 const RNG: usize = 1;
 const CONSOLE: usize = 2;
-const BALLOON: usize = 3;
+const NETWORK: usize = 3;
+const BALLOON: usize = 4;
 
 /// Flags of a descriptor: another one follows; the device writes.
 const NEXT: u64 = 1;
@@ -59,6 +60,19 @@ impl Driver {
 
     /// Offers a queue a chain of buffers (where, length, flags), and waits until it has been used.
     fn offer(&mut self, device: usize, queue: u16, buffers: &[(u32, u64, u64)]) {
+        self.lend(device, queue, buffers);
+        self.wait(device, queue);
+    }
+
+    /// Waits until all that a queue was offered has been used.
+    fn wait(&mut self, device: usize, queue: u16) {
+        let offered = self.offered.get(&(device, queue)).copied().unwrap_or(0);
+        let used = rings(device, queue) + 0x2002;
+        self.sweep.accesses.push(Await(used, offered as u8));
+    }
+
+    /// The same, and does not wait.
+    fn lend(&mut self, device: usize, queue: u16, buffers: &[(u32, u64, u64)]) {
         let table = rings(device, queue);
         let offered = self.offered.entry((device, queue)).or_default();
         let slot = u32::from(*offered % 8);
@@ -74,7 +88,6 @@ impl Driver {
         self.sweep.write(table + 0x1002, 2, (*offered).into());
         let doorbell = bar(device) + NOTIFY.offset as u32 + 4 * u32::from(queue);
         self.sweep.write(doorbell, 2, queue.into());
-        self.sweep.accesses.push(Await(table + 0x2002, *offered as u8));
     }
 
     /// Write, read, flush, write zeroes, discard, by both queues; then writes where nothing was, which are not flushed.
@@ -130,6 +143,23 @@ impl Driver {
             self.offer(BALLOON, queue, &[(0, 4, 0)]);
         }
         self.offer(BALLOON, 2, &[(FREE, 4096, WRITE)]);
+    }
+
+    /// A frame, which comes back.
+    pub(super) fn use_the_network(&mut self) {
+        const SENT: u32 = 0x3000;
+        const CAME: u32 = 0x3800;
+        self.start(NETWORK, 2, 1 << 5);
+        self.lend(NETWORK, 0, &[(CAME, 0x400, WRITE)]);
+        for at in (0..72).step_by(8) {
+            self.sweep.write(BUFFERS + SENT + at, 8, 0);
+        }
+        // Behind the header of 12 bytes and the address to which it goes.
+        for (at, byte) in (BUFFERS + SENT + 18..).zip(crate::network::ADDRESS) {
+            self.sweep.write(at, 1, byte.into());
+        }
+        self.offer(NETWORK, 1, &[(SENT, 72, 0)]);
+        self.wait(NETWORK, 0);
     }
 
     /// An interrupt of the clock each second.

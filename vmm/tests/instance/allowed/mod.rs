@@ -16,7 +16,7 @@ use reasons::{CHANCE, ELSEWHERE, Reason};
 use recorder::record;
 
 /// The tests whose machines are looked at: together they have each kind of thread do all its work.
-const MACHINES: [&str; 11] = [
+const MACHINES: [&str; 12] = [
     "allowed::served::every_device_serves_a_guest_within_its_filter",
     "allowed::served::a_guest_with_an_agent_is_saved_frozen_and_restored_within_the_filters",
     "allowed::served::a_machine_by_hand_has_a_terminal_within_the_filter_and_gives_it_back",
@@ -26,6 +26,7 @@ const MACHINES: [&str; 11] = [
     "console::several_see_one_console_and_the_stream_ends_with_the_machine",
     "hotplug::a_disk_is_plugged_in_asked_for_and_gone_once_the_guest_has_let_go_of_it",
     "hotplug::a_disk_is_taken_away_from_a_guest_that_holds_on_and_its_files_are_free",
+    "network::hazard_a_machine_outlives_its_network_and_says_that_it_is_gone",
     "pvgrub::what_the_menu_remembers_is_written_from_inside_the_sandbox",
     "sandbox::a_thread_of_any_kind_that_panics_ends_the_machine_and_its_message_is_kept",
 ];

@@ -1,7 +1,7 @@
 //! Why what is not seen is allowed all the same.
 
 use kiln_vmm::sandbox::ThreadKind::{
-    self, Balloon, Block, Console, Control, Fitter, Main, Parent, Process, Rng, Vcpu,
+    self, Balloon, Block, Console, Control, Fitter, Main, Net, Parent, Process, Rng, Vcpu,
 };
 
 /// Why threads of some kinds are allowed some calls.
@@ -13,9 +13,11 @@ pub(super) struct Reason {
 }
 
 const EVERY: &[ThreadKind] = &[
-    Process, Main, Vcpu, Block, Console, Rng, Balloon, Control, Fitter, Parent,
+    Process, Main, Vcpu, Block, Console, Net, Rng, Balloon, Control, Fitter, Parent,
 ];
-const OF_SEVERAL: &[ThreadKind] = &[Process, Main, Vcpu, Block, Console, Rng, Balloon, Control, Fitter];
+const OF_SEVERAL: &[ThreadKind] = &[
+    Process, Main, Vcpu, Block, Console, Net, Rng, Balloon, Control, Fitter,
+];
 
 /// Calls that are made if need be, by the C library, the standard library or the kernel above all: whether they are
 /// seen is chance.
@@ -83,7 +85,7 @@ pub(super) const CHANCE: &[Reason] = &[
         why: "the power button is pressed over the socket, and raises its interrupt: set_line, arch/x86_64/board.rs",
     },
     Reason {
-        kinds: &[Block, Rng, Balloon],
+        kinds: &[Block, Net, Rng, Balloon],
         calls: "read",
         why: "a queue was found empty before its kick came: drain, virtio/worker.rs",
     },
@@ -93,7 +95,7 @@ pub(super) const CHANCE: &[Reason] = &[
         why: "a layer that the disk let go of while a request still used it: Drop of Layer, imagefmt",
     },
     Reason {
-        kinds: &[Process, Main, Vcpu, Block, Console, Control, Fitter, Parent],
+        kinds: &[Process, Main, Vcpu, Block, Console, Net, Control, Fitter, Parent],
         calls: "fcntl(F_GETFD)",
         why: "debug builds look whether what they close is open: std, os/fd/owned.rs, debug_assert_fd_is_open",
     },
@@ -107,7 +109,7 @@ pub(super) const ELSEWHERE: &[Reason] = &[
         why: "the allocator finds its lists damaged, and says so: glibc, sysdeps/posix/libc_fatal.c, __libc_message",
     },
     Reason {
-        kinds: &[Vcpu, Block, Console, Rng, Balloon, Control, Fitter],
+        kinds: &[Vcpu, Block, Console, Net, Rng, Balloon, Control, Fitter],
         calls: "exit_group",
         why: "a forbidden call was made: on_sigsys. The test whose name begins with \
               hazard_a_thread_of_any_kind_that_opens_a_file has each of them do it",

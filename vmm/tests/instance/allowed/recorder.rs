@@ -39,6 +39,7 @@ impl Thread {
             name if name.starts_with("vol-") => Some(ThreadKind::Block),
             "virtio-console" | "rtc" | "agent-mux" => Some(ThreadKind::Console),
             "virtio-rng" => Some(ThreadKind::Rng),
+            "virtio-net" => Some(ThreadKind::Net),
             "virtio-balloon" => Some(ThreadKind::Balloon),
             "control" => Some(ThreadKind::Control),
             "fitter" => Some(ThreadKind::Fitter),

@@ -69,6 +69,7 @@ fn every_device_serves_a_guest_within_its_filter() {
     driver.use_the_consoles();
     driver.use_the_disk();
     driver.use_the_entropy();
+    driver.use_the_network();
     driver.use_the_balloon();
     driver.use_the_clock();
     driver.stop_all();

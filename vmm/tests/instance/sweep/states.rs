@@ -9,7 +9,7 @@ use crate::micro::Access::{Await, Read};
 /// Features are agreed upon.
 const AGREED: u8 = ACKNOWLEDGE | DRIVER | FEATURES_OK;
 /// Of each device a queue that it looks at as soon as it runs.
-const SERVED: [u16; 4] = [0, 0, 1, 0];
+const SERVED: [u16; 5] = [0, 0, 1, 1, 0];
 
 /// The states of a device.
 const STATES: [State; 8] = [

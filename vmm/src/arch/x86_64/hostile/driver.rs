@@ -1,5 +1,6 @@
 //! A driver that brings its device to any state, and can tell whether it still works.
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use vm_memory::{Bytes, GuestAddress};
@@ -186,7 +187,7 @@ impl Driver<'_> {
     pub(super) fn broken_queue(&self) -> u16 {
         match self.device_type() {
             DeviceType::Block | DeviceType::Rng | DeviceType::Balloon => 0,
-            DeviceType::Console => 1,
+            DeviceType::Console | DeviceType::Net => 1,
         }
     }
 
@@ -222,6 +223,20 @@ impl Driver<'_> {
         (0..).zip(LISTENING).for_each(tell);
     }
 
+    /// What a network card can fill buffers with: a frame. What it sent is taken.
+    fn exchange(&self) {
+        let mut cable = &self.target.cable;
+        let frame = [0; 60];
+        let length = (frame.len() as u32).to_be_bytes();
+        for result in [
+            cable.write(&[&length[..], &frame].concat()),
+            cable.read(&mut [0; 1 << 16]),
+        ] {
+            let would_block = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+            assert!(result.as_ref().err().is_none_or(would_block), "{result:?}");
+        }
+    }
+
     /// What a console can fill buffers with: bytes for its ports, and another size of the terminal, of which it tells.
     fn feed(&self) {
         for input in &self.target.inputs {
@@ -241,8 +256,10 @@ impl Driver<'_> {
         while !is_so() {
             let kind = self.device_type();
             assert!(Instant::now() < deadline, "{kind:?} is not {}", what());
-            if kind == DeviceType::Console {
-                self.feed();
+            match kind {
+                DeviceType::Console => self.feed(),
+                DeviceType::Net => self.exchange(),
+                _ => {}
             }
             std::thread::sleep(Duration::from_micros(50));
         }

@@ -13,6 +13,8 @@ mod request;
 mod rings;
 mod vectors;
 
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::arch::x86_64::board::Board;
@@ -24,6 +26,7 @@ use crate::pci::{PciBus, Slot};
 use crate::virtio::balloon::Balloon;
 use crate::virtio::block::{Block, Serial};
 use crate::virtio::console::{Console, Port, PortBackend, PortInput, PortRole, PortSpec};
+use crate::virtio::net::{MacAddress, Net, NetSpec};
 use crate::virtio::ring::{END, memory};
 use crate::virtio::rng::{Rng, RngSpec};
 use crate::virtio::transport::{VirtioPci, Wiring};
@@ -60,6 +63,8 @@ struct Target {
     asked: Arc<Mutex<Vec<String>>>,
     /// Of the console's ports.
     inputs: [PortInput; 2],
+    /// The other side of the network card.
+    cable: UnixStream,
 }
 
 /// Takes everything.
@@ -71,7 +76,7 @@ impl PortBackend for Taken {
     }
 }
 
-fn devices(inputs: &[PortInput; 2]) -> Vec<Box<dyn VirtioDevice>> {
+fn devices(inputs: &[PortInput; 2], socket: UnixStream) -> Vec<Box<dyn VirtioDevice>> {
     let setup: Arc<dyn ThreadSetup> = Arc::new(());
     let file = tempfile::tempfile().expect("a file");
     file.set_len(DISK).expect("a length");
@@ -85,10 +90,16 @@ fn devices(inputs: &[PortInput; 2]) -> Vec<Box<dyn VirtioDevice>> {
         port(None, PortRole::Console, terminal),
         port(Some("agent"), PortRole::Agent, agent),
     ];
+    let card = NetSpec {
+        mac: MacAddress::new([2, 0, 0, 0, 0, 1]).expect("an address"),
+        mtu: Some(1500),
+        socket: PathBuf::new(),
+    };
     vec![
         Box::new(Block::new("hostile", disk, Serial::default(), 2, &setup).expect("threads")),
         Box::new(Rng::new(&RngSpec::default(), Arc::clone(&setup)).expect("a thread")),
         Box::new(Console::new(ports, Arc::clone(&setup)).expect("a thread")),
+        Box::new(Net::new(&card, socket.into(), Arc::clone(&setup)).expect("a thread")),
         Box::new(Balloon::new(END, HugePages::default(), setup).expect("a thread")),
     ]
 }
@@ -104,7 +115,9 @@ impl Target {
             doorbells: Arc::new(Bells::default()),
         };
         let inputs = [(); 2].map(|()| PortInput::new().expect("an event"));
-        let functions = (1..).zip(devices(&inputs)).map(|(number, device)| {
+        let (socket, cable) = UnixStream::pair().expect("sockets");
+        cable.set_nonblocking(true).expect("a socket");
+        let functions = (1..).zip(devices(&inputs, socket)).map(|(number, device)| {
             let slot = Slot::new(number).expect("a slot");
             VirtioPci::attach(device, slot, &pci, wiring.clone()).expect("room")
         });
@@ -131,6 +144,7 @@ impl Target {
             messages,
             asked,
             inputs,
+            cable,
         }
     }
 

@@ -15,6 +15,9 @@ const TABLE: u64 = 0xc00;
 /// The queue of a balloon by which its driver tells what is free.
 const REPORTING: u16 = 2;
 
+/// The queue by which a network card gives frames.
+const RECEIVE: u16 = 0;
+
 /// A status that no device gives.
 const UNTOLD: u8 = 0xee;
 
@@ -54,6 +57,8 @@ impl Request {
             // A range that is free, or pages by their numbers: the first one, in which nothing is.
             DeviceType::Balloon if queue == REPORTING => vec![(at, 64, WRITE)],
             DeviceType::Balloon => vec![(at, 64, 0)],
+            DeviceType::Net if queue == RECEIVE => vec![(at, 128, WRITE)],
+            DeviceType::Net => vec![(at, 72, 0)],
             DeviceType::Console if Driver::is_lent(queue) => vec![(at, 64, WRITE)],
             DeviceType::Console => vec![(at, 64, 0)],
         };
