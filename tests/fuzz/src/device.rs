@@ -223,7 +223,10 @@ pub fn network(input: &[u8]) -> bool {
     let mut left = arrived.as_slice();
     while let Some((len, rest)) = left.split_first_chunk() {
         let len = u32::from_be_bytes(*len) as usize;
-        assert!(rest.get(6..12) == Some(&OWN) && len >= 14, "a frame that may not be sent");
+        assert!(
+            rest.get(6..12) == Some(&OWN) && len >= 14,
+            "a frame that may not be sent"
+        );
         left = rest.get(len..).unwrap_or_default();
     }
     moved.is_ok_and(|frames| frames > 0)

@@ -1,9 +1,9 @@
 //! A machine's saved state, as a stranger made it up.
 
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::cell::OnceCell;
 use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_vmm::arch::native::{Board, BoardState};
