@@ -29,15 +29,19 @@ const FILLING: u64 = 1024;
 /// The same when a request must wait for it: 2 GiB, and half as many as [`Extents`](super::extents::Extents) can have runs,
 /// so that a commit frees all of them.
 const CROWDED: u64 = 32768;
-
 impl Layer {
     /// Makes durable whatever was written before. Nothing to do for a layer that was opened for reading.
     pub(crate) fn commit(&self) -> Result<(), DiskError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         let arrived = writer.commits.begun.load(Ordering::SeqCst);
+        // One that began after this call has ended well?
+        self.commit_unless(writer, |done| done > arrived)
+    }
+
+    /// Commits after the one that runs, unless by then, with that number as the last that ended well, it is not needed.
+    fn commit_unless(&self, writer: &Writer, is_needless: impl FnOnce(u64) -> bool) -> Result<(), DiskError> {
         let mut done = writer.commits.done.lock().unwrap_or_else(PoisonError::into_inner);
-        if *done > arrived {
-            // One that began after this call has ended well.
+        if is_needless(*done) {
             return Ok(());
         }
         let number = writer.commits.begun.fetch_add(1, Ordering::SeqCst) + 1;
@@ -54,15 +58,21 @@ impl Layer {
 
     /// Keeps what waits so small that no request finds it crowded.
     pub(crate) fn commit_if_filling(&self) -> Result<(), DiskError> {
-        let filling = self.tables().is_filling() || self.waiting() > FILLING;
-        if filling { self.commit() } else { Ok(()) }
+        self.commit_while(|| self.tables().is_filling() || self.waiting() > FILLING)
     }
 
     /// Keeps what waits in memory bounded, whatever fails. Called before a request changes anything, and without one in
     /// flight.
     pub(super) fn commit_if_crowded(&self) -> Result<(), DiskError> {
-        let crowded = self.tables().is_crowded() || self.waiting() > CROWDED;
-        if crowded { self.commit() } else { Ok(()) }
+        self.commit_while(|| self.tables().is_crowded() || self.waiting() > CROWDED)
+    }
+
+    /// Commits if it is due; of all who find it so at once, one does.
+    fn commit_while(&self, is_due: impl Fn() -> bool) -> Result<(), DiskError> {
+        match &self.writer {
+            Some(writer) if is_due() => self.commit_unless(writer, |_| !is_due()),
+            _ => Ok(()),
+        }
     }
 
     fn waiting(&self) -> u64 {

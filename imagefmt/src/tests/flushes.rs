@@ -283,3 +283,28 @@ fn what_gathers_in_memory_is_written_between_requests_and_by_none_of_them() {
     }
     assert!(syncs() > before, "memory is not bounded");
 }
+
+#[test]
+fn all_who_find_much_gathered_wait_for_one_commit_and_not_for_one_each() {
+    let (size, apart) = (4 << 40, 1 << 30);
+    let inner = Host::new(Arc::new(FileStorage::new(tempfile::tempfile().unwrap())), "layer");
+    format(&inner, None, size).unwrap();
+    let (disk, stop) = halting(inner);
+    let write = |nth: u64| write_all_at(&disk, nth * apart, &[1; 512]).unwrap();
+    write(0);
+    // The flush first makes the file longer, when nobody gets new clusters.
+    stop.at(1);
+    std::thread::scope(|scope| {
+        let flush = scope.spawn(|| disk.flush().unwrap());
+        assert!(stop.is_reached(|| flush.is_finished()), "a flush does nothing");
+        (1..=400).for_each(write);
+        for _ in 0..4 {
+            scope.spawn(|| disk.settle().unwrap());
+        }
+        // Time to come there; if one is late it finds nothing gathered.
+        std::thread::sleep(Duration::from_millis(50));
+        stop.let_go();
+    });
+    let (of_the_flush, of_the_commit) = (2, 2);
+    assert_eq!(stop.syncs.load(Ordering::SeqCst), of_the_flush + of_the_commit);
+}
