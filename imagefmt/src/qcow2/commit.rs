@@ -34,7 +34,7 @@ impl Layer {
     pub(crate) fn commit(&self) -> Result<(), DiskError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         let arrived = writer.commits.begun.load(Ordering::SeqCst);
-        // One that began after this call has ended well?
+        // Needless if one that began after this call has ended well.
         self.commit_unless(writer, |done| done > arrived)
     }
 
@@ -58,17 +58,17 @@ impl Layer {
 
     /// Keeps what waits so small that no request finds it crowded.
     pub(crate) fn commit_if_filling(&self) -> Result<(), DiskError> {
-        self.commit_while(|| self.tables().is_filling() || self.waiting() > FILLING)
+        self.commit_if_due(|| self.tables().is_filling() || self.waiting() > FILLING)
     }
 
     /// Keeps what waits in memory bounded, whatever fails. Called before a request changes anything, and without one in
     /// flight.
     pub(super) fn commit_if_crowded(&self) -> Result<(), DiskError> {
-        self.commit_while(|| self.tables().is_crowded() || self.waiting() > CROWDED)
+        self.commit_if_due(|| self.tables().is_crowded() || self.waiting() > CROWDED)
     }
 
     /// Commits if it is due; of all who find it so at once, one does.
-    fn commit_while(&self, is_due: impl Fn() -> bool) -> Result<(), DiskError> {
+    fn commit_if_due(&self, is_due: impl Fn() -> bool) -> Result<(), DiskError> {
         match &self.writer {
             Some(writer) if is_due() => self.commit_unless(writer, |_| !is_due()),
             _ => Ok(()),
