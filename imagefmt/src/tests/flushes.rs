@@ -195,6 +195,18 @@ fn halting(inner: Host) -> (Chain, Arc<Stop>) {
     (Chain::open_hosts(hosts, Access::ReadWrite).unwrap(), stop)
 }
 
+/// A large disk in a file, and what halts the operations on it.
+fn sparse() -> (Chain, Arc<Stop>) {
+    let inner = Host::new(Arc::new(FileStorage::new(tempfile::tempfile().unwrap())), "layer");
+    format(&inner, None, 4 << 40).unwrap();
+    halting(inner)
+}
+
+/// Writes to a place of it whose table no other such place is in: soon there are more tables than are kept in memory.
+fn write_apart(disk: &Chain, nth: u64) {
+    write_all_at(disk, nth << 30, &[1; 512]).unwrap();
+}
+
 #[test]
 fn a_flush_that_a_freeze_falls_into_loses_nothing_written_before_it() {
     for seal in [Seal::Meanwhile, Seal::Later] {
@@ -261,16 +273,12 @@ fn what_is_given_up_is_freed_before_it_is_too_much_though_nobody_flushes() {
 
 #[test]
 fn what_gathers_in_memory_is_written_between_requests_and_by_none_of_them() {
-    // Each write needs a table of its own: soon there are more than are kept in memory.
-    let (size, apart) = (4 << 40, 1 << 30);
-    let inner = Host::new(Arc::new(FileStorage::new(tempfile::tempfile().unwrap())), "layer");
-    format(&inner, None, size).unwrap();
-    let (disk, stop) = halting(inner);
+    let (disk, stop) = sparse();
     let syncs = || stop.syncs.load(Ordering::SeqCst);
     let mut between = 0;
     for nth in 0..1600 {
         let before = syncs();
-        write_all_at(&disk, nth * apart, &[1; 512]).unwrap();
+        write_apart(&disk, nth);
         assert_eq!(syncs(), before, "write {nth} has waited for the host's disk");
         disk.settle().unwrap();
         between += syncs() - before;
@@ -279,25 +287,21 @@ fn what_gathers_in_memory_is_written_between_requests_and_by_none_of_them() {
     // Where nobody asks for it, the disk does it by itself.
     let before = syncs();
     for nth in 1600..3200 {
-        write_all_at(&disk, nth * apart, &[1; 512]).unwrap();
+        write_apart(&disk, nth);
     }
     assert!(syncs() > before, "memory is not bounded");
 }
 
 #[test]
 fn all_who_find_much_gathered_wait_for_one_commit_and_not_for_one_each() {
-    let (size, apart) = (4 << 40, 1 << 30);
-    let inner = Host::new(Arc::new(FileStorage::new(tempfile::tempfile().unwrap())), "layer");
-    format(&inner, None, size).unwrap();
-    let (disk, stop) = halting(inner);
-    let write = |nth: u64| write_all_at(&disk, nth * apart, &[1; 512]).unwrap();
-    write(0);
+    let (disk, stop) = sparse();
+    write_apart(&disk, 0);
     // The flush first makes the file longer, when nobody gets new clusters.
     stop.at(1);
     std::thread::scope(|scope| {
         let flush = scope.spawn(|| disk.flush().unwrap());
         assert!(stop.is_reached(|| flush.is_finished()), "a flush does nothing");
-        (1..=400).for_each(write);
+        (1..=400).for_each(|nth| write_apart(&disk, nth));
         for _ in 0..4 {
             scope.spawn(|| disk.settle().unwrap());
         }
