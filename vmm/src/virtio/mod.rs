@@ -20,6 +20,7 @@
 //! below are that document's.
 
 mod chain;
+mod config_notice;
 mod device;
 mod error;
 mod features;

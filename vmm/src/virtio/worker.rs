@@ -94,8 +94,7 @@ impl Stop {
     /// Returns `None` for stop, else which sources are ready (bit *n* for `sources[n]`; none after a
     /// timeout). At most 64 sources are looked at.
     pub fn wait(&self, sources: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Option<u64> {
-        let readable: Vec<_> = sources.iter().map(|fd| (*fd, PollFlags::IN)).collect();
-        self.wait_for(&readable, timeout)
+        self.poll(sources.iter().map(|fd| (*fd, PollFlags::IN)), timeout)
     }
 
     /// The same for sources that may be waited for to be writable, too. One whose other side is gone is always ready.
@@ -104,13 +103,21 @@ impl Stop {
         sources: &[(BorrowedFd<'_>, PollFlags)],
         timeout: Option<Duration>,
     ) -> Option<u64> {
+        self.poll(sources.iter().copied(), timeout)
+    }
+
+    fn poll<'a>(
+        &'a self,
+        sources: impl Iterator<Item = (BorrowedFd<'a>, PollFlags)>,
+        timeout: Option<Duration>,
+    ) -> Option<u64> {
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: t.subsec_nanos().into(),
         });
         let stop = (borrow(&self.event), PollFlags::IN);
         let mut fds: Vec<PollFd<'_>> = std::iter::once(stop)
-            .chain(sources.iter().copied().take(64))
+            .chain(sources.take(64))
             .map(|(fd, wanted)| PollFd::from_borrowed_fd(fd, wanted))
             .collect();
         match poll(&mut fds, timeout.as_ref()) {

@@ -1,12 +1,11 @@
 //! How full the balloon shall be, and how full its guest says that it is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::pages::PAGE;
-use crate::virtio::{Guarded, Interrupt};
+use crate::virtio::config_notice::ConfigNotice;
 
 /// The state of the device, in pages of 4 KiB (5.5.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +34,8 @@ pub struct BalloonLevel {
     most: u32,
     target: AtomicU32,
     actual: AtomicU32,
-    /// To the driver, while there is one.
-    interrupt: Guarded<Option<Arc<dyn Interrupt>>>,
+    /// Has the driver look at the target.
+    pub(super) notice: ConfigNotice,
 }
 
 impl std::fmt::Debug for BalloonLevel {
@@ -56,7 +55,7 @@ impl BalloonLevel {
             most: u32::try_from(memory / PAGE).unwrap_or(u32::MAX),
             target: AtomicU32::new(0),
             actual: AtomicU32::new(0),
-            interrupt: Guarded::default(),
+            notice: ConfigNotice::default(),
         }
     }
 
@@ -84,20 +83,8 @@ impl BalloonLevel {
             most: u64::from(self.most) * PAGE,
         })?;
         self.target.store(target, Ordering::SeqCst);
-        self.tell();
+        self.notice.tell();
         Ok(())
-    }
-
-    /// Has the driver look at the target, if there is one.
-    pub(super) fn tell(&self) {
-        if let Some(interrupt) = &*self.interrupt.lock() {
-            interrupt.config_changed();
-        }
-    }
-
-    /// Makes the way to the driver known, or forgets it.
-    pub(super) fn connect(&self, interrupt: Option<Arc<dyn Interrupt>>) {
-        *self.interrupt.lock() = interrupt;
     }
 
     /// Takes over what the driver says.

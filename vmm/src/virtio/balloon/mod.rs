@@ -35,8 +35,8 @@ pub use level::{BalloonLevel, BalloonState, TargetError};
 use self::task::BalloonTask;
 use super::device::read_bytes;
 use super::{
-    Activation, Begin, DeviceError, DeviceState, DeviceType, QueueState, ThreadKind, ThreadSetup,
-    VirtioDevice, Worker,
+    Activation, DeviceError, DeviceState, DeviceType, QueueState, ThreadKind, ThreadSetup, VirtioDevice,
+    Worker,
 };
 use crate::memory::HugePages;
 
@@ -65,8 +65,6 @@ pub struct Balloon {
     worker: Worker<BalloonTask>,
     level: Arc<BalloonLevel>,
     pages: HugePages,
-    /// An interrupt that told of the target may have been on its way when the machine was saved.
-    is_unsure: bool,
 }
 
 impl Balloon {
@@ -86,7 +84,6 @@ impl Balloon {
             worker,
             level: Arc::new(BalloonLevel::new(memory)),
             pages,
-            is_unsure: false,
         })
     }
 
@@ -127,8 +124,7 @@ impl VirtioDevice for Balloon {
     fn start(&mut self, activation: Activation) -> Result<(), DeviceError> {
         let (begin, interrupt) = (activation.begin, Arc::clone(&activation.interrupt));
         let task = BalloonTask::new(activation, self.pages)?;
-        self.level.connect(Some(interrupt));
-        self.is_unsure = begin == Begin::Paused;
+        self.level.notice.connect(interrupt, begin);
         self.worker.start(task, begin);
         Ok(())
     }
@@ -138,18 +134,15 @@ impl VirtioDevice for Balloon {
     }
 
     fn resume(&mut self) {
-        if std::mem::take(&mut self.is_unsure) {
-            self.level.tell();
-        }
+        self.level.notice.resume();
         self.worker.resume();
     }
 
     /// What was in the balloon is the new driver's again; the target stays, which is the host's.
     fn reset(&mut self) {
         self.worker.reset();
-        self.level.connect(None);
+        self.level.notice.disconnect();
         self.level.note_actual(0);
-        self.is_unsure = false;
     }
 
     fn queues(&self) -> Vec<Option<QueueState>> {

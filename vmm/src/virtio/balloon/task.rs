@@ -85,10 +85,7 @@ impl BalloonTask {
             let Some(queue) = self.queues.get_mut(role as usize).and_then(Option::as_mut) else {
                 return Ok(Rest::None);
             };
-            let Some(chain) = queue.pop()? else {
-                if queue.rearm()? {
-                    continue;
-                }
+            let Some(chain) = queue.pop_or_rearm()? else {
                 return Ok(Rest::None);
             };
             let named = named(role, queue, &chain);

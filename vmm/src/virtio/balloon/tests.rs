@@ -7,7 +7,7 @@ use super::pages::{MAX_PAGES, PAGE};
 use super::*;
 use crate::memory::GuestMemory;
 use crate::virtio::ring::{self, ALL, DATA, END, Guest, Recorder, Ring, SEAM};
-use crate::virtio::{Interrupt, Stop};
+use crate::virtio::{Begin, Interrupt, Stop};
 
 /// The rings of the three queues.
 const RINGS: std::ops::Range<u64> = 0x4000..0x1_0000;
@@ -268,7 +268,8 @@ fn a_saved_device_goes_on_in_a_fresh_one_with_its_target() {
     assert_eq!(told(&guest), 1, "one that goes on as it is, is told once");
     guest.device.resume();
     assert_eq!(told(&guest), 1);
-    guest.device.is_unsure = true;
+    let driver = Arc::clone(&guest.interrupt) as Arc<dyn Interrupt>;
+    guest.device.level.notice.connect(driver, Begin::Paused);
     guest.device.pause();
     guest.device.resume();
     assert_eq!(told(&guest), 2);

@@ -121,11 +121,8 @@ impl ConsoleTask {
             if !self.control.has_room() {
                 break;
             }
-            let Some(chain) = queue.pop()? else {
-                if !queue.rearm()? {
-                    break;
-                }
-                continue;
+            let Some(chain) = queue.pop_or_rearm()? else {
+                break;
             };
             progress = Progress::Some;
             let mut bytes = [0; MESSAGE];
@@ -150,11 +147,8 @@ impl ConsoleTask {
         };
         let mut progress = Progress::None;
         while let Some(message) = self.control.next() {
-            let Some(chain) = queue.pop()? else {
-                if !queue.rearm()? {
-                    break;
-                }
-                continue;
+            let Some(chain) = queue.pop_or_rearm()? else {
+                break;
             };
             progress = Progress::Some;
             let bytes = message.bytes(&self.ports);

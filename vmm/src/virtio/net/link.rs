@@ -2,19 +2,19 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::stream::Stream;
-use crate::virtio::{Guarded, Interrupt};
+use crate::virtio::Guarded;
+use crate::virtio::config_notice::ConfigNotice;
 
 /// The cable: the task has it while it runs, and it outlives every start of the device.
 pub(super) struct Link {
     /// Nothing: the other side has gone.
     pub(super) stream: Guarded<Option<Stream>>,
     is_up: AtomicBool,
-    /// To the driver, while there is one.
-    interrupt: Guarded<Option<Arc<dyn Interrupt>>>,
+    /// Has the driver look whether it is up.
+    pub(super) notice: ConfigNotice,
 }
 
 impl std::fmt::Debug for Link {
@@ -28,7 +28,7 @@ impl Link {
         Self {
             stream: Guarded::new(Some(Stream::new(socket))),
             is_up: AtomicBool::new(true),
-            interrupt: Guarded::default(),
+            notice: ConfigNotice::default(),
         }
     }
 
@@ -37,23 +37,11 @@ impl Link {
         self.is_up.load(Ordering::SeqCst)
     }
 
-    /// Whom to tell of a change.
-    pub(super) fn connect(&self, interrupt: Option<Arc<dyn Interrupt>>) {
-        *self.interrupt.lock() = interrupt;
-    }
-
-    /// Has the driver look whether the link is up.
-    pub(super) fn tell(&self) {
-        if let Some(interrupt) = &*self.interrupt.lock() {
-            interrupt.config_changed();
-        }
-    }
-
     /// The other side has gone, or is not to be understood: nothing comes or goes from now on.
     pub(super) fn lose(&self, stream: &mut Option<Stream>, why: &io::Error) {
         *stream = None;
         self.is_up.store(false, Ordering::SeqCst);
         tracing::warn!(%why, "the network is gone: the guest's link is down");
-        self.tell();
+        self.notice.tell();
     }
 }

@@ -36,8 +36,8 @@ use self::link::Link;
 use self::task::NetTask;
 use super::device::read_bytes;
 use super::{
-    Activation, Begin, DeviceError, DeviceState, DeviceType, QueueState, ThreadKind, ThreadSetup,
-    VirtioDevice, Worker,
+    Activation, DeviceError, DeviceState, DeviceType, QueueState, ThreadKind, ThreadSetup, VirtioDevice,
+    Worker,
 };
 
 /// The device tells how long frames may be (5.1.3).
@@ -75,8 +75,6 @@ pub struct Net {
     worker: Worker<NetTask>,
     link: Arc<Link>,
     card: Card,
-    /// What a driver of a saved machine knows of the link may not be so any more.
-    is_unsure: bool,
 }
 
 impl Net {
@@ -99,7 +97,6 @@ impl Net {
             worker,
             link: Arc::new(Link::new(socket)),
             card,
-            is_unsure: false,
         })
     }
 }
@@ -131,8 +128,7 @@ impl VirtioDevice for Net {
     fn start(&mut self, activation: Activation) -> Result<(), DeviceError> {
         let (begin, interrupt) = (activation.begin, Arc::clone(&activation.interrupt));
         let task = NetTask::new(activation, self.card, Arc::clone(&self.link))?;
-        self.link.connect(Some(interrupt));
-        self.is_unsure = begin == Begin::Paused;
+        self.link.notice.connect(interrupt, begin);
         self.worker.start(task, begin);
         Ok(())
     }
@@ -142,16 +138,13 @@ impl VirtioDevice for Net {
     }
 
     fn resume(&mut self) {
-        if std::mem::take(&mut self.is_unsure) {
-            self.link.tell();
-        }
+        self.link.notice.resume();
         self.worker.resume();
     }
 
     fn reset(&mut self) {
         self.worker.reset();
-        self.link.connect(None);
-        self.is_unsure = false;
+        self.link.notice.disconnect();
     }
 
     fn queues(&self) -> Vec<Option<QueueState>> {
