@@ -6,6 +6,7 @@ use kiln_agent::client::{
 };
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// The terminal that a command there should get: one if all three streams are one here.
 pub(crate) fn terminal() -> Option<Terminal> {
@@ -28,13 +29,14 @@ pub(crate) enum Input {
     None,
 }
 
-/// Runs the command there until it ends; it gets the signals that came since they are caught.
+/// Runs the command there until it ends, `at_most` that long; it gets the signals that came since they are caught.
 pub(crate) fn run(
     agent: Agent,
     request: ExecRequest,
     reads: Input,
     unread: Unread,
     signals: &Signals,
+    at_most: Option<Duration>,
 ) -> Result<ExecStatus, AgentError> {
     let input = std::io::stdin();
     let on_terminal = request.tty.is_some();
@@ -51,6 +53,7 @@ pub(crate) fn run(
         unread,
         signals: Some(signals),
         terminal: on_terminal.then(|| input.as_fd()),
+        at_most,
         ..own
     };
     let ended = session.run(streams);

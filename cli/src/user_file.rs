@@ -1,6 +1,10 @@
 //! Files that the user names. Nothing else in this program opens a file by a name from the command
 //! line: a command that was forwarded to the software machine finds the user's files elsewhere.
 
+mod tree;
+
+pub(crate) use tree::last_name;
+
 use crate::failure::Failure;
 use crate::software_machine::inside;
 use kiln_control::DataMap;
@@ -28,12 +32,17 @@ impl From<OsString> for UserFile {
 }
 
 /// Relative names begin at the user's working folder; in the software machine all of that is below
-/// one folder.
+/// one folder, and the links of the folders on the way lead from there.
 fn place_of(typed: &Path, user_folder: Option<&Path>) -> PathBuf {
-    match user_folder {
-        Some(folder) => inside::place_of(&folder.join(typed)),
-        None => typed.to_path_buf(),
-    }
+    let Some(folder) = user_folder else {
+        return typed.to_path_buf();
+    };
+    let named = folder.join(typed);
+    let found = match (named.parent(), named.file_name()) {
+        (Some(parent), Some(name)) => inside::resolve(parent).map(|parent| parent.join(name)),
+        _ => inside::resolve(&named),
+    };
+    found.unwrap_or_else(|| inside::place_of(&named))
 }
 
 impl UserFile {
@@ -49,7 +58,13 @@ impl UserFile {
 
     /// Whether there is a regular file of this name.
     pub(crate) fn exists(&self) -> bool {
-        self.place.is_file()
+        self.followed().is_file()
+    }
+
+    /// Where what it leads to is, should it be a link: in the software machine that is told as the host would.
+    fn followed(&self) -> PathBuf {
+        let of_host = inside::user_folder().and_then(|folder| inside::resolve(&folder.join(&self.typed)));
+        of_host.unwrap_or_else(|| self.place.clone())
     }
 
     fn must_have_a_name(&self) -> Result<(), Failure> {
@@ -65,8 +80,8 @@ impl UserFile {
     pub(crate) fn open(&self) -> Result<File, Failure> {
         self.must_have_a_name()?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file =
-            rustix::fs::open(&self.place, flags, Mode::empty()).map_err(|e| self.cannot("open", e.into()))?;
+        let file = rustix::fs::open(self.followed(), flags, Mode::empty())
+            .map_err(|e| self.cannot("open", e.into()))?;
         let is = rustix::fs::fstat(&file).map_err(|e| self.cannot("look at", e.into()))?;
         self.must_be_regular(&is)?;
         Ok(File::from(file))
@@ -131,7 +146,12 @@ impl UserFile {
 
     /// A message that names the file where this process found it, with the name that the user knows.
     pub(crate) fn as_typed(&self, message: &str) -> String {
-        match self.place.to_str() {
+        self.as_typed_at(&self.place, message)
+    }
+
+    /// The same where it was found at `place`.
+    fn as_typed_at(&self, place: &Path, message: &str) -> String {
+        match place.to_str() {
             Some(place) if place != "/" => message.replace(place, &self.name()),
             _ => message.to_owned(),
         }
@@ -145,7 +165,11 @@ impl UserFile {
     }
 
     fn must_be_regular(&self, is: &rustix::fs::Stat) -> Result<(), Failure> {
-        let kind = match FileType::from_raw_mode(is.st_mode) {
+        self.must_be_of_kind(FileType::from_raw_mode(is.st_mode))
+    }
+
+    fn must_be_of_kind(&self, kind: FileType) -> Result<(), Failure> {
+        let kind = match kind {
             FileType::RegularFile => return Ok(()),
             FileType::Directory => "a directory",
             FileType::Symlink => "a symbolic link",

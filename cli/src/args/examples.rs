@@ -59,6 +59,16 @@ Examples:
   kiln stats web --watch
   kiln --output json stats | jq '.Statistics[].CpuSeconds'";
 
+pub(super) const CP: &str = "\
+A folder is copied with all below it, into the folder that is named, or, where there is none, as one of that \
+name; a folder that ends in /. is its content. Permissions, times and symbolic links stay; in a guest all is \
+root's, here it is your own. In the guest its `tar` does the work.
+
+Examples:
+  kiln cp app.conf web:/etc/
+  kiln cp site/. web:/var/www/html
+  kiln cp web:/var/log/syslog .";
+
 pub(super) const TAG: &str = "\
 Examples:
   kiln tag web role=frontend zone=a

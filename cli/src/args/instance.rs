@@ -1,9 +1,11 @@
 //! The verbs used all day: `kiln run list show exec log stop start reboot terminate wait tag`.
 
+use super::copying::{In, Out};
 use super::seconds;
 use super::suggested::Suggested;
 use crate::size::Size;
 use crate::user_file::UserFile;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use kiln_control::{Bytes, Filter, HugePages, NewVolume, OnTermination, Tag, VolumeSource};
 use std::ffi::OsString;
@@ -100,6 +102,17 @@ pub(crate) struct Run {
     /// Seconds to wait for the guest's agent [default: 60; 300 in the software machine]
     #[arg(long, value_name = "S", env = "KILN_AGENT_TIMEOUT", hide_env_values = true, value_parser = seconds)]
     pub(crate) agent_timeout: Option<u64>,
+    /// Copy a file or folder into the guest before the command begins, as `kiln cp` does
+    #[arg(long = "copy", value_name = "SRC:DST", conflicts_with = "no_wait",
+        value_parser = OsStringValueParser::new().try_map(In::parse))]
+    pub(crate) copies: Vec<In>,
+    /// Copy a file or folder out of the guest once the command has ended, however it did
+    #[arg(long = "collect", value_name = "SRC:DST", requires = "command",
+        value_parser = OsStringValueParser::new().try_map(Out::parse))]
+    pub(crate) collects: Vec<Out>,
+    /// Seconds that the command may take; then it is ended, and the exit status is 124
+    #[arg(long, value_name = "S", requires = "command", value_parser = seconds)]
+    pub(crate) timeout: Option<u64>,
     /// A command to run in the guest; its exit status is this command's
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
@@ -109,6 +122,9 @@ impl Run {
     /// What the parser cannot see.
     pub(crate) fn check(&self) -> Result<(), crate::failure::Failure> {
         let wrong = match (self.command.is_empty(), self.count, self.wait) {
+            (true, _, Some(Wait::Running)) if !self.copies.is_empty() => {
+                "files are copied once the guest's agent answers: leave out --wait running"
+            }
             (true, ..) | (false, 1, None | Some(Wait::Agent)) => return Ok(()),
             (false, 1, Some(Wait::Running)) => {
                 "a command runs once the guest's agent answers: leave out --wait running"

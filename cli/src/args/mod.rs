@@ -1,5 +1,6 @@
 //! The command line: what can be asked for. What it means is in [`crate::commands`].
 
+pub(crate) mod copying;
 mod examples;
 pub(crate) mod image;
 pub(crate) mod instance;
@@ -100,6 +101,9 @@ pub(crate) enum Command {
     /// Run a command in a guest, through its agent
     #[command(after_help = examples::EXEC)]
     Exec(instance::Exec),
+    /// Copy files and folders into a guest, or out of it
+    #[command(after_help = examples::CP)]
+    Cp(copying::Cp),
     /// Sit down at a guest's console: its serial terminal
     #[command(after_help = examples::CONSOLE)]
     Console(instance::Console),
@@ -166,6 +170,7 @@ impl Command {
                 | Command::Start(_)
                 | Command::Reboot(_)
                 | Command::Exec(_)
+                | Command::Cp(_)
                 | Command::Image(image::Image::Create(_))
         )
     }

@@ -16,18 +16,20 @@ pub(crate) fn exec(context: &Context, exec: Exec) -> Result<u8, Failure> {
     let interrupt = Interrupt::default();
     let at_most = context.agent_timeout(exec.agent_timeout);
     let agent = wait(&cloud, &instance, at_most, &interrupt)?;
-    command(&cloud, &instance, agent, exec.command, &interrupt)
+    command(&cloud, &instance, agent, exec.command, &interrupt, None)
 }
 
 /// Runs a command in a guest, by the connection on which its agent has answered: if the agent goes away before it hears of
 /// the command, that connection ends, while another would wait for the next agent, maybe for ever. Returns the command's
-/// exit status. It gets the signals that come from now on; after one that came before, it is not begun.
+/// exit status. It gets the signals that come from now on; after one that came before, it is not begun. It is ended if it
+/// takes longer than it may.
 pub(crate) fn command(
     cloud: &Cloud,
     instance: &InstanceId,
     agent: Agent,
     argv: Vec<OsString>,
     interrupt: &Interrupt,
+    at_most: Option<Duration>,
 ) -> Result<u8, Failure> {
     // In this order: a signal in between is known to one of them.
     let signals = Signals::catch().map_err(|error| broken_off(cloud, instance, &error.into()))?;
@@ -37,7 +39,7 @@ pub(crate) fn command(
         tty: attach::terminal(),
         ..ExecRequest::default()
     };
-    let ended = match attach::run(agent, request, Input::Own, Unread::BreaksPipe, &signals) {
+    let ended = match attach::run(agent, request, Input::Own, Unread::BreaksPipe, &signals, at_most) {
         Ok(ended) => ended,
         Err(error) => return Err(broken_off(cloud, instance, &error)),
     };
@@ -51,7 +53,7 @@ pub(crate) fn command(
 }
 
 /// Why a command in a guest has no status: most often because the guest ends, or begins anew, under it.
-fn broken_off(cloud: &Cloud, instance: &InstanceId, error: &AgentError) -> Failure {
+pub(super) fn broken_off(cloud: &Cloud, instance: &InstanceId, error: &AgentError) -> Failure {
     let id = instance.as_str();
     match error {
         AgentError::Gone | AgentError::Io(_) | AgentError::Connect(_) => {}
@@ -150,7 +152,7 @@ mod tests {
             let (stream, gone) = std::os::unix::net::UnixStream::pair().expect("two sockets");
             drop(gone);
             let agent = Agent::connect(stream);
-            command(&cloud, &instance, agent, vec!["true".into()], &interrupt).map_err(|f| f.status)
+            command(&cloud, &instance, agent, vec!["true".into()], &interrupt, None).map_err(|f| f.status)
         };
         assert_eq!(after(Interrupt::by(2)), Err(130));
         assert_eq!(after(Interrupt::default()), Err(1), "there is no such guest");

@@ -5,6 +5,7 @@ mod build;
 mod completions;
 mod console;
 mod context;
+mod cp;
 mod diagnose;
 mod doctor;
 mod image;
@@ -102,6 +103,7 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         Command::List(list) => instance::list(context, list),
         Command::Show(which) => instance::show(context, which),
         Command::Exec(exec) => agent::exec(context, exec),
+        Command::Cp(copy) => cp::run(context, copy),
         Command::Console(at) => console::run(context, &at),
         Command::Log(log) => log::run(context, &log),
         Command::Stats(stats) => stats::run(context, &stats),

@@ -1,7 +1,8 @@
 //! `kiln run`: launch, wait, perhaps run a command, perhaps leave nothing.
 
 use super::instance::given;
-use super::{Context, agent};
+use super::{Context, agent, cp};
+use crate::args::copying::Out;
 use crate::args::instance::{Boot, Run, Wait};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -15,11 +16,17 @@ use std::time::Duration;
 
 pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
     let command = std::mem::take(&mut run.command);
+    let (copies, collects) = (std::mem::take(&mut run.copies), std::mem::take(&mut run.collects));
+    for copy in &copies {
+        // Known before a guest boots.
+        copy.from.source()?;
+    }
+    let at_most = run.timeout.map(Duration::from_secs);
     let agent_timeout = context.agent_timeout(run.agent_timeout);
     let wait = match (run.wait, command.is_empty()) {
         (Some(wait), true) => wait,
-        (None, true) => Wait::Running,
-        (_, false) => Wait::Agent,
+        (None, true) if copies.is_empty() => Wait::Running,
+        (None, true) | (_, false) => Wait::Agent,
     };
     let rm = run.rm;
     // With --rm there is something to clean up, and who stops waiting wants to know what goes on.
@@ -62,9 +69,22 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
             }
         }
         drop(waiting);
+        let guest = |instance| cp::Guest {
+            context,
+            cloud: &cloud,
+            instance,
+            agent_timeout,
+            interrupt: &interrupt,
+        };
+        for id in &ids {
+            for copy in &copies {
+                guest(id).take(copy)?;
+            }
+        }
         match answered {
             Some((id, agent)) if !command.is_empty() => {
-                agent::command(&cloud, id, agent, command, &interrupt)
+                let ended = agent::command(&cloud, id, agent, command, &interrupt, at_most);
+                collected(&guest(id), &collects, ended)
             }
             _ => {
                 // What runs is told in any case.
@@ -94,6 +114,21 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         context.warn(&format!("{names} goes on: kiln terminate {names} ends it"));
     }
     done
+}
+
+/// What is to be had of a guest whose command has ended as it has: that counts, and after it whether all was had.
+fn collected(guest: &cp::Guest<'_>, collects: &[Out], ended: Result<u8, Failure>) -> Result<u8, Failure> {
+    let mut missed = None;
+    for copy in collects {
+        if let Err(failure) = guest.give(copy) {
+            match ended {
+                Ok(0) => missed = missed.or(Some(failure)),
+                // One error is told at the end, and this is not the one.
+                _ => guest.context.warn(&failure.message),
+            }
+        }
+    }
+    missed.map_or(ended, Err)
 }
 
 /// A failure that may be the given kernel's, with its name: the machine has a copy of it.

@@ -62,7 +62,15 @@ pub(crate) fn run(
         )),
     };
     let signals = Signals::catch().map_err(|error| failed(error.into()))?;
-    attach::run(Agent::connect(lease.agent()?), request, reads, unread, &signals).map_err(failed)
+    attach::run(
+        Agent::connect(lease.agent()?),
+        request,
+        reads,
+        unread,
+        &signals,
+        None,
+    )
+    .map_err(failed)
 }
 
 /// What `argv` prints, both streams. It reads nothing, and is no command of a user's own.

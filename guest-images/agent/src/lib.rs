@@ -18,6 +18,7 @@ pub mod decoder;
 pub mod frame;
 pub mod message;
 pub mod mux;
+pub mod tree;
 pub mod window;
 
 /// The name of the virtio-console port that the agent serves.

@@ -464,3 +464,62 @@ fn the_rest_of_a_terminals_output_waits_for_a_slow_reader() {
     assert_eq!(came.len(), SENT);
     assert_eq!(run.join().unwrap().unwrap(), ExecStatus::Exited(0));
 }
+
+#[test]
+fn a_command_that_takes_too_long_is_asked_to_end_and_that_is_its_status() {
+    let guest = Guest::start();
+    let (null, (mut heard, said)) = (
+        std::fs::File::open("/dev/null").unwrap(),
+        std::io::pipe().unwrap(),
+    );
+    let run = |script: &str, at_most| {
+        let session = guest.agent().exec(command(&["sh", "-c", script])).unwrap();
+        session
+            .run(Streams {
+                stdin: Some(null.as_fd()),
+                stdout: said.as_fd(),
+                stderr: said.as_fd(),
+                at_most: Some(at_most),
+                ..Streams::own()
+            })
+            .unwrap()
+    };
+    let in_time = run("exit 3", SOON);
+    assert_eq!(in_time, ExecStatus::Exited(3));
+    let late = run(
+        "trap 'echo asked; exit 0' TERM; echo begun; sleep 600 & wait",
+        Duration::from_secs(1),
+    );
+    assert_eq!(
+        (late.code(), late.message()),
+        (124, Some("the command did not end within 1 s"))
+    );
+    drop(said);
+    let mut words = String::new();
+    heard.read_to_string(&mut words).unwrap();
+    assert_eq!(words, "begun\nasked\n");
+}
+
+#[test]
+fn a_command_that_does_not_heed_the_request_to_end_is_killed() {
+    let guest = Guest::start();
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    let session = guest
+        .agent()
+        .exec(command(&["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]))
+        .unwrap();
+    let began = Instant::now();
+    let late = session.run(Streams {
+        stdin: Some(null.as_fd()),
+        stdout: null.as_fd(),
+        stderr: null.as_fd(),
+        at_most: Some(Duration::from_millis(100)),
+        ..Streams::own()
+    });
+    assert!(matches!(late.unwrap(), ExecStatus::TimedOut(_)));
+    assert!(began.elapsed() > Duration::from_secs(9), "it was given time");
+}

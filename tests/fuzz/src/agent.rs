@@ -1,4 +1,4 @@
-//! The agent's stream: frames, messages, and both ends that hear a guest.
+//! The agent's stream: frames, messages, both ends that hear a guest, and files that a guest sends.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -8,6 +8,7 @@ use kiln_agent::client::{Agent, ExecRequest};
 use kiln_agent::decoder::{Decoder, Event};
 use kiln_agent::frame::{MAX_MESSAGE, MAX_PAYLOAD, RESYNC};
 use kiln_agent::message::{Assembler, Exit, Greeting, Reply, Request, Signal, Size};
+use kiln_agent::tree;
 
 /// Frames in any cuts (the first byte says how long the pieces are), and every message that they could carry. Whether
 /// one of them was understood.
@@ -67,4 +68,24 @@ pub fn client(input: &[u8]) -> bool {
         .exec(ExecRequest::default())
         .map(|session| session.capture(b"input", patience));
     answered | matches!(ended, Ok(Ok(_)))
+}
+
+/// Files that a guest sends, unpacked beside a file that is none of its business. Whether all of them came.
+pub fn tree(input: &[u8]) -> bool {
+    // Nothing of it is worth a disk.
+    let memory = std::path::Path::new("/dev/shm");
+    let mut folder = tempfile::Builder::new();
+    let place = if memory.is_dir() {
+        folder.tempdir_in(memory)
+    } else {
+        folder.tempdir()
+    };
+    let place = place.expect("a temporary folder");
+    let beside = place.path().join("beside");
+    std::fs::write(&beside, "own").expect("room");
+    let came = tree::unpack(input, &place.path().join("to"), |_| ());
+    assert_eq!(std::fs::read(&beside).expect("it is there"), b"own");
+    let names = std::fs::read_dir(place.path()).expect("it is there").count();
+    assert!(names <= 2, "something was made beside it");
+    came.is_ok()
 }

@@ -2,7 +2,7 @@
 
 use super::session::{ExecSession, Output};
 use super::{AgentError, ExecStatus, Size, Streams, Unread};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -93,6 +93,44 @@ impl Insistence {
     }
 }
 
+/// The end of a command that takes too long.
+struct Limit {
+    at_most: Duration,
+    /// When it is to be gone on with.
+    next: Instant,
+    /// How far it is: of [`Limit::STEPS`].
+    steps: usize,
+}
+
+impl Limit {
+    const STEPS: [i32; 2] = [libc::SIGTERM, libc::SIGKILL];
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn new(at_most: Duration) -> Self {
+        Self {
+            at_most,
+            next: Instant::now() + at_most,
+            steps: 0,
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether the command was asked to end.
+    fn is_over(&self) -> bool {
+        self.steps > 0
+    }
+
+    fn ended(&self) -> ExecStatus {
+        ExecStatus::TimedOut(format!(
+            "the command did not end within {} s",
+            self.at_most.as_secs_f32()
+        ))
+    }
+}
+
 /// What poll found.
 struct Ready {
     socket: bool,
@@ -115,6 +153,7 @@ impl ExecSession {
         stdout.watched = streams.unread == Unread::IsDone;
         let mut ended = None;
         let mut insistence = Insistence::default();
+        let mut limit = streams.at_most.map(Limit::new);
         let mut piece = vec![0; crate::frame::MAX_PAYLOAD];
         if stdin.is_none() {
             self.stdin_end();
@@ -122,10 +161,20 @@ impl ExecSession {
         loop {
             self.flush()?;
             if let Some(ended) = ended.take_if(|_| stdout.waiting.is_empty() && stderr.waiting.is_empty()) {
-                return ended;
+                let limit = limit.filter(Limit::is_over);
+                return limit.map_or(ended, |limit| Ok(limit.ended()));
             }
             let over = ended.is_some();
-            let ready = wait(&self, stdin, &stdout, &stderr, streams.signals, over)?;
+            let patience = limit.as_ref().filter(|_| !over).map(Limit::left);
+            let ready = wait(&self, stdin, [&stdout, &stderr], streams.signals, over, patience)?;
+            if let Some(limit) = limit.as_mut().filter(|limit| !over && limit.left().is_zero()) {
+                match Limit::STEPS.get(limit.steps) {
+                    Some(signal) => self.signal(*signal),
+                    None => return Ok(limit.ended()),
+                }
+                limit.steps = limit.steps.saturating_add(1);
+                limit.next = Instant::now() + Limit::PATIENCE;
+            }
             if ready.stdin
                 && let Some(fd) = stdin
                 && self.copy_input(fd, &mut piece)
@@ -221,10 +270,10 @@ impl ExecSession {
 fn wait(
     session: &ExecSession,
     stdin: Option<BorrowedFd<'_>>,
-    stdout: &Sink<'_>,
-    stderr: &Sink<'_>,
+    [stdout, stderr]: [&Sink<'_>; 2],
     signals: Option<&super::Signals>,
     over: bool,
+    patience: Option<Duration>,
 ) -> Result<Ready, AgentError> {
     let sending = if session.unsent() > 0 {
         PollFlags::OUT
@@ -250,7 +299,12 @@ fn wait(
     let stdout = watched.or_else(|| add(stdout.fd, stdout.interest()));
     let stderr = add(stderr.fd, stderr.interest());
     let signals = signals.and_then(|signals| add(signals.wake(), PollFlags::IN));
-    match poll(&mut fds, None) {
+    // As much later as a poll rounds it off.
+    let patience = patience.map(|left| left.saturating_add(Duration::from_millis(1)));
+    match poll(
+        &mut fds,
+        patience.and_then(|left| Timespec::try_from(left).ok()).as_ref(),
+    ) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(e) => return Err(AgentError::Io(e.into())),
     }

@@ -83,11 +83,13 @@ pub enum ExecStatus {
     NotExecutable(String),
     /// It was not run, for another reason.
     Failed(String),
+    /// It took longer than it may ([`Streams::at_most`]), and was asked to end, or killed.
+    TimedOut(String),
 }
 
 impl ExecStatus {
     /// The status as docker, podman and shells give it: the command's own, 128 + signal, 127, 126,
-    /// and 125 where Kiln itself failed.
+    /// and 125 where Kiln itself failed; 124, as of timeout(1), where it took too long.
     pub fn code(&self) -> u8 {
         match self {
             ExecStatus::Exited(code) => u8::try_from(code & 0xff).unwrap_or(255),
@@ -95,14 +97,18 @@ impl ExecStatus {
             ExecStatus::NotFound(_) => 127,
             ExecStatus::NotExecutable(_) => 126,
             ExecStatus::Failed(_) => 125,
+            ExecStatus::TimedOut(_) => 124,
         }
     }
 
-    /// What to tell the user when the command never ran.
+    /// What to tell the user when the command never ran, or took too long.
     pub fn message(&self) -> Option<&str> {
         match self {
             ExecStatus::Exited(_) | ExecStatus::Signaled(_) => None,
-            ExecStatus::NotFound(why) | ExecStatus::NotExecutable(why) | ExecStatus::Failed(why) => Some(why),
+            ExecStatus::NotFound(why)
+            | ExecStatus::NotExecutable(why)
+            | ExecStatus::Failed(why)
+            | ExecStatus::TimedOut(why) => Some(why),
         }
     }
 }

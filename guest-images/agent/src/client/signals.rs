@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What a command's streams are copied from and to.
 #[derive(Debug)]
@@ -22,6 +23,9 @@ pub struct Streams<'a> {
     pub signals: Option<&'a Signals>,
     /// The terminal whose changes of size are handed on at SIGWINCH.
     pub terminal: Option<BorrowedFd<'a>>,
+    /// How long the command may take. It is then asked to end (SIGTERM), killed ten seconds later, and left alone
+    /// another ten later, should its guest hang.
+    pub at_most: Option<Duration>,
 }
 
 /// What becomes of a command whose standard output has lost its reader.
@@ -48,6 +52,7 @@ impl Streams<'static> {
             unread: Unread::BreaksPipe,
             signals: None,
             terminal: None,
+            at_most: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use kiln_agent::frame::{Kind, RESYNC, encode, encode_credit, encode_data, encode
 use kiln_agent::message::{Exit, Failure, FailureKind, Greeting, Reply, Request, Signal, Size};
 use kiln_fuzz::{agent, control};
 
-use crate::plant;
+use crate::{filtered, plant};
 
 /// What a guest says on `channel`: an answer, or a command's output and its end.
 fn answers(channel: u16) -> [Vec<u8>; 3] {
@@ -91,4 +91,26 @@ fn every_verb_of_the_control_socket_is_answered() {
         control::line,
         &[&lines[..], &[freeze.to_vec()]].concat(),
     );
+}
+
+#[test]
+fn files_come_as_tar_sends_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "a".repeat(150);
+    std::fs::create_dir(folder.path().join(&long)).unwrap();
+    std::fs::write(folder.path().join(&long).join("file"), "content").unwrap();
+    std::os::unix::fs::symlink(&long, folder.path().join("link")).unwrap();
+    std::fs::hard_link(
+        folder.path().join(&long).join("file"),
+        folder.path().join("second"),
+    )
+    .unwrap();
+    let at = folder.path().to_str().unwrap();
+    let tar = |options: &[&str]| filtered(&[&["tar", "-c", "-f", "-", "-C", at], options].concat(), b"");
+    let streams = [
+        tar(&["--format=gnu", "."]),
+        tar(&["--format=posix", "."]),
+        tar(&["--format=v7", "./second"]),
+    ];
+    plant("tree", agent::tree, &streams);
 }
