@@ -87,14 +87,17 @@ impl UserFile {
         Ok(File::from(file))
     }
 
+    /// Its first bytes, `most` of them.
+    pub(crate) fn read_beginning(&self, most: u64) -> Result<Vec<u8>, Failure> {
+        let mut content = Vec::new();
+        let read = self.open()?.take(most).read_to_end(&mut content);
+        read.map_err(|error| self.cannot("read", error))?;
+        Ok(content)
+    }
+
     /// All of it, no more than `most` bytes.
     pub(crate) fn read(&self, most: u64) -> Result<Vec<u8>, Failure> {
-        let mut content = Vec::new();
-        let read = self
-            .open()?
-            .take(most.saturating_add(1))
-            .read_to_end(&mut content);
-        read.map_err(|error| self.cannot("read", error))?;
+        let content = self.read_beginning(most.saturating_add(1))?;
         if content.len() as u64 > most {
             let message = format!(
                 "{} is larger than {most} bytes: it is another file than is meant here",

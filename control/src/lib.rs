@@ -38,6 +38,7 @@ mod moment;
 mod region;
 mod reply;
 mod resolve;
+mod seed;
 mod size;
 mod snapshot;
 mod state;
@@ -72,6 +73,7 @@ pub use kiln_vmm::memory::HugePages;
 pub use moment::Moment;
 pub use region::Region;
 pub use reply::Reply;
+pub use seed::{MOST_USER_DATA, UserData};
 pub use size::Bytes;
 pub use snapshot::{CreateSnapshot, DescribeSnapshots, Snapshot, Snapshots};
 pub use state::{

@@ -90,6 +90,10 @@ pub(crate) struct Run {
     /// Words added to the command line that the disk's menu names
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["kernel", "initrd", "cmdline"])]
     pub(crate) cmdline_append: Option<String>,
+    /// What the guest is told: a file that cloud-init reads in the guest, such as a script or a cloud-config, of 16 KiB at
+    /// most. `tiny` runs a script
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_data: Option<UserFile>,
     /// Terminate the instance when this command ends, however it ends
     #[arg(long)]
     pub(crate) rm: bool,
@@ -285,7 +289,7 @@ pub(crate) struct Reboot {
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
-    .args(["instance_type", "kernel", "cmdline_append", "own_kernel"]))]
+    .args(["instance_type", "kernel", "cmdline_append", "own_kernel", "user_data", "no_user_data"]))]
 pub(crate) struct Modify {
     /// The instance, which must be stopped: id, name, or the beginning of either
     pub(crate) instance: String,
@@ -307,6 +311,12 @@ pub(crate) struct Modify {
     /// The kernel that the disk's menu names, with the command line that it names
     #[arg(long, conflicts_with_all = ["kernel", "initrd", "cmdline", "cmdline_append"])]
     pub(crate) own_kernel: bool,
+    /// Other user data: a file that cloud-init reads in the guest, once for each instance
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_data: Option<UserFile>,
+    /// No user data any more
+    #[arg(long, conflicts_with = "user_data")]
+    pub(crate) no_user_data: bool,
 }
 
 /// What can be waited for.

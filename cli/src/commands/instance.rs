@@ -8,7 +8,8 @@ use crate::progress::Waiting;
 use crate::user_file::UserFile;
 use kiln_control::{
     Cloud, Code, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceId, InstanceState,
-    KernelChoice, KernelFiles, ModifyInstance, Reply, StopInstances, Waiting as Wait, name_of,
+    KernelChoice, KernelFiles, MOST_USER_DATA, ModifyInstance, Reply, StopInstances, UserData,
+    UserDataChoice, Waiting as Wait, name_of,
 };
 use std::time::Duration;
 
@@ -179,7 +180,21 @@ pub(crate) fn modify(context: &Context, modify: Modify) -> Result<u8, Failure> {
         instance: modify.instance,
         instance_type: modify.instance_type,
         kernel,
+        user_data: match &modify.user_data {
+            Some(file) => Some(UserDataChoice::Given(user_data(file)?)),
+            None => modify.no_user_data.then_some(UserDataChoice::Nothing),
+        },
     })?)
+}
+
+/// User data that is given, read.
+pub(super) fn user_data(file: &UserFile) -> Result<UserData, Failure> {
+    // Of what is longer no more is needed to tell that it is.
+    let content = file.read_beginning(MOST_USER_DATA as u64 + 1)?;
+    UserData::new(content).map_err(|error| Failure {
+        message: format!("{}: {error}", file.name()),
+        ..Failure::from(error)
+    })
 }
 
 /// A kernel that is given, opened.

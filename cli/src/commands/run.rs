@@ -1,6 +1,6 @@
 //! `kiln run`: launch, wait, perhaps run a command, perhaps leave nothing.
 
-use super::instance::given;
+use super::instance::{given, user_data};
 use super::{Context, agent, cp};
 use crate::args::copying::Out;
 use crate::args::instance::{Boot, Run, Wait};
@@ -167,6 +167,7 @@ fn request(run: Run) -> Result<RunInstances, Failure> {
         },
         kernel,
         append: run.cmdline_append,
+        user_data: run.user_data.as_ref().map(user_data).transpose()?,
         lifetime: if run.rm {
             Lifetime::Session
         } else {

@@ -5,6 +5,7 @@ use crate::boot::FirmwareKind;
 use crate::id::{ImageId, InstanceId, OperationId, ReservationId};
 use crate::instance_type::InstanceType;
 use crate::moment::Moment;
+use crate::seed::UserData;
 use crate::size::Bytes;
 use crate::state::{InstanceState, OnShutdown, StateReason, VirtualizationType};
 use crate::{Code, Error, HugePages, Result};
@@ -357,6 +358,24 @@ pub(crate) fn modify(
         params![id, to_json(boot)?],
     )?;
     super::exactly_one(rows, || format!("instance {id} is not stopped any more"))
+}
+
+/// What the user of an instance has it told.
+pub(crate) fn user_data(db: &Connection, id: &InstanceId) -> Result<Option<UserData>> {
+    let bytes: Option<Vec<u8>> =
+        db.query_row("SELECT user_data FROM instances WHERE id = ?1", [id], |row| {
+            row.get(0)
+        })?;
+    bytes.map(UserData::new).transpose()
+}
+
+/// Has an instance told something else, or nothing, from its next start on.
+pub(crate) fn set_user_data(db: &Connection, id: &InstanceId, user_data: Option<&UserData>) -> Result<()> {
+    let rows = db.execute(
+        "UPDATE instances SET user_data = ?2 WHERE id = ?1",
+        params![id, user_data.map(UserData::bytes)],
+    )?;
+    super::exactly_one(rows, || format!("instance {id} is gone"))
 }
 
 /// Records that an instance was started again.

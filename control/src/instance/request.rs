@@ -4,6 +4,7 @@ use crate::HugePages;
 use crate::boot::LaunchBoot;
 use crate::filter::Filter;
 use crate::image::OnTermination;
+use crate::seed::UserData;
 use crate::size::Bytes;
 use crate::state::OnShutdown;
 use crate::tag::Tag;
@@ -37,6 +38,8 @@ pub struct RunInstances {
     pub kernel: Option<KernelFiles>,
     /// Words added to the kernel's command line that the disk's menu names.
     pub append: Option<String>,
+    /// What the guests are told by their user.
+    pub user_data: Option<UserData>,
     /// What happens when the guest ends by itself.
     pub on_shutdown: OnShutdown,
     /// How long the instances live.
@@ -59,6 +62,7 @@ impl RunInstances {
             boot: LaunchBoot::default(),
             kernel: None,
             append: None,
+            user_data: None,
             on_shutdown: OnShutdown::default(),
             lifetime: Lifetime::default(),
             client_token: None,
@@ -154,6 +158,17 @@ pub struct ModifyInstance {
     pub instance_type: Option<String>,
     /// The kernel, of an instance that begins without firmware.
     pub kernel: Option<KernelChoice>,
+    /// What the guest is told by its user.
+    pub user_data: Option<UserDataChoice>,
+}
+
+/// What an instance is told from its next start on.
+#[derive(Debug)]
+pub enum UserDataChoice {
+    /// This.
+    Given(UserData),
+    /// Nothing.
+    Nothing,
 }
 
 /// Which kernel an instance enters.

@@ -20,13 +20,14 @@ use uuid::Uuid;
 /// The name under which the guest's agent finds its port.
 const AGENT_PORT: &str = "org.kiln.agent.0";
 
-/// The machine of an instance, with firmware from the first of the folders that has it: its disks in their order (the root first), entropy, a console with the agent's port, and a balloon.
+/// The machine of an instance, with firmware from the first of the folders that has it: its disks in their order (the root first), its seed, entropy, a console with the agent's port, and a balloon.
 pub(crate) fn spec(
     dir: &Path,
     row: &InstanceRow,
     disks: &[VolumeRow],
     layers: &Layers,
     firmware: &[PathBuf],
+    seed: Option<BlockSpec>,
 ) -> Result<MachineSpec> {
     let port = |name: Option<&str>, role| PortSpec {
         name: name.map(str::to_owned),
@@ -39,6 +40,7 @@ pub(crate) fn spec(
     let mut devices: Vec<Device> = disks
         .iter()
         .map(|disk| Device::Block(block(disk, layers)))
+        .chain(seed.map(Device::Block))
         .collect();
     devices.push(Device::Rng(RngSpec::default()));
     devices.push(Device::Console(ConsoleSpec { ports }));
@@ -115,8 +117,9 @@ pub(crate) fn write_spec(
     disks: &[VolumeRow],
     layers: &Layers,
     firmware: &[PathBuf],
+    seed: Option<BlockSpec>,
 ) -> Result<()> {
-    let machine = spec(dir, row, disks, layers, firmware)?;
+    let machine = spec(dir, row, disks, layers, firmware, seed)?;
     let path = dir.join("spec.json");
     let writing = |error| Error::internal(format!("write {}", path.display()), error);
     let new = dir.join("spec.json.new");

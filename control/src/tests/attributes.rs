@@ -11,6 +11,7 @@ fn a_stopped_instance_gets_another_type_for_its_next_start_and_a_running_one_doe
         instance: id.to_string(),
         instance_type: Some(kind.to_owned()),
         kernel: None,
+        user_data: None,
     };
     let error = cloud.modify_instance(&to("t3.medium")).unwrap_err();
     assert_eq!(error.code(), Code::IncorrectInstanceState);

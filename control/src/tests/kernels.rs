@@ -27,6 +27,7 @@ pub(super) fn change(instance: &str, kernel: KernelChoice) -> ModifyInstance {
         instance: instance.to_owned(),
         instance_type: None,
         kernel: Some(kernel),
+        user_data: None,
     }
 }
 

@@ -21,6 +21,7 @@ mod stand_in;
 mod states;
 #[cfg(target_arch = "x86_64")]
 mod torture;
+mod user_data;
 mod volumes;
 
 use crate::cloud::Options;

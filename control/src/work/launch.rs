@@ -9,6 +9,7 @@ use crate::firmware;
 use crate::folder::{make_private, sync_names};
 use crate::instance::KernelFiles;
 use crate::moment::Moment;
+use crate::seed;
 use crate::state::{InstanceState, StateReason};
 use crate::{Cloud, Error, InstanceId, OperationId, Result};
 use rusqlite::Connection;
@@ -71,12 +72,19 @@ pub(crate) fn make_folder(cloud: &Cloud, instance: &InstanceId, kernel: Option<&
 
 /// Starts an instance's machine: its specification is written anew, and it runs when this returns.
 pub(crate) fn spawn(cloud: &Cloud, instance: &InstanceId) -> Result<()> {
-    let (row, disks) = cloud
-        .catalog
-        .read(|tx| Ok((instances::get(tx, instance)?, volumes::of_instance(tx, instance)?)))?;
+    let (row, disks, user_data) = cloud.catalog.read(|tx| {
+        let disks = volumes::of_instance(tx, instance)?;
+        Ok((
+            instances::get(tx, instance)?,
+            disks,
+            instances::user_data(tx, instance)?,
+        ))
+    })?;
     let layers = cloud.layers_of(&row.region)?;
     let dir = cloud.instance_directory(instance);
-    crate::supervisor::spawn::write_spec(&dir, &row, &disks, &layers, &cloud.firmware)?;
+    seed::put(&dir, instance, user_data.as_ref())?;
+    let seed = user_data.map(|_| seed::disk(&dir));
+    crate::supervisor::spawn::write_spec(&dir, &row, &disks, &layers, &cloud.firmware, seed)?;
     cloud.machines.spawn(&dir)
 }
 

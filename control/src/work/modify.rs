@@ -1,4 +1,4 @@
-//! ModifyInstanceAttribute: a stopped instance gets another type or another kernel, for its next start.
+//! ModifyInstanceAttribute: a stopped instance gets another type, another kernel or other user data, for its next start.
 //!
 //! The instance is taken. A kernel that is given is copied into the instance's folder under a name of its own; one
 //! transaction makes the instance's row name it; then the kernel that it named before is removed. Cut short anywhere, the
@@ -10,7 +10,7 @@ use crate::catalog::instances::{self, InstanceBoot, InstanceRow};
 use crate::catalog::operations::{self, Operation};
 use crate::crash::crash_point;
 use crate::folder::sync_names;
-use crate::instance::{KernelChoice, ModifiedInstance, ModifyInstance};
+use crate::instance::{KernelChoice, ModifiedInstance, ModifyInstance, UserDataChoice};
 use crate::instance_type::InstanceType;
 use crate::{Cloud, Code, Error, InstanceId, Reply, Result, resolve};
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ impl Cloud {
             r#return: true,
             instance_id: about.instance.to_string(),
         };
-        let changed = change(&work, &about, kind, request.kernel.as_ref());
+        let changed = change(&work, &about, kind, request);
         match (changed, close(work, &about.instance)) {
             (Ok(()), Ok(())) => Ok(Reply::new(document)),
             (Ok(()), Err(error)) => {
@@ -62,10 +62,10 @@ fn check(request: &ModifyInstance) -> Result<Option<&'static InstanceType>> {
     match &request.kernel {
         Some(KernelChoice::Given(files)) => check_line(&files.cmdline)?,
         Some(KernelChoice::Own { append }) => append.as_deref().map_or(Ok(()), check_line)?,
-        None if request.instance_type.is_none() => {
+        None if request.instance_type.is_none() && request.user_data.is_none() => {
             return Err(Error::new(
                 Code::InvalidParameterCombination,
-                "nothing is to be changed: name a type or a kernel",
+                "nothing is to be changed: name a type, a kernel or user data",
             ));
         }
         None => {}
@@ -109,9 +109,9 @@ fn change(
     work: &Work<'_>,
     about: &About,
     kind: Option<&InstanceType>,
-    kernel: Option<&KernelChoice>,
+    request: &ModifyInstance,
 ) -> Result<()> {
-    if let Some(KernelChoice::Given(files)) = kernel {
+    if let Some(KernelChoice::Given(files)) = &request.kernel {
         let folder = work.cloud.instance_directory(&about.instance);
         given_kernel::put(&folder, &about.boot, files)?;
         sync_names(&folder)?;
@@ -119,6 +119,11 @@ fn change(
     crash_point!("modify.after_files");
     work.cloud.catalog.write(|tx| {
         instances::modify(tx, &about.instance, kind, &about.boot)?;
+        match &request.user_data {
+            Some(UserDataChoice::Given(data)) => instances::set_user_data(tx, &about.instance, Some(data))?,
+            Some(UserDataChoice::Nothing) => instances::set_user_data(tx, &about.instance, None)?,
+            None => {}
+        }
         operations::advance(tx, &work.id, Step::Replaced.as_str())
     })?;
     crash_point!("modify.after_commit");

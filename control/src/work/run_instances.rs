@@ -28,6 +28,7 @@ use crate::crash::crash_point;
 use crate::instance::{Lifetime, Reservation, RunInstances};
 use crate::instance_type::InstanceType;
 use crate::moment::Moment;
+use crate::seed::UserData;
 use crate::state::{ImageState, InstanceState, StateReason};
 use crate::tag;
 use crate::{Cloud, Code, Error, InstanceId, OperationId, Reply, ReservationId, Result, resolve};
@@ -237,6 +238,9 @@ fn reserve(
             launched: Moment::now(),
         };
         instances::insert(db, &row)?;
+        if request.user_data.is_some() {
+            instances::set_user_data(db, &row.id, request.user_data.as_ref())?;
+        }
         tags::set(db, row.id.as_str(), &request.tags)?;
         launch::reserve_volumes(cloud, db, operation, &row.id, &plans)?;
         launched.push(row.id);
@@ -286,6 +290,7 @@ fn fingerprint(request: &RunInstances) -> String {
             &request.append,
             request.boot,
             request.on_shutdown,
+            request.user_data.as_ref().map(UserData::checksum),
         )
     )
 }

@@ -60,6 +60,7 @@ pub(super) const RECIPES: &[(&str, Files)] = &[
         "files/etc/passwd",
         "files/etc/profile",
         "files/etc/rc",
+        "files/etc/seed",
         "files/initramfs/init",
     ),
 ];

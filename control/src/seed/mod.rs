@@ -1,0 +1,201 @@
+//! The seed of an instance: a small read-only disk from which its guest learns which instance it is, and what its user
+//! wants of it, in the form that cloud-init calls NoCloud (its documentation, "Datasources").
+//!
+//! ```text
+//!  kiln.db: id, user data ──> seed.img (FAT, labelled CIDATA)  ──> meta-data, user-data
+//! ```
+//!
+//! It is a file of the instance's folder, written anew at every start: no volume, and so part of no image that is made of
+//! the instance. An instance without user data has none.
+
+mod user_data;
+
+pub use user_data::{MOST_USER_DATA, UserData};
+
+use crate::{Error, InstanceId, Result};
+use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Its file in the instance's folder.
+const FILE: &str = "seed.img";
+/// What the guest sees as its serial, and requests name it by.
+const NAME: &str = "seed";
+/// Its PCI slot: behind all volumes, which the guest calls as if it were not there.
+const SLOT: u8 = 28;
+/// Bytes: twice what the longest user data needs.
+const SIZE: u64 = 64 << 10;
+/// By which cloud-init finds it.
+const LABEL: [u8; 11] = *b"CIDATA     ";
+
+/// Makes an instance's folder hold the seed that goes with its user data, or none, durably but for names.
+pub(crate) fn put(folder: &Path, instance: &InstanceId, user_data: Option<&UserData>) -> Result<()> {
+    let place = folder.join(FILE);
+    let failed = |error| Error::internal(format!("write {}", place.display()), error);
+    let Some(user_data) = user_data else {
+        return match std::fs::remove_file(&place) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        };
+    };
+    let new = folder.join(format!("{FILE}.new"));
+    let _ = std::fs::remove_file(&new);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(failed)?;
+    file.set_len(SIZE).map_err(failed)?;
+    write(&mut file, instance, user_data).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    std::fs::rename(&new, &place).map_err(failed)
+}
+
+/// The seed as a disk of a machine.
+pub(crate) fn disk(folder: &Path) -> BlockSpec {
+    BlockSpec {
+        id: NAME.to_owned(),
+        path: folder.join(FILE),
+        format: DiskFormat::Raw,
+        read_only: true,
+        queues: Some(1),
+        serial: Some(NAME.to_owned()),
+        slot: Some(SLOT),
+    }
+}
+
+fn write(
+    disk: &mut (impl Read + Write + Seek),
+    instance: &InstanceId,
+    user_data: &UserData,
+) -> std::io::Result<()> {
+    let options = FormatVolumeOptions::new()
+        .fat_type(FatType::Fat12)
+        .bytes_per_cluster(512)
+        .volume_label(LABEL);
+    fatfs::format_volume(&mut *disk, options)?;
+    disk.rewind()?;
+    let files = FileSystem::new(disk, FsOptions::new().time_provider(&FirstDay))?;
+    let meta_data = format!("instance-id: {instance}\nlocal-hostname: {instance}\n");
+    for (name, content) in [
+        ("meta-data", meta_data.as_bytes()),
+        ("user-data", user_data.bytes()),
+    ] {
+        let mut file = files.root_dir().create_file(name)?;
+        file.write_all(content)?;
+        file.flush()?;
+    }
+    files.unmount()
+}
+
+/// The time of all files: the first that FAT knows. Without one they would have a month 0.
+#[derive(Debug)]
+struct FirstDay;
+
+impl TimeProvider for FirstDay {
+    fn get_current_date(&self) -> Date {
+        Date {
+            year: 1980,
+            month: 1,
+            day: 1,
+        }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        let time = Time {
+            hour: 0,
+            min: 0,
+            sec: 0,
+            millis: 0,
+        };
+        DateTime {
+            date: self.get_current_date(),
+            time,
+        }
+    }
+}
+
+/// Whether there is a seed in an instance's folder.
+#[cfg(test)]
+pub(crate) fn is_in(folder: &Path) -> bool {
+    folder.join(FILE).exists()
+}
+
+/// What a seed says: its meta-data and its user data.
+#[cfg(test)]
+pub(crate) fn read(folder: &Path) -> [Vec<u8>; 2] {
+    let disk = std::io::Cursor::new(std::fs::read(folder.join(FILE)).expect("a seed"));
+    let files = FileSystem::new(disk, FsOptions::new()).expect("FAT");
+    ["meta-data", "user-data"].map(|name| {
+        let mut content = Vec::new();
+        let mut file = files.root_dir().open_file(name).expect(name);
+        file.read_to_end(&mut content).expect("read");
+        content
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_seed_is_found_by_its_label_and_tells_id_name_and_user_data() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let id = InstanceId::parse("i-0123456789abcdef0").expect("an id");
+        for data in [
+            b"#!/bin/sh\necho hello\n".to_vec(),
+            vec![b'x'; MOST_USER_DATA],
+            b"#".to_vec(),
+        ] {
+            let user_data = UserData::new(data.clone()).expect("user data");
+            put(folder.path(), &id, Some(&user_data)).expect("written");
+            let [meta_data, told] = read(folder.path());
+            assert_eq!(told, data);
+            let meta_data = String::from_utf8(meta_data).expect("text");
+            assert_eq!(meta_data, format!("instance-id: {id}\nlocal-hostname: {id}\n"));
+        }
+        let image = folder.path().join(FILE);
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let found = Command::new("blkid")
+            .args(["-p", "-o", "export"])
+            .arg(&image)
+            .env("PATH", &path)
+            .output()
+            .expect("blkid runs");
+        let found = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert!(
+            found.contains("\nLABEL=CIDATA\n") && found.contains("TYPE=vfat\n"),
+            "{found}"
+        );
+        let checked = Command::new("fsck.fat")
+            .args(["-n", "-v"])
+            .arg(&image)
+            .env("PATH", &path)
+            .output();
+        let checked = checked.expect("fsck.fat runs");
+        assert!(
+            checked.status.success(),
+            "{}",
+            String::from_utf8_lossy(&checked.stdout)
+        );
+    }
+
+    #[test]
+    fn without_user_data_there_is_no_seed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let id = InstanceId::parse("i-0123456789abcdef0").expect("an id");
+        let user_data = UserData::new(b"#!/bin/sh\n".to_vec()).expect("user data");
+        put(folder.path(), &id, Some(&user_data)).expect("written");
+        assert!(is_in(folder.path()));
+        for _ in 0..2 {
+            put(folder.path(), &id, None).expect("removed");
+            assert_eq!(std::fs::read_dir(folder.path()).expect("read").count(), 0);
+        }
+    }
+}
