@@ -1,5 +1,7 @@
 //! Machines that cannot be held, because a device keeps a vCPU for longer than anybody waits.
 
+use std::time::Duration;
+
 use kiln_vmm::control::{MachineControl, RunState};
 use kiln_vmm::saved::SavedFiles;
 
@@ -15,6 +17,8 @@ fn hazard_a_guest_that_could_not_be_held_goes_on_and_the_next_pause_holds_its_de
     running.wait_for(b"S");
     let disks = running.remote.disks();
     disks[0].close_gate();
+    // A thread may have passed it, and be about to look for a request.
+    assert!(disks[0].is_drained_within(Duration::from_secs(300)));
     let stopped_up = running.stop_up_the_port();
     running.board.serial.receive(b"k");
     until("its vCPU comes to the port", || {
