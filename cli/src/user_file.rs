@@ -51,6 +51,25 @@ impl UserFile {
         self.typed.display().to_string()
     }
 
+    /// The same, as another command takes it.
+    pub(crate) fn argument(&self) -> OsString {
+        self.typed.clone().into_os_string()
+    }
+
+    /// Whether two names are of one place, be there a file or not.
+    pub(crate) fn is_also(&self, other: &UserFile) -> bool {
+        let place = |file: &UserFile| {
+            let (folder, name) = (file.place.parent()?, file.place.file_name()?);
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            Some((folder.canonicalize().ok()?, name.to_owned()))
+        };
+        place(self).is_some_and(|own| Some(own) == place(other))
+    }
+
     /// The ending of its name, in lower case.
     pub(crate) fn ending(&self) -> Option<String> {
         self.typed.extension().map(|e| e.to_string_lossy().to_lowercase())
@@ -336,6 +355,19 @@ mod tests {
                 .create(Over::RegularFile)
                 .expect_err("refused");
             assert!(failure.message.contains(kind), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn two_names_of_one_place_are_known_to_be_that() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let named = |name: &str| UserFile::from(folder.path().join(name).into_os_string());
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).expect("a link");
+        for other in ["a", "./a", "link/a"] {
+            assert!(named("a").is_also(&named(other)), "{other}");
+        }
+        for other in ["b", "no/a", ".."] {
+            assert!(!named("a").is_also(&named(other)), "{other}");
         }
     }
 

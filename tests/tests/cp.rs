@@ -36,6 +36,8 @@ fn content(root: &Path) -> Vec<(String, u32, i64, Vec<u8>)> {
         let is = fs::symlink_metadata(&path).expect("it is there");
         let (mut time, mut bytes) = (is.mtime(), Vec::new());
         if is.is_dir() {
+            // Busybox sets it before it fills the folder.
+            time = 0;
             rest.extend(
                 fs::read_dir(&path)
                     .expect("read")
@@ -81,7 +83,7 @@ fn copies_both_ways(image: &str) {
         "all of it is root's"
     );
     cp(&of(id, "/root/new"), &home.file("back")).succeeds();
-    assert_eq!(content(&home.file("back")), content(&tree));
+    assert!(content(&home.file("back")) == content(&tree), "they differ");
 
     // Into a folder that is there; its content only; and a file, by a link.
     cp(&tree, &of(id, "/root/new")).succeeds();

@@ -168,9 +168,10 @@ pub(crate) struct Create {
     /// Instances of the image keep their additional volumes when they are terminated
     #[arg(long)]
     pub(crate) keep_volumes: bool,
-    /// Seconds that the guest may take to shut down before it is stopped by force
-    #[arg(long, value_name = "S", default_value_t = 60, conflicts_with = "no_reboot", value_parser = seconds)]
-    pub(crate) timeout: u64,
+    /// Seconds that the guest may take to shut down before it is stopped by force [default: 60; 300 in the software
+    /// machine]
+    #[arg(long, value_name = "S", conflicts_with = "no_reboot", value_parser = seconds)]
+    pub(crate) timeout: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -202,7 +203,8 @@ pub(crate) struct Show {
 
 #[derive(Debug, Args)]
 pub(crate) struct Diagnose {
-    /// The image (id, name, or the beginning of either), or a disk file (raw or qcow2): a name with a / in it is a file's
+    /// The image (id, name, or the beginning of either), or a disk file (raw or qcow2): a name with a / in it, or that a
+    /// file here has, is a file's
     #[arg(value_name = "IMAGE|FILE")]
     pub(crate) what: OsString,
     /// The way to boot that is meant [default: each that the disk has]
@@ -222,6 +224,15 @@ pub(crate) enum Firmware {
 }
 
 impl Diagnose {
+    /// Whether the name could be an image's: nothing in it says that it is a file's.
+    pub(crate) fn is_perhaps_an_image(&self) -> bool {
+        !self
+            .what
+            .as_encoded_bytes()
+            .iter()
+            .any(|byte| b"/.".contains(byte))
+    }
+
     /// The file, if it is one that is meant: so says a slash in its name, or that there is such a file.
     pub(crate) fn file(&self) -> Option<UserFile> {
         let has_slash = self.what.as_encoded_bytes().contains(&b'/');

@@ -267,9 +267,10 @@ pub(crate) struct Stats {
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) which: Instances,
-    /// Seconds that the guest may take to shut down before it is stopped by force
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = seconds)]
-    pub(crate) timeout: u64,
+    /// Seconds that the guest may take to shut down before it is stopped by force [default: 60; 300 in the software
+    /// machine]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) timeout: Option<u64>,
     /// Do not ask the guest: as if its power were cut
     #[arg(long, conflicts_with = "timeout")]
     pub(crate) force: bool,
@@ -282,9 +283,9 @@ pub(crate) struct Stop {
 pub(crate) struct Reboot {
     #[command(flatten)]
     pub(crate) which: Instances,
-    /// Seconds that the guest may take to shut down before it is reset
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = seconds)]
-    pub(crate) timeout: u64,
+    /// Seconds that the guest may take to shut down before it is reset [default: 60; 300 in the software machine]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) timeout: Option<u64>,
 }
 
 #[derive(Debug, Args)]

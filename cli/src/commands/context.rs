@@ -207,6 +207,11 @@ impl Context {
         Duration::from_secs(chosen.unwrap_or(here))
     }
 
+    /// How long a guest may take to shut down, where nothing else is said.
+    pub(crate) fn stop_timeout(&self, chosen: Option<u64>) -> Duration {
+        self.agent_timeout(chosen)
+    }
+
     /// Does this command work in the software machine?
     pub(crate) fn is_forwarded(&self, command: &Command) -> Result<bool, Failure> {
         self.is_elsewhere(command.runs_guest())

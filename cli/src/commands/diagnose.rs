@@ -11,6 +11,12 @@ use kiln_control::{CpuLevel, Findings, Way, diagnose_file};
 /// that it emulates.
 pub(super) fn file(context: &Context, diagnose: &Diagnose, file: &UserFile) -> Result<u8, Failure> {
     let opened = file.open()?;
+    if diagnose.is_perhaps_an_image() {
+        context.hint(&format!(
+            "this is about the file {} here; an image of that name is meant where no such file is",
+            file.name()
+        ));
+    }
     let level = if context.is_elsewhere(false)? {
         CpuLevel::V2
     } else {

@@ -10,7 +10,6 @@ use kiln_control::{
     CreateImage, DeregisterImage, DeregisteredImage, DescribeImages, ExportFormat, ExportImage, OnDeregister,
     OnTermination, Owner, Reboot, RegisterImage, Reply,
 };
-use std::time::Duration;
 
 pub(crate) fn run(context: &Context, command: Image) -> Result<u8, Failure> {
     match command {
@@ -42,6 +41,15 @@ fn register(context: &Context, register: Register) -> Result<u8, Failure> {
 }
 
 fn export(context: &Context, export: &Export) -> Result<u8, Failure> {
+    if let (Some(file), Some(data)) = (&export.file, &export.uefi_data)
+        && file.is_also(data)
+    {
+        let message = format!(
+            "the disk and its UEFI data cannot both be {}: name two files",
+            file.name()
+        );
+        return Err(Failure::usage(message));
+    }
     let format = export
         .file
         .as_ref()
@@ -127,7 +135,7 @@ fn create(context: &Context, create: Create) -> Result<u8, Failure> {
             OnTermination::Delete
         },
         tags: create.tags,
-        timeout: Duration::from_secs(create.timeout),
+        timeout: context.stop_timeout(create.timeout),
     });
     drop(waiting);
     context.print_made(&reply?)

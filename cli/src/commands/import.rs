@@ -106,7 +106,7 @@ fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
     all.extend(["image", "import", "--boot", boot, "--name"].map(OsString::from));
     all.push(import.name.clone().into());
     if let Some(data) = &import.uefi_data {
-        all.extend([OsString::from("--uefi-data"), data.name().into()]);
+        all.extend([OsString::from("--uefi-data"), data.argument()]);
     }
     if let Some(text) = &import.description {
         all.extend([OsString::from("--description"), text.into()]);
@@ -117,7 +117,7 @@ fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
             format!("{}={}", tag.key, tag.value).into(),
         ]);
     }
-    all.extend([OsString::from("--"), import.file.name().into()]);
+    all.extend([OsString::from("--"), import.file.argument()]);
     all
 }
 

@@ -119,14 +119,22 @@ impl Examined {
         Some(found)
     }
 
-    /// Whether something fills a partition whose names cannot be read here: it may be what is looked for.
+    /// Whether something fills a partition whose names cannot be read here: it may be what is looked for, unless the
+    /// table says that it is a boot loader.
     fn may_be_unknown(&self) -> bool {
-        self.volumes.file_systems().any(|found| {
-            found.uuid.is_none()
-                && matches!(
-                    found.kind,
-                    probe::FileSystemKind::Other(_) | probe::FileSystemKind::Unknown
-                )
+        let is_loader = |volume: &Volume| {
+            let mut all = self.table.partitions.iter();
+            all.any(|partition| Some(partition.index) == volume.partition && partition.is_bios_boot())
+        };
+        let mut all = self.volumes.list.iter().filter(|volume| !is_loader(volume));
+        all.any(|volume| {
+            volume.file_system.as_ref().is_ok_and(|found| {
+                found.uuid.is_none()
+                    && matches!(
+                        found.kind,
+                        probe::FileSystemKind::Other(_) | probe::FileSystemKind::Unknown
+                    )
+            })
         })
     }
 }

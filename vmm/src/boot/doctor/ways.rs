@@ -35,6 +35,7 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
         ));
         return findings;
     }
+    findings.extend(cut_off(disk));
     if !disk.modes.bios && (has_bios_partition || way == Some(Way::Bios)) {
         findings.push(Finding::error(
             "NoBootCode",
@@ -48,20 +49,38 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
     if disk.modes.uefi || way == Some(Way::Uefi) {
         findings.extend(efi(disk));
     }
-    if way == Some(Way::Pv)
-        && let Err(error) = &disk.chosen
+    if let Err(error) = &disk.chosen
         && !matches!(error, BootError::NoEntryBoots { .. })
     {
-        findings.push(Finding::error(
-            "NoMenu",
-            format!("no menu can be used: {error}"),
-            format!(
-                "write one (update-grub in the system that the disk is of){}",
-                or_launch(disk)
-            ),
-        ));
+        let message = format!("no menu can be used: {error}");
+        let write = "write one (update-grub in the system that the disk is of)";
+        if way == Some(Way::Pv) {
+            findings.push(Finding::error(
+                "NoMenu",
+                message,
+                format!("{write}{}", or_launch(disk)),
+            ));
+        } else if disk.root().is_some() {
+            // There are boot loaders that read what is not understood here.
+            let message = format!("{message}; a boot loader such as GRUB stops at its prompt without one");
+            findings.push(Finding::warning("NoMenu", message, write));
+        }
     }
     findings
+}
+
+/// A disk that ends before its partitions do.
+fn cut_off(disk: &Examined) -> Option<Finding> {
+    let mut all = disk.volumes.list.iter();
+    let beyond = all.find_map(|volume| match (&volume.window, &volume.files) {
+        (None, Err(error @ ProbeError::BeyondEnd { .. })) => Some(error),
+        _ => None,
+    })?;
+    Some(Finding::error(
+        "DiskCutOff",
+        format!("the disk is shorter than its partition table says: {beyond}"),
+        "it was not copied whole: compare its size and digest with the one that it is of",
+    ))
 }
 
 /// The ways that the disk has, as the end of an advice for one that it has not.
@@ -112,7 +131,12 @@ fn efi(disk: &Examined) -> Option<Finding> {
         }
     };
     if files.exists(FALLBACK).unwrap_or(false) {
-        return None;
+        let why = not_a_program(files)?;
+        return Some(Finding::error(
+            "EfiLoaderNotAProgram",
+            format!("{FALLBACK} on {device} {why}: UEFI firmware finds nothing to run"),
+            "install it anew (grub-install --target=x86_64-efi --removable)",
+        ));
     }
     Some(match loader(files) {
         Some(loader) => Finding::error(
@@ -128,6 +152,23 @@ fn efi(disk: &Examined) -> Option<Finding> {
             "install one (grub-install --target=x86_64-efi --removable)",
         ),
     })
+}
+
+/// Why the loader is no program for this firmware, if so: by its headers (PE/COFF, "MS-DOS Stub" and "COFF File Header").
+fn not_a_program(files: &FileTree) -> Option<String> {
+    const X86_64: [u8; 2] = 0x8664_u16.to_le_bytes();
+    let at = |offset: u64, len| files.read_at(FALLBACK, offset, len).ok();
+    let begins = at(0, 64)?;
+    let header = begins.get(0x3c..).and_then(<[u8]>::first_chunk);
+    let Some(header) = header.filter(|_| begins.starts_with(b"MZ")) else {
+        return Some("is no program".to_owned());
+    };
+    let header = at(u32::from_le_bytes(*header).into(), 6).unwrap_or_default();
+    match header.split_at_checked(4) {
+        Some((b"PE\0\0", machine)) if *machine == X86_64 => None,
+        Some((b"PE\0\0", _)) => Some("is a program for another processor than x86-64".to_owned()),
+        _ => Some("is no program".to_owned()),
+    }
 }
 
 /// A program in one of the folders where loaders are installed.
