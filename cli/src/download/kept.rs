@@ -44,6 +44,14 @@ impl Facts {
         strong.or(self.modified.as_deref())
     }
 
+    /// Whether a part of a file is said to be of another version than this: both have a tag, or else a time.
+    pub(super) fn differs_from(&self, part: &Facts) -> bool {
+        match (&self.etag, &part.etag) {
+            (Some(own), Some(other)) => own != other,
+            _ => matches!((&self.modified, &part.modified), (Some(own), Some(other)) if own != other),
+        }
+    }
+
     /// The headers that ask for another version only.
     pub(super) fn unless_unchanged(&self) -> Vec<(&'static str, String)> {
         let tag = self.etag.clone().map(|tag| ("if-none-match", tag));

@@ -190,6 +190,26 @@ fn a_later_command_goes_on_where_an_earlier_one_was_ended_unless_the_file_has_ch
 }
 
 #[test]
+fn a_part_of_another_version_is_not_joined_to_what_came_before() {
+    let tries = AtomicUsize::new(0);
+    let server = Server::new(move |request| match tries.fetch_add(1, Ordering::SeqCst) {
+        0 => Answer::file(request, &[7; 10_000], "\"1\"").cut_after(4000),
+        // Whatever the request said of the version.
+        1 => Answer::new("206 Partial Content", &[9; 6000])
+            .header("ETag: \"2\"")
+            .header("Content-Range: bytes 4000-9999/10000"),
+        _ => Answer::file(request, &[9; 10_000], "\"2\""),
+    });
+    let (cache, said) = (cache(), Said::default());
+    let wish = Wish {
+        digest: Some(sum(&[9; 10_000])),
+        ..wish(server.address("/disk.img"))
+    };
+    let fetched = fetch(&wish, &client(), cache.path(), &said).expect("fetched");
+    assert_eq!(content(&fetched), vec![9; 10_000]);
+}
+
+#[test]
 fn a_server_that_knows_no_ranges_gives_the_file_anew() {
     let tries = AtomicUsize::new(0);
     let server = Server::new(move |_| {

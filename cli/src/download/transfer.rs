@@ -105,6 +105,9 @@ impl Transfer<'_> {
                 self.place.begin_part(file, &new).map_err(Broken::ForGood)?;
                 (0, new)
             }
+            StatusCode::PARTIAL_CONTENT if facts.differs_from(&Facts::of(answer.headers())) => {
+                return Err(self.anew(file, "sent a part of another version of it"));
+            }
             StatusCode::PARTIAL_CONTENT if range.is_some() => match part_of(&answer, had) {
                 Some(total) => (
                     had,
