@@ -74,7 +74,7 @@ pub fn client(input: &[u8]) -> bool {
 pub fn tree(input: &[u8]) -> bool {
     // Nothing of it is worth a disk.
     let memory = std::path::Path::new("/dev/shm");
-    let mut folder = tempfile::Builder::new();
+    let folder = tempfile::Builder::new();
     let place = if memory.is_dir() {
         folder.tempdir_in(memory)
     } else {

@@ -25,7 +25,7 @@ pub(super) enum Event {
 }
 
 /// What the command prints once it is answered.
-pub(super) const ANSWER: &str = "the command has been answered";
+pub(super) const ANSWER: &str = "the command has been answered\n";
 
 pub(super) struct Recorder {
     home: PathBuf,
