@@ -35,14 +35,15 @@ const LABEL: [u8; 11] = *b"CIDATA     ";
 pub(crate) fn put(folder: &Path, instance: &InstanceId, user_data: Option<&UserData>) -> Result<()> {
     let place = folder.join(FILE);
     let failed = |error| Error::internal(format!("write {}", place.display()), error);
+    let new = folder.join(format!("{FILE}.new"));
+    // What a command that was killed has left.
+    let _ = std::fs::remove_file(&new);
     let Some(user_data) = user_data else {
         return match std::fs::remove_file(&place) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
             _ => Ok(()),
         };
     };
-    let new = folder.join(format!("{FILE}.new"));
-    let _ = std::fs::remove_file(&new);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -193,6 +194,7 @@ mod tests {
         let user_data = UserData::new(b"#!/bin/sh\n".to_vec()).expect("user data");
         put(folder.path(), &id, Some(&user_data)).expect("written");
         assert!(is_in(folder.path()));
+        std::fs::write(folder.path().join("seed.img.new"), "half").expect("a file");
         for _ in 0..2 {
             put(folder.path(), &id, None).expect("removed");
             assert_eq!(std::fs::read_dir(folder.path()).expect("read").count(), 0);
