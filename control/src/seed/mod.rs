@@ -8,15 +8,15 @@
 //! It is a file of the instance's folder, written anew at every start: no volume, and so part of no image that is made of
 //! the instance. An instance without user data has none.
 
+mod fat;
 mod user_data;
 
 pub use user_data::{MOST_USER_DATA, UserData};
 
 use crate::{Error, InstanceId, Result};
-use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -26,10 +26,8 @@ const FILE: &str = "seed.img";
 const NAME: &str = "seed";
 /// Its PCI slot: behind all volumes, which the guest calls as if it were not there.
 const SLOT: u8 = 28;
-/// Bytes: twice what the longest user data needs.
-const SIZE: u64 = 64 << 10;
 /// By which cloud-init finds it.
-const LABEL: [u8; 11] = *b"CIDATA     ";
+const LABEL: &[u8; 11] = b"CIDATA     ";
 
 /// Makes an instance's folder hold the seed that goes with its user data, or none, durably but for names.
 pub(crate) fn put(folder: &Path, instance: &InstanceId, user_data: Option<&UserData>) -> Result<()> {
@@ -45,14 +43,14 @@ pub(crate) fn put(folder: &Path, instance: &InstanceId, user_data: Option<&UserD
         };
     };
     let mut file = OpenOptions::new()
-        .read(true)
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&new)
         .map_err(failed)?;
-    file.set_len(SIZE).map_err(failed)?;
-    write(&mut file, instance, user_data).map_err(failed)?;
+    // What is user data fits.
+    let content = content(instance, user_data).ok_or_else(|| failed(ErrorKind::FileTooLarge.into()))?;
+    file.write_all(&content).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     std::fs::rename(&new, &place).map_err(failed)
 }
@@ -70,55 +68,14 @@ pub(crate) fn disk(folder: &Path) -> BlockSpec {
     }
 }
 
-fn write(
-    disk: &mut (impl Read + Write + Seek),
-    instance: &InstanceId,
-    user_data: &UserData,
-) -> std::io::Result<()> {
-    let options = FormatVolumeOptions::new()
-        .fat_type(FatType::Fat12)
-        .bytes_per_cluster(512)
-        .volume_label(LABEL);
-    fatfs::format_volume(&mut *disk, options)?;
-    disk.rewind()?;
-    let files = FileSystem::new(disk, FsOptions::new().time_provider(&FirstDay))?;
+/// What the disk holds.
+fn content(instance: &InstanceId, user_data: &UserData) -> Option<Vec<u8>> {
     let meta_data = format!("instance-id: {instance}\nlocal-hostname: {instance}\n");
-    for (name, content) in [
+    let files = [
         ("meta-data", meta_data.as_bytes()),
         ("user-data", user_data.bytes()),
-    ] {
-        let mut file = files.root_dir().create_file(name)?;
-        file.write_all(content)?;
-        file.flush()?;
-    }
-    files.unmount()
-}
-
-/// The time of all files: the first that FAT knows. Without one they would have a month 0.
-#[derive(Debug)]
-struct FirstDay;
-
-impl TimeProvider for FirstDay {
-    fn get_current_date(&self) -> Date {
-        Date {
-            year: 1980,
-            month: 1,
-            day: 1,
-        }
-    }
-
-    fn get_current_date_time(&self) -> DateTime {
-        let time = Time {
-            hour: 0,
-            min: 0,
-            sec: 0,
-            millis: 0,
-        };
-        DateTime {
-            date: self.get_current_date(),
-            time,
-        }
-    }
+    ];
+    fat::image(LABEL, &files)
 }
 
 /// Whether there is a seed in an instance's folder.
@@ -127,16 +84,19 @@ pub(crate) fn is_in(folder: &Path) -> bool {
     folder.join(FILE).exists()
 }
 
-/// What a seed says: its meta-data and its user data.
+/// What a seed says, by the mtools: its meta-data and its user data.
 #[cfg(test)]
 pub(crate) fn read(folder: &Path) -> [Vec<u8>; 2] {
-    let disk = std::io::Cursor::new(std::fs::read(folder.join(FILE)).expect("a seed"));
-    let files = FileSystem::new(disk, FsOptions::new()).expect("FAT");
-    ["meta-data", "user-data"].map(|name| {
-        let mut content = Vec::new();
-        let mut file = files.root_dir().open_file(name).expect(name);
-        file.read_to_end(&mut content).expect("read");
-        content
+    ["::meta-data", "::user-data"].map(|name| {
+        let mut command = std::process::Command::new("mtype");
+        let said = command
+            .arg("-i")
+            .arg(folder.join(FILE))
+            .arg(name)
+            .output()
+            .expect("mtype runs");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        said.stdout
     })
 }
 
