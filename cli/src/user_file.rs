@@ -14,6 +14,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+const NO_STREAM: &str = "a disk is not streamed, for its holes: name a file (one that is called - is ./-)";
+
 /// A file on the host of the user who typed its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UserFile {
@@ -86,10 +88,11 @@ impl UserFile {
         of_host.unwrap_or_else(|| self.place.clone())
     }
 
-    fn must_have_a_name(&self) -> Result<(), Failure> {
+    /// It is not empty, nor that of a stream: `no_stream` says why not.
+    fn must_have_a_name(&self, no_stream: &str) -> Result<(), Failure> {
         let why = match self.typed.as_os_str().as_encoded_bytes() {
             b"" => "an empty name names no file",
-            b"-" => "a disk is not streamed, for its holes: name a file (one that is called - is ./-)",
+            b"-" => no_stream,
             _ => return Ok(()),
         };
         Err(Failure::coded("InvalidParameterValue", why))
@@ -97,7 +100,7 @@ impl UserFile {
 
     /// Opens it for reading. Only regular files: a FIFO would wait for its writer for ever.
     pub(crate) fn open(&self) -> Result<File, Failure> {
-        self.must_have_a_name()?;
+        self.must_have_a_name(NO_STREAM)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file = rustix::fs::open(self.followed(), flags, Mode::empty())
             .map_err(|e| self.cannot("open", e.into()))?;
@@ -135,7 +138,7 @@ impl UserFile {
     /// A new file that takes this one's place once it is complete ([`NewFile::complete`]). What is there and no
     /// regular file is left alone, symbolic links too.
     pub(crate) fn create(&self, over: Over) -> Result<NewFile<'_>, Failure> {
-        self.must_have_a_name()?;
+        self.must_have_a_name(NO_STREAM)?;
         match rustix::fs::lstat(&self.place) {
             Ok(is) => {
                 self.must_be_regular(&is)?;

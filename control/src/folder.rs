@@ -1,9 +1,9 @@
 //! Folders of the store.
 
 use crate::{Code, Error, Result};
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Makes a folder that only its owner may look into, with those above it. Their names are durable when this returns:
@@ -39,6 +39,25 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
             }
             synced => synced.map_err(|error| not_synced(folder, error)),
         })
+}
+
+/// Writes a file of a folder, for its owner only, whole or not at all: what was there stays until it is on disk. Its name
+/// is once the folder is [synced](sync_names).
+pub(crate) fn replace(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
+    let place = folder.join(name);
+    let writing = |error| Error::internal(format!("write {}", place.display()), error);
+    let new = folder.join(format!("{name}.new"));
+    // What a command that was killed has left.
+    let _ = std::fs::remove_file(&new);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(writing)?;
+    file.write_all(content).map_err(writing)?;
+    file.sync_all().map_err(writing)?;
+    std::fs::rename(&new, &place).map_err(writing)
 }
 
 /// Makes the names in a folder durable.

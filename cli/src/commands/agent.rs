@@ -14,7 +14,7 @@ pub(crate) fn exec(context: &Context, exec: Exec) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
     let instance = cloud.resolve_instance(&exec.instance)?;
     let interrupt = Interrupt::default();
-    let at_most = context.agent_timeout(exec.agent_timeout);
+    let at_most = context.guest_timeout(exec.agent_timeout);
     let agent = wait(&cloud, &instance, at_most, &interrupt)?;
     command(&cloud, &instance, agent, exec.command, &interrupt, None)
 }

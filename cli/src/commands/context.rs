@@ -201,15 +201,10 @@ impl Context {
             .unwrap_or_else(|| Region::DEFAULT.to_owned())
     }
 
-    /// How long the guest's agent may take to answer, where nothing else is said.
-    pub(crate) fn agent_timeout(&self, chosen: Option<u64>) -> Duration {
+    /// How long a guest may take for its agent to answer, or to shut down, where nothing else is said.
+    pub(crate) fn guest_timeout(&self, chosen: Option<u64>) -> Duration {
         let here = if inside::user_folder().is_some() { 300 } else { 60 };
         Duration::from_secs(chosen.unwrap_or(here))
-    }
-
-    /// How long a guest may take to shut down, where nothing else is said.
-    pub(crate) fn stop_timeout(&self, chosen: Option<u64>) -> Duration {
-        self.agent_timeout(chosen)
     }
 
     /// Does this command work in the software machine?

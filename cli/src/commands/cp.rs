@@ -24,7 +24,7 @@ const WORDS: u64 = 4096;
 const PIECE: usize = 64 * 1024;
 
 pub(crate) fn run(context: &Context, cp: Cp) -> Result<u8, Failure> {
-    let agent_timeout = context.agent_timeout(cp.agent_timeout);
+    let agent_timeout = context.guest_timeout(cp.agent_timeout);
     let (instance, direction) = cp.parted()?;
     let interrupt = Interrupt::catch()?;
     let cloud = context.cloud()?;
@@ -99,12 +99,12 @@ impl Guest<'_> {
             }
             _ => {
                 let (folder, name) = parent_and_name(&to);
+                if self.find(&folder)? != Found::Folder {
+                    return Err(self.wrong(&folder, "is no folder"));
+                }
                 (folder, Some(name))
             }
         };
-        if self.find(&folder)? != Found::Folder {
-            return Err(self.wrong(&folder, "is no folder"));
-        }
         let tar = ["tar", "-x", "-f", "-", "-C"].map(OsString::from);
         let tar = tar.into_iter().chain([folder]).collect();
         let bar = Copying::begin(self.context.progress(), "copying in");

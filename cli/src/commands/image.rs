@@ -135,7 +135,7 @@ fn create(context: &Context, create: Create) -> Result<u8, Failure> {
             OnTermination::Delete
         },
         tags: create.tags,
-        timeout: context.stop_timeout(create.timeout),
+        timeout: context.guest_timeout(create.timeout),
     });
     drop(waiting);
     context.print_made(&reply?)

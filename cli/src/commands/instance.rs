@@ -129,7 +129,7 @@ pub(crate) fn stop(context: &Context, stop: Stop) -> Result<u8, Failure> {
         ending: if stop.force {
             Ending::Force
         } else {
-            Ending::Clean(context.stop_timeout(stop.timeout))
+            Ending::Clean(context.guest_timeout(stop.timeout))
         },
         waiting: if stop.no_wait { Wait::No } else { Wait::UntilDone },
     })?;
@@ -153,7 +153,7 @@ pub(crate) fn reboot(context: &Context, reboot: &Reboot) -> Result<u8, Failure> 
     let cloud = context.cloud()?;
     context.say_when_cut_short("the next command starts a guest that has powered off again")?;
     let waiting = Waiting::begin(context.progress(), "rebooting");
-    let ending = Ending::Clean(context.stop_timeout(reboot.timeout));
+    let ending = Ending::Clean(context.guest_timeout(reboot.timeout));
     let reply = cloud.reboot_instances(&reboot.which.instances, ending)?;
     drop(waiting);
     context.print(&reply)

@@ -22,7 +22,7 @@ pub(crate) fn run(context: &Context, mut run: Run) -> Result<u8, Failure> {
         copy.from.source()?;
     }
     let at_most = run.timeout.map(Duration::from_secs);
-    let agent_timeout = context.agent_timeout(run.agent_timeout);
+    let agent_timeout = context.guest_timeout(run.agent_timeout);
     let wait = match (run.wait, command.is_empty()) {
         (Some(wait), true) => wait,
         (None, true) if copies.is_empty() => Wait::Running,

@@ -10,6 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+const NO_STREAM: &str = "files are not streamed: name a file or folder (one that is called - is ./-)";
+
 /// The name that a path ends in; none if it is a folder by what it says (`/`, `..`, `a/.`), whose content is meant then.
 pub(crate) fn last_name(path: &Path) -> Option<&OsStr> {
     let bytes = path.as_os_str().as_bytes();
@@ -18,19 +20,9 @@ pub(crate) fn last_name(path: &Path) -> Option<&OsStr> {
 }
 
 impl UserFile {
-    /// A name that is that of a stream elsewhere is none here.
-    fn must_be_no_stream(&self) -> Result<(), Failure> {
-        let why = match self.typed.as_os_str().as_bytes() {
-            b"" => "an empty name names no file",
-            b"-" => "files are not streamed: name a file or folder (one that is called - is ./-)",
-            _ => return Ok(()),
-        };
-        Err(Failure::coded("InvalidParameterValue", why))
-    }
-
     /// The file or folder, to be packed: it must be there.
     pub(crate) fn source(&self) -> Result<Source<'_>, Failure> {
-        self.must_be_no_stream()?;
+        self.must_have_a_name(NO_STREAM)?;
         let place = self.followed();
         let is = std::fs::metadata(&place).map_err(|error| self.cannot("open", error))?;
         if !is.is_dir() {
@@ -45,7 +37,7 @@ impl UserFile {
 
     /// A new file or folder, to be unpacked: of this name, or called `name` in the folder that has it.
     pub(crate) fn destination(&self, name: Option<&OsStr>) -> Result<NewTree, Failure> {
-        self.must_be_no_stream()?;
+        self.must_have_a_name(NO_STREAM)?;
         let followed = self.followed();
         let is_folder = followed.is_dir();
         let place = match name {

@@ -13,11 +13,10 @@ mod user_data;
 
 pub use user_data::{MOST_USER_DATA, UserData};
 
+use crate::folder::replace;
 use crate::{Error, InstanceId, Result};
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Its file in the instance's folder.
@@ -33,26 +32,20 @@ const LABEL: &[u8; 11] = b"CIDATA     ";
 pub(crate) fn put(folder: &Path, instance: &InstanceId, user_data: Option<&UserData>) -> Result<()> {
     let place = folder.join(FILE);
     let failed = |error| Error::internal(format!("write {}", place.display()), error);
-    let new = folder.join(format!("{FILE}.new"));
-    // What a command that was killed has left.
-    let _ = std::fs::remove_file(&new);
-    let Some(user_data) = user_data else {
-        return match std::fs::remove_file(&place) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
-            _ => Ok(()),
-        };
-    };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(failed)?;
-    // What is user data fits.
-    let content = content(instance, user_data).ok_or_else(|| failed(ErrorKind::FileTooLarge.into()))?;
-    file.write_all(&content).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    std::fs::rename(&new, &place).map_err(failed)
+    match user_data {
+        Some(user_data) => {
+            // What is user data fits.
+            let content =
+                content(instance, user_data).ok_or_else(|| failed(ErrorKind::FileTooLarge.into()))?;
+            replace(folder, FILE, &content)
+        }
+        None => [&place, &folder.join(format!("{FILE}.new"))]
+            .into_iter()
+            .try_for_each(|file| match std::fs::remove_file(file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+                _ => Ok(()),
+            }),
+    }
 }
 
 /// The seed as a disk of a machine.

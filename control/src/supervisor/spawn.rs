@@ -3,6 +3,7 @@
 use crate::catalog::instances::{InstanceBoot, InstanceRow};
 use crate::catalog::volumes::VolumeRow;
 use crate::firmware::{self, VARIABLES};
+use crate::folder;
 use crate::store::Layers;
 use crate::{Error, InstanceId, Result};
 use kiln_vmm::smbios::Identity;
@@ -11,9 +12,6 @@ use kiln_vmm::virtio::balloon::BalloonSpec;
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use kiln_vmm::virtio::console::{ConsoleSpec, PortRole, PortSpec};
 use kiln_vmm::virtio::rng::RngSpec;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -120,22 +118,10 @@ pub(crate) fn write_spec(
     seed: Option<BlockSpec>,
 ) -> Result<()> {
     let machine = spec(dir, row, disks, layers, firmware, seed)?;
-    let path = dir.join("spec.json");
-    let writing = |error| Error::internal(format!("write {}", path.display()), error);
-    let new = dir.join("spec.json.new");
-    let _ = std::fs::remove_file(&new);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(writing)?;
     let text = serde_json::to_vec_pretty(&machine)
         .map_err(|error| Error::internal("write the machine's specification", error))?;
-    file.write_all(&text).map_err(writing)?;
-    file.sync_all().map_err(writing)?;
-    std::fs::rename(&new, &path).map_err(writing)?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(writing)
+    folder::replace(dir, "spec.json", &text)?;
+    folder::sync_names(dir)
 }
 
 #[cfg(test)]

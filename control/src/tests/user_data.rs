@@ -1,7 +1,7 @@
 //! What instances are told by their user.
 
 use super::*;
-use crate::instance::{ModifyInstance, StopInstances, UserDataChoice};
+use crate::instance::{ModifyInstance, UserDataChoice};
 use crate::{Code, UserData, seed};
 
 fn told(text: &str) -> UserData {
@@ -79,12 +79,7 @@ fn a_stopped_instance_is_told_something_else_or_nothing_from_its_next_start_on()
         (UserDataChoice::Given(told("b")), Some(b"b")),
         (UserDataChoice::Nothing, None),
     ] {
-        cloud
-            .stop_instances(StopInstances {
-                instances: vec![id.to_string()],
-                ..StopInstances::default()
-            })
-            .unwrap();
+        stop(&cloud, &id);
         cloud.modify_instance(&change(choice)).unwrap();
         cloud.start_instances(&[id.to_string()]).unwrap();
         assert_eq!(seed::is_in(&folder), seen.is_some());
