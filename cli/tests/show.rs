@@ -34,3 +34,23 @@ fn the_pages_of_an_instance_are_shown_unless_they_are_the_default() {
     }
     kiln(&["terminate", small.as_str()]);
 }
+
+#[test]
+#[ignore = "needs /dev/kvm: make test runs it"]
+fn what_is_entered_at_an_instances_start_is_shown() {
+    let guest = Micro::start();
+    let kiln = |arguments: &[&str]| {
+        let ended = guest.command(arguments).output().expect("kiln runs");
+        assert!(ended.status.success(), "{ended:?}");
+        String::from_utf8(ended.stdout).expect("UTF-8")
+    };
+    let json = kiln(&["--output", "json", "show", guest.instance.as_str()]);
+    let document: serde_json::Value = serde_json::from_str(&json).expect("a document");
+    let boot = &document["Reservations"][0]["Instances"][0]["Boot"];
+    assert_eq!(boot["By"], "kernel");
+    let words = boot["CommandLine"].as_str().expect("a command line");
+    let table = kiln(&["show", guest.instance.as_str()]);
+    let line = table.lines().find_map(|line| line.strip_prefix("boots by"));
+    let told = format!("a kernel that was given, with {words}");
+    assert_eq!(line.map(str::trim), Some(told.trim()), "{table}");
+}

@@ -26,6 +26,8 @@ pub struct Options {
     pub firmware: Vec<PathBuf>,
     /// How much memory guests may have together; the host's, less what it needs itself, if not given.
     pub memory: Option<Bytes>,
+    /// Whether this host's processors are emulated in software, whose emulation Windows would end.
+    pub emulated: bool,
 }
 
 impl Options {
@@ -38,6 +40,7 @@ impl Options {
             kiln_vmm: None,
             firmware: Vec::new(),
             memory: None,
+            emulated: false,
         }
     }
 }
@@ -55,6 +58,7 @@ pub struct Cloud {
     pub(crate) kiln: String,
     pub(crate) host: String,
     pub(crate) memory: Option<Bytes>,
+    pub(crate) emulated: bool,
     pub(crate) firmware: Vec<PathBuf>,
     pub(crate) catalog: Catalog,
     pub(crate) layers: Layers,
@@ -97,6 +101,7 @@ impl Cloud {
             kiln,
             host,
             memory: options.memory,
+            emulated: options.emulated,
             firmware: options.firmware,
             catalog,
             machines,

@@ -95,6 +95,8 @@ codes! {
     InvalidTag = "InvalidTagKey.Malformed";
     /// More tags than a thing may carry.
     TagLimitExceeded = "TagLimitExceeded";
+    /// What this host cannot do.
+    Unsupported = "Unsupported";
     /// The store cannot be used as it is.
     Unavailable = "Unavailable";
     /// Something went wrong that the caller did not cause.

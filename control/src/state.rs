@@ -114,7 +114,7 @@ states! {
         /// That of UEFI.
         Gpt = "gpt",
     }
-    /// What an image is a system of, where that is not Linux or another Unix (EC2's `Platform`).
+    /// What an image is a system of, and an instance run as, where that is not Linux or another Unix (EC2's `Platform`).
     pub Platform {
         /// Windows.
         Windows = "windows",
@@ -146,6 +146,16 @@ impl VirtualizationType {
         match self {
             VirtualizationType::Paravirtual => "/dev/sda1",
             VirtualizationType::Hvm => "/dev/xvda",
+        }
+    }
+}
+
+impl Platform {
+    /// What EC2 calls it for bills; `None` is Linux or another Unix.
+    pub(crate) fn details(platform: Option<Platform>) -> &'static str {
+        match platform {
+            Some(Platform::Windows) => "Windows",
+            None => "Linux/UNIX",
         }
     }
 }

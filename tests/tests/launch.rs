@@ -76,6 +76,21 @@ fn the_types_vcpus_and_memory_arrive_in_the_guest_and_kvms_clock_with_them() {
 }
 
 #[test]
+fn a_guest_that_is_run_as_windows_finds_hyperv_at_its_next_start_too() {
+    let home = Home::new();
+    let guest = home.launch("tiny", &["--os", "windows"]);
+    let keeps_time_by = "cat /sys/devices/system/clocksource/clocksource0/current_clocksource";
+    for turn in ["launch", "start"] {
+        assert_eq!(guest.says(keeps_time_by), "hyperv_clocksource_tsc_page", "{turn}");
+        assert_eq!(guest.show()["Platform"], "windows", "{turn}");
+        if turn == "launch" {
+            home.kiln(&["stop", guest.id()]).succeeds();
+            home.kiln(&["start", guest.id()]).succeeds();
+        }
+    }
+}
+
+#[test]
 fn stop_keeps_the_root_disk_and_start_boots_it_again() {
     let home = Home::new();
     let guest = home.launch("tiny", &[]);

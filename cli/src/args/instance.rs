@@ -34,6 +34,15 @@ pub(crate) enum Boot {
     Pv,
 }
 
+/// What a guest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GuestOs {
+    /// Linux or another Unix
+    Linux,
+    /// Windows
+    Windows,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The image: id, name, or the beginning of either
@@ -78,6 +87,10 @@ pub(crate) struct Run {
         default_value_t = Boot::Auto
     )]
     pub(crate) boot: Boot,
+    /// What the guest is: Windows is shown Hyper-V in place of KVM, and wants a host with KVM [default: what the image has on
+    /// its disk]
+    #[arg(long, value_enum, value_name = "linux|windows", hide_possible_values = true)]
+    pub(crate) os: Option<GuestOs>,
     /// A kernel instead of the disk's own; --cmdline must say its command line
     #[arg(long, value_name = "FILE", requires = "cmdline")]
     pub(crate) kernel: Option<UserFile>,

@@ -138,6 +138,7 @@ impl Context {
         let mut options = Options::new(&self.home);
         options.region = Region::parse(&self.region())?;
         options.account = self.account.clone();
+        options.emulated = inside::user_folder().is_some();
         options.firmware = vec![software_machine::unpacked_packages()];
         let cloud = Cloud::open(options).map_err(|error| {
             if inside::has_lost_its_disk() {

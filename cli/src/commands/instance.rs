@@ -7,8 +7,8 @@ use crate::output::{self, Format, Table};
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
 use kiln_control::{
-    Cloud, Code, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceId, InstanceState,
-    KernelChoice, KernelFiles, MOST_USER_DATA, ModifyInstance, Reply, StopInstances, UserData,
+    Cloud, Code, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceBoots, InstanceId,
+    InstanceState, KernelChoice, KernelFiles, MOST_USER_DATA, ModifyInstance, Reply, StopInstances, UserData,
     UserDataChoice, Waiting as Wait, name_of,
 };
 
@@ -109,6 +109,10 @@ fn fields(instance: &Instance) -> Table {
         field("huge pages", instance.huge_pages.to_string());
     }
     field("image", instance.image_id.clone());
+    if let Some(platform) = instance.platform {
+        field("runs as", platform.to_string());
+    }
+    field("boots by", boots(instance));
     field("launched", instance.launch_time.to_string());
     for tag in instance
         .tags
@@ -118,6 +122,22 @@ fn fields(instance: &Instance) -> Table {
         field("tag", format!("{}={}", tag.key, tag.value));
     }
     table
+}
+
+/// What is entered when an instance starts.
+fn boots(instance: &Instance) -> String {
+    match (&instance.boot, instance.current_instance_boot_mode) {
+        (InstanceBoots::Menu { append: None }, _) => "the menu on its disk".to_owned(),
+        (InstanceBoots::Menu { append: Some(words) }, _) => {
+            format!("the menu on its disk, with {words}")
+        }
+        (InstanceBoots::Kernel { command_line }, _) => {
+            format!("a kernel that was given, with {command_line}")
+        }
+        (InstanceBoots::Firmware, mode) => {
+            mode.map_or_else(|| "firmware".to_owned(), |mode| format!("firmware ({mode})"))
+        }
+    }
 }
 
 pub(crate) fn stop(context: &Context, stop: Stop) -> Result<u8, Failure> {

@@ -3,14 +3,14 @@
 use super::instance::{given, user_data};
 use super::{Context, agent, cp};
 use crate::args::copying::Out;
-use crate::args::instance::{Boot, Run, Wait};
+use crate::args::instance::{Boot, GuestOs, Run, Wait};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
 use kiln_control::{
-    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, LaunchBoot, Lifetime, Reply,
-    Reservation, RunInstances, Tag,
+    Bytes, Cloud, Code, DescribeInstances, Instance, InstanceId, InstanceState, LaunchBoot, Lifetime, Os,
+    Reply, Reservation, RunInstances, Tag,
 };
 use std::time::Duration;
 
@@ -164,6 +164,11 @@ fn request(run: Run) -> Result<RunInstances, Failure> {
             Boot::Bios => LaunchBoot::Bios,
             Boot::Uefi => LaunchBoot::Uefi,
             Boot::Pv => LaunchBoot::Paravirtual,
+        },
+        os: match run.os {
+            None => Os::OfImage,
+            Some(GuestOs::Linux) => Os::Linux,
+            Some(GuestOs::Windows) => Os::Windows,
         },
         kernel,
         append: run.cmdline_append,

@@ -62,7 +62,7 @@ pub(super) fn run(
         if in_vain >= IN_VAIN || (gives_nothing && in_vain == 1) {
             let goes_on = length > 0 && facts.of_range().is_some();
             let rest = format!(
-                "; {} of it are kept, and the same command goes on from there",
+                "; {} of it are kept, and the same command goes on from there if the server can",
                 Bytes(length)
             );
             return Err(Failure {

@@ -194,6 +194,22 @@ fn a_machine_that_dies_is_started_again_and_its_store_is_whole() {
 
 #[test]
 #[ignore = "boots a machine: make test runs it"]
+fn windows_is_refused_there_as_it_would_end_the_machine() {
+    let home = Home::new();
+    let disk = std::fs::File::create(home.folder.path().join("disk.raw")).expect("a file");
+    disk.set_len(1 << 20).expect("it can be sparse");
+    let import = home.kiln(&["image", "import", "disk.raw", "--name", "some", "--boot", "bios"]);
+    assert_eq!(import.status, 0, "{import:?}");
+    let run = home.kiln(&["run", "some", "--os", "windows"]);
+    assert_eq!(run.status, 1, "{run:?}");
+    for words in ["[Unsupported]", "wants a host with KVM"] {
+        assert!(run.err.contains(words), "{run:?}");
+    }
+    assert_eq!(home.kiln(&["-q", "list"]).out, "");
+}
+
+#[test]
+#[ignore = "boots a machine: make test runs it"]
 fn an_instance_in_a_machine_that_died_shows_as_stopped_with_that_reason_and_starts_again() {
     let home = Home::new();
     let done = |ended: Ended| {

@@ -7,7 +7,7 @@ use crate::instance_type::InstanceType;
 use crate::moment::Moment;
 use crate::seed::UserData;
 use crate::size::Bytes;
-use crate::state::{InstanceState, OnShutdown, StateReason, VirtualizationType};
+use crate::state::{InstanceState, OnShutdown, Platform, StateReason, VirtualizationType};
 use crate::{Code, Error, HugePages, Result};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -27,6 +27,7 @@ pub(crate) struct InstanceRow {
     pub(crate) vcpus: u8,
     pub(crate) memory: Bytes,
     pub(crate) huge_pages: HugePages,
+    pub(crate) platform: Option<Platform>,
     pub(crate) state: InstanceState,
     pub(crate) reason: Option<StateReason>,
     pub(crate) transition: String,
@@ -97,7 +98,7 @@ pub(crate) struct ReservationRow {
 
 const COLUMNS: &str = "id, region, host, owner, reservation, launch_index, image, type, vcpus, memory, state, \
                        reason_code, reason, transition, virtualization, root_device, boot, on_shutdown, \
-                       operation, launched, huge_pages";
+                       operation, launched, huge_pages, platform";
 
 fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
     let code: Option<String> = row.get(11)?;
@@ -130,6 +131,7 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         on_shutdown: row.get(17)?,
         operation: row.get(18)?,
         launched: row.get(19)?,
+        platform: row.get(21)?,
     })
 }
 
@@ -190,8 +192,8 @@ pub(crate) fn insert(db: &Connection, new: &InstanceRow) -> Result<()> {
     db.execute(
         "INSERT INTO instances (id, region, host, owner, reservation, launch_index, image, type, vcpus, memory,
                                 state, virtualization, root_device, boot, on_shutdown, operation, launched,
-                                huge_pages)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                                huge_pages, platform)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         params![
             new.id,
             new.region,
@@ -210,7 +212,8 @@ pub(crate) fn insert(db: &Connection, new: &InstanceRow) -> Result<()> {
             new.on_shutdown,
             new.operation,
             new.launched,
-            new.huge_pages.to_string()
+            new.huge_pages.to_string(),
+            new.platform
         ],
     )?;
     Ok(())

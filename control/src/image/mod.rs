@@ -151,10 +151,7 @@ fn document(db: &Connection, row: ImageRow) -> Result<Image> {
         owner_id: row.owner,
         image_owner_alias: alias,
         platform: row.contents.platform,
-        platform_details: match row.contents.platform {
-            Some(Platform::Windows) => "Windows",
-            None => "Linux/UNIX",
-        },
+        platform_details: Platform::details(row.contents.platform),
         state: row.state,
         state_reason: row.reason.map(|(code, message)| StateReason { code, message }),
         description: row.description,

@@ -1,8 +1,9 @@
 //! EC2's documents of instances.
 
 use crate::HugePages;
+use crate::catalog::instances::InstanceBoot;
 use crate::moment::Moment;
-use crate::state::{BootMode, InstanceState, OnShutdown, StateReason, VirtualizationType};
+use crate::state::{BootMode, InstanceState, OnShutdown, Platform, StateReason, VirtualizationType};
 use crate::tag::Tag;
 use serde::Serialize;
 
@@ -62,6 +63,11 @@ pub struct Instance {
     /// The pages that its memory is made of, if others than the kernel finds by itself; not in EC2's document.
     #[serde(skip_serializing_if = "is_default")]
     pub huge_pages: HugePages,
+    /// What it is run as, where that is not Linux or another Unix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// The same in EC2's words for bills.
+    pub platform_details: &'static str,
     /// Which of the disks is the root.
     pub root_device_name: String,
     /// `ebs`.
@@ -71,6 +77,8 @@ pub struct Instance {
     pub state_reason: Option<StateReason>,
     /// Tags.
     pub tags: Vec<Tag>,
+    /// What is entered when it starts; not in EC2's document.
+    pub boot: InstanceBoots,
     /// Which firmware it begins with, if with any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_instance_boot_mode: Option<BootMode>,
@@ -83,6 +91,39 @@ pub struct Instance {
 
 fn is_default(pages: &HugePages) -> bool {
     *pages == HugePages::default()
+}
+
+/// What is entered when an instance starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", rename_all_fields = "PascalCase", tag = "By")]
+pub enum InstanceBoots {
+    /// The kernel that the root disk's menu names.
+    Menu {
+        /// Words added to its command line.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        append: Option<String>,
+    },
+    /// A kernel that was given.
+    Kernel {
+        /// Its whole command line.
+        command_line: String,
+    },
+    /// Firmware.
+    Firmware,
+}
+
+impl From<&InstanceBoot> for InstanceBoots {
+    fn from(boot: &InstanceBoot) -> InstanceBoots {
+        match boot {
+            InstanceBoot::Disk { append } => InstanceBoots::Menu {
+                append: append.clone(),
+            },
+            InstanceBoot::Kernel { cmdline, .. } => InstanceBoots::Kernel {
+                command_line: cmdline.clone(),
+            },
+            InstanceBoot::Firmware { .. } => InstanceBoots::Firmware,
+        }
+    }
 }
 
 /// Where an instance runs.

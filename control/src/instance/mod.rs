@@ -11,6 +11,7 @@ pub use statistics::*;
 use crate::boot::FirmwareKind;
 use crate::catalog::instances::{self, InstanceRow};
 use crate::catalog::{tags, volumes};
+use crate::state::Platform;
 use crate::volume::attachment_state;
 use crate::{Cloud, ReservationId, Result, filter, resolve};
 use rusqlite::Connection;
@@ -23,6 +24,8 @@ const FILTERS: &[&str] = &[
     "instance-state-code",
     "instance-state-name",
     "instance-type",
+    "platform",
+    "platform-details",
     "reservation-id",
     "current-instance-boot-mode",
     "virtualization-type",
@@ -105,6 +108,8 @@ fn field((reservation, instance): &(ReservationId, Instance), name: &str) -> Vec
         "instance-state-code" => vec![instance.state.code.to_string()],
         "instance-state-name" => vec![instance.state.name.to_string()],
         "instance-type" => vec![instance.instance_type.clone()],
+        "platform" => instance.platform.iter().map(ToString::to_string).collect(),
+        "platform-details" => vec![instance.platform_details.to_owned()],
         "reservation-id" => vec![reservation.to_string()],
         "current-instance-boot-mode" => instance
             .current_instance_boot_mode
@@ -152,9 +157,12 @@ fn document(cloud: &Cloud, db: &Connection, row: InstanceRow) -> Result<(Reserva
             threads_per_core: 1,
         },
         huge_pages: row.huge_pages,
+        platform: row.platform,
+        platform_details: Platform::details(row.platform),
         root_device_name: row.root_device,
         root_device_type: "ebs",
         state_reason: row.reason,
+        boot: (&row.boot).into(),
         current_instance_boot_mode: row.boot.firmware().map(FirmwareKind::boot_mode),
         virtualization_type: row.virtualization,
         on_shutdown: row.on_shutdown,

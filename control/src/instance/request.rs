@@ -32,6 +32,8 @@ pub struct RunInstances {
     pub root_size: Option<Bytes>,
     /// Additional volumes.
     pub volumes: Vec<NewVolume>,
+    /// What the instances are run as.
+    pub os: Os,
     /// How the instances boot.
     pub boot: LaunchBoot,
     /// A kernel in place of the disk's own.
@@ -59,6 +61,7 @@ impl RunInstances {
             tags: Vec::new(),
             root_size: None,
             volumes: Vec::new(),
+            os: Os::default(),
             boot: LaunchBoot::default(),
             kernel: None,
             append: None,
@@ -68,6 +71,18 @@ impl RunInstances {
             client_token: None,
         }
     }
+}
+
+/// Which operating system a machine is made for: Windows is shown the interface of Hyper-V in place of KVM's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Os {
+    /// What the image has on its disk.
+    #[default]
+    OfImage,
+    /// Linux or another Unix.
+    Linux,
+    /// Windows.
+    Windows,
 }
 
 /// A kernel that is given; copied into the instance, so that it can be started again without the files.

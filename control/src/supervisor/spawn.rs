@@ -4,6 +4,7 @@ use crate::catalog::instances::{InstanceBoot, InstanceRow};
 use crate::catalog::volumes::VolumeRow;
 use crate::firmware::{self, VARIABLES};
 use crate::folder;
+use crate::state::Platform;
 use crate::store::Layers;
 use crate::{Error, InstanceId, Result};
 use kiln_vmm::smbios::Identity;
@@ -49,7 +50,7 @@ pub(crate) fn spec(
         cpus: row.vcpus,
         memory: row.memory.0,
         huge_pages: row.huge_pages,
-        hyperv: false,
+        hyperv: row.platform == Some(Platform::Windows),
         boot: match &row.boot {
             InstanceBoot::Disk { append } => Boot::PvGrub {
                 append: append.clone(),

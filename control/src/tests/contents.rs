@@ -1,6 +1,7 @@
 //! What is found on the disks of images, and which disks become none.
 
 use super::*;
+use crate::instance::{KernelFiles, Os};
 use crate::{Code, DescribeImages, Filter, Image, PartitionTable, Platform, RegisterImage};
 use serde_json::json;
 
@@ -97,6 +98,86 @@ fn a_bake_says_what_is_on_its_disk_by_now() {
     cloud.create_image(bake(&id, "after", Reboot::Yes)).unwrap();
     assert_eq!(system(&image(&cloud, "before")), BOOKWORM);
     assert_eq!(system(&image(&cloud, "after")), None);
+}
+
+/// What the instance's machine is shown, at its last start: Hyper-V or not.
+fn is_shown_hyperv(cloud: &Cloud, id: &InstanceId) -> bool {
+    let spec = std::fs::read(cloud.instance_directory(id).join("spec.json")).unwrap();
+    let spec: serde_json::Value = serde_json::from_slice(&spec).unwrap();
+    spec["hyperv"] == true
+}
+
+fn launched_as(cloud: &Cloud, image: &str, os: Os) -> crate::Result<InstanceId> {
+    let request = RunInstances {
+        os,
+        kernel: Some(KernelFiles {
+            kernel: disk_file(b"a kernel"),
+            initrd: None,
+            cmdline: String::new(),
+        }),
+        ..RunInstances::of(image)
+    };
+    let launched = cloud.run_instances(request)?.document;
+    InstanceId::parse(&launched.instances[0].instance_id)
+}
+
+#[test]
+fn an_instance_is_shown_hyperv_if_its_image_is_of_windows_or_it_is_said_to_be_and_so_is_what_is_made_of_it() {
+    let home = Home::new();
+    let cloud = home.cloud();
+    import_as(&cloud, "debian", debian()).unwrap();
+    import_as(&cloud, "windows", partitioned(0x07, b"\xeb\x52\x90NTFS    ")).unwrap();
+    import(&cloud, "empty");
+    for (name, os, is_windows) in [
+        ("debian", Os::OfImage, false),
+        ("debian", Os::Windows, true),
+        ("windows", Os::OfImage, true),
+        ("windows", Os::Linux, false),
+        ("empty", Os::OfImage, false),
+        ("empty", Os::Windows, true),
+    ] {
+        let id = launched_as(&cloud, name, os).unwrap();
+        assert_eq!(is_shown_hyperv(&cloud, &id), is_windows, "{name} as {os:?}");
+        let shown = instance(&cloud, &id);
+        let told = if is_windows { "Windows" } else { "Linux/UNIX" };
+        assert_eq!(shown.platform, is_windows.then_some(Platform::Windows));
+        assert_eq!(shown.platform_details, told);
+        stop(&cloud, &id);
+        cloud.start_instances(&[id.to_string()]).unwrap();
+        assert_eq!(
+            is_shown_hyperv(&cloud, &id),
+            is_windows,
+            "{name} as {os:?}, again"
+        );
+        let baked = format!("{name}-{os:?}");
+        cloud.create_image(bake(&id, &baked, Reboot::No)).unwrap();
+        // The disk knows better than who launched it, where it tells.
+        let is_of_windows = name == "windows" || (name, os) == ("empty", Os::Windows);
+        assert_eq!(
+            image(&cloud, &baked).platform,
+            is_of_windows.then_some(Platform::Windows),
+            "{baked}"
+        );
+    }
+}
+
+#[test]
+fn on_an_emulated_host_windows_is_refused_and_nothing_is_left_of_it() {
+    let home = Home::new();
+    let mut options = home.options();
+    options.emulated = true;
+    let cloud = Cloud::open_with(options, home.machines.clone()).unwrap();
+    import_as(&cloud, "debian", debian()).unwrap();
+    import_as(&cloud, "windows", partitioned(0x07, b"\xeb\x52\x90NTFS    ")).unwrap();
+    for (name, os) in [("windows", Os::OfImage), ("debian", Os::Windows)] {
+        let error = launched_as(&cloud, name, os).unwrap_err();
+        assert_eq!(error.code(), Code::Unsupported);
+        assert!(error.to_string().contains("wants a host with KVM"), "{error}");
+    }
+    let none = cloud.describe_instances(DescribeInstances::default()).unwrap();
+    assert!(none.reservations.is_empty());
+    launched_as(&cloud, "windows", Os::Linux).unwrap();
+    assert_whole(&cloud);
 }
 
 #[test]

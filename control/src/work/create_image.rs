@@ -13,7 +13,7 @@ use super::{Work, ending};
 use crate::catalog::images::{self, ImageDevice, ImageRow};
 use crate::catalog::operations;
 use crate::catalog::{instances, tags, volumes};
-use crate::image::{CreateImage, CreatedImage, check_name};
+use crate::image::{Contents, CreateImage, CreatedImage, check_name};
 use crate::instance::Ending;
 use crate::moment::Moment;
 use crate::state::ImageState;
@@ -62,7 +62,10 @@ impl Cloud {
                 virtualization: row.virtualization,
                 boot_mode: source.as_ref().and_then(|image| image.boot_mode),
                 // Until the new disk has been looked at.
-                contents: source.map(|image| image.contents).unwrap_or_default(),
+                contents: Contents {
+                    platform: row.platform,
+                    ..source.map(|image| image.contents).unwrap_or_default()
+                },
                 root_device: row.root_device,
                 source_instance: Some(instance.to_string()),
                 created: Moment::now(),
@@ -99,8 +102,12 @@ impl Cloud {
         let image = self.catalog.read(|tx| images::find(tx, id))?;
         let (layer, _) = self.root_layer(id.as_str())?;
         let disk = self.layers.open_chain(&layer)?;
-        let seen = disk_file::how_it_boots(disk, image.map(|image| image.boots()));
-        if let Some(contents) = &seen.contents {
+        let mut seen = disk_file::how_it_boots(disk, image.as_ref().map(ImageRow::boots));
+        if let Some(contents) = &mut seen.contents {
+            // Where the disk does not tell, it is what its instance was run as.
+            if contents.system.is_none() {
+                contents.platform = image.and_then(|image| image.contents.platform);
+            }
             self.catalog
                 .write(|tx| images::describe_contents(tx, id, contents))?;
         }

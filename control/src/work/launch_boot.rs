@@ -3,8 +3,8 @@
 use crate::boot::{FirmwareKind, ImageBoots, LaunchBoot};
 use crate::catalog::images::ImageRow;
 use crate::catalog::instances::InstanceBoot;
-use crate::instance::RunInstances;
-use crate::state::BootMode;
+use crate::instance::{Os, RunInstances};
+use crate::state::{BootMode, Platform};
 use crate::{Cloud, Code, Error, Result, firmware};
 
 /// What a look at the disk's own menu told, where a launch depends on it.
@@ -41,6 +41,27 @@ pub(super) fn check_line(line: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What instances of `image` are run as. Windows is refused on an emulated host: it sets the priority of its tasks (CR8)
+/// all the time, and an emulator that waits for a moment to interrupt a guest ends at that, with all guests on it.
+pub(super) fn platform(cloud: &Cloud, image: &ImageRow, os: Os) -> Result<Option<Platform>> {
+    let platform = match os {
+        Os::OfImage => image.contents.platform,
+        Os::Linux => None,
+        Os::Windows => Some(Platform::Windows),
+    };
+    if platform == Some(Platform::Windows) && cloud.emulated {
+        return Err(Error::new(
+            Code::Unsupported,
+            format!(
+                "{} would run as Windows, which ends emulated processors as the software machine's are: it wants a host \
+                 with KVM",
+                image.id
+            ),
+        ));
+    }
+    Ok(platform)
 }
 
 /// How instances of `image` boot; and a warning, if not as was asked for.

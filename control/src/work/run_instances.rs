@@ -202,6 +202,7 @@ fn reserve(
     }
     let image = available_image(cloud, db, &request.image)?;
     let (boot, warning) = launch_boot::choose(cloud, &image, request, menu)?;
+    let platform = launch_boot::platform(cloud, &image, request.os)?;
     let plans = plan(cloud, db, &image, request)?;
     let (pages, count) = (request.huge_pages, request.count);
     capacity::check(cloud, db, kind.name, kind.memory(), pages, count)?;
@@ -227,6 +228,7 @@ fn reserve(
             vcpus: kind.vcpus,
             memory: kind.memory(),
             huge_pages: request.huge_pages,
+            platform,
             state: InstanceState::Pending,
             reason: None,
             transition: String::new(),
@@ -288,7 +290,7 @@ fn fingerprint(request: &RunInstances) -> String {
                 .as_ref()
                 .map(|files| (&files.cmdline, files.initrd.is_some())),
             &request.append,
-            request.boot,
+            (request.boot, request.os),
             request.on_shutdown,
             request.user_data.as_ref().map(UserData::checksum),
         )

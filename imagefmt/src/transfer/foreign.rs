@@ -16,6 +16,8 @@ pub(super) struct Mark {
 pub(super) const CONVERT: &str = "convert it first: qemu-img convert -O qcow2 FILE disk.qcow2";
 /// What to do with a compressed file.
 const UNPACK: &str = "unpack it first";
+/// What to do with a file compressed in a way that is undone by who imports it, but by nobody else.
+const UNPACK_TO_LOOK: &str = "`kiln image import` unpacks it once by itself; for all else unpack it first";
 /// What to do with an archive.
 const EXTRACT: &str = "take the disk image out of it first";
 /// What to do with an installer's medium.
@@ -83,9 +85,9 @@ pub(super) const HEAD: &[Mark] = &[
     mark("a cabinet archive", EXTRACT, 0, b"MSCF\0\0\0\0"),
     mark("a xar archive", EXTRACT, 0, b"xar!"),
     // Compressed files.
-    mark("a gzip-compressed file", UNPACK, 0, b"\x1f\x8b"),
-    mark("an xz-compressed file", UNPACK, 0, b"\xfd7zXZ\0"),
-    mark("a zstd-compressed file", UNPACK, 0, b"\x28\xb5\x2f\xfd"),
+    mark("a gzip-compressed file", UNPACK_TO_LOOK, 0, b"\x1f\x8b"),
+    mark("an xz-compressed file", UNPACK_TO_LOOK, 0, b"\xfd7zXZ\0"),
+    mark("a zstd-compressed file", UNPACK_TO_LOOK, 0, b"\x28\xb5\x2f\xfd"),
     mark("a bzip2-compressed file", UNPACK, 0, b"BZh"),
     mark("an lz4-compressed file", UNPACK, 0, b"\x04\x22\x4d\x18"),
     mark("an lz4-compressed file", UNPACK, 0, b"\x02\x21\x4c\x18"),

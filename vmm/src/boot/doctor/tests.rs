@@ -413,6 +413,19 @@ fn hazard_a_disk_that_will_not_boot_is_named_with_its_fault() {
 }
 
 #[test]
+fn a_way_that_leads_nowhere_is_told_with_the_others_that_the_disk_has() {
+    let no_loader = Parts {
+        esp: Some(vec![("/readme.txt", b"x".to_vec())]),
+        ..Parts::default()
+    };
+    let advice = &no_loader.findings()[0].fix;
+    assert!(
+        advice.ends_with(", or launch with --boot bios or fast"),
+        "{advice}"
+    );
+}
+
+#[test]
 fn a_damaged_kernel_and_a_damaged_initramfs_are_found() {
     let mut kernel = kernel();
     let packed = kernel.windows(3).position(|bytes| bytes == b"\x1f\x8b\x08");

@@ -7,6 +7,8 @@ use super::{Examined, Finding, Way};
 
 /// What UEFI firmware runs from a disk that it has never seen (UEFI specification, section 3.5.1.1).
 const FALLBACK: &str = "/EFI/BOOT/BOOTX64.EFI";
+/// What puts a loader there.
+const INSTALL: &str = "grub-install --target=x86_64-efi --removable";
 
 pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -42,7 +44,7 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
             "the first sector has no boot code: a BIOS finds nothing to run",
             format!(
                 "install it (grub-install --target=i386-pc DISK){}",
-                or_launch(disk)
+                or_launch(disk, Way::Bios)
             ),
         ));
     }
@@ -58,7 +60,7 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
             findings.push(Finding::error(
                 "NoMenu",
                 message,
-                format!("{write}{}", or_launch(disk)),
+                format!("{write}{}", or_launch(disk, Way::Pv)),
             ));
         } else if disk.root().is_some() {
             // There are boot loaders that read what is not understood here.
@@ -83,11 +85,16 @@ fn cut_off(disk: &Examined) -> Option<Finding> {
     ))
 }
 
-/// The ways that the disk has, as the end of an advice for one that it has not.
-fn or_launch(disk: &Examined) -> String {
+/// The ways that the disk has, as the end of an advice for one that it has not, or that leads nowhere.
+fn or_launch(disk: &Examined, but: Way) -> String {
     let modes = disk.modes;
-    let ways = [(modes.bios, "bios"), (modes.uefi, "uefi"), (modes.pv, "fast")];
-    let others: Vec<&str> = ways.iter().filter(|(has, _)| *has).map(|(_, way)| *way).collect();
+    let ways = [
+        (modes.bios, Way::Bios, "bios"),
+        (modes.uefi, Way::Uefi, "uefi"),
+        (modes.pv, Way::Pv, "fast"),
+    ];
+    let others = ways.iter().filter(|(has, way, _)| *has && *way != but);
+    let others: Vec<&str> = others.map(|(_, _, word)| *word).collect();
     if others.is_empty() {
         return String::new();
     }
@@ -116,7 +123,7 @@ fn efi(disk: &Examined) -> Option<Finding> {
         return Some(Finding::error(
             "NoEfiSystemPartition",
             "there is no EFI system partition: UEFI firmware finds nothing to run",
-            format!("make a disk with one{}", or_launch(disk)),
+            format!("make a disk with one{}", or_launch(disk, Way::Uefi)),
         ));
     };
     let device = volume.device();
@@ -126,7 +133,10 @@ fn efi(disk: &Examined) -> Option<Finding> {
             return Some(Finding::error(
                 "EfiSystemPartitionUnreadable",
                 format!("the EFI system partition {device} cannot be read: {error}"),
-                "make it a FAT file system with a boot loader on it (mkfs.vfat, grub-install)",
+                format!(
+                    "make it a FAT file system with a boot loader on it (mkfs.vfat, grub-install){}",
+                    or_launch(disk, Way::Uefi)
+                ),
             ));
         }
     };
@@ -135,7 +145,7 @@ fn efi(disk: &Examined) -> Option<Finding> {
         return Some(Finding::error(
             "EfiLoaderNotAProgram",
             format!("{FALLBACK} on {device} {why}: UEFI firmware finds nothing to run"),
-            "install it anew (grub-install --target=x86_64-efi --removable)",
+            format!("install it anew ({INSTALL}){}", or_launch(disk, Way::Uefi)),
         ));
     }
     Some(match loader(files) {
@@ -144,12 +154,12 @@ fn efi(disk: &Examined) -> Option<Finding> {
             format!(
                 "{device} has the loader {loader}, but no {FALLBACK}: a machine without variables of its own finds none"
             ),
-            "copy it there (grub-install --removable does)",
+            format!("copy it there ({INSTALL} does){}", or_launch(disk, Way::Uefi)),
         ),
         None => Finding::error(
             "NoEfiLoader",
             format!("the EFI system partition {device} has no loader: UEFI firmware finds nothing to run"),
-            "install one (grub-install --target=x86_64-efi --removable)",
+            format!("install one ({INSTALL}){}", or_launch(disk, Way::Uefi)),
         ),
     })
 }
