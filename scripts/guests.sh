@@ -26,7 +26,7 @@ lanes() {
 }
 
 # What takes an emulated processor so long that it is tested there only if GUESTS=all asks for it; real ones always do.
-long=(by_hand foreign_disk i386 prompts verify)
+long=(by_hand cloud_init foreign_disk i386 prompts verify)
 
 # All files of tests with real guests that are run if none is named.
 all_files() {

@@ -70,7 +70,7 @@ attempt() { # file
         cargo test --locked --workspace --test "$1" -- --ignored --test-threads 1)
     # Firmware takes minutes where virtualization is emulated, and so do Debians one after another.
     case $1 in
-    firmware | hotplug | i386 | prompts) limit=$((2 * limit)) ;;
+    cloud_init | firmware | hotplug | i386 | prompts) limit=$((2 * limit)) ;;
     # Debian's own tools make a disk, and an initramfs, in a guest: minutes each.
     foreign_disk) limit=$((4 * limit)) ;;
     esac
@@ -148,6 +148,7 @@ while take "$3"; do
     firmware) need debian-disk debian-12 --suite "$suite" ;;
     i386) need_of_release debian-i386 debian-12-i386 ;;
     prompts) need payloads tests/recipes/payloads --suite "$suite" ;;
+    cloud_init) need debian-cloud-init tests/recipes/debian-cloud-init --suite "$suite" ;;
     verify) need debian-fio tests/recipes/debian-fio --suite "$suite" ;;
     esac
     # In one piece, since another lane prints, too.

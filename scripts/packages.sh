@@ -3,7 +3,7 @@
 #
 # usage: packages.sh GROUP...
 #   guest-images  what builds an image: mmdebstrap, gpgv, e2fsprogs (and newuidmap, for who is not root)
-#   tests         what the tests compare with: qemu-img, what packs kernels, what makes FAT, XFS, Btrfs and menus, and what a build without root needs
+#   tests         what the tests compare with: qemu-img, what packs kernels, what makes FAT, XFS, Btrfs, menus and keys, and what a build without root needs
 #
 # Without root, and without a terminal to ask on, the one command is printed and the status is 1; so it is on hosts
 # other than Debian and those like it. OS_RELEASE names another os-release(5) than the host's.
@@ -35,7 +35,7 @@ for group in "$@"; do
         want mmdebstrap gpgv mke2fs
         [ "$(id -u)" = 0 ] || want newuidmap
         ;;
-    tests) want qemu-img lz4 zstd xz lzop bzip2 mkfs.vfat mcopy mkfs.xfs mkfs.btrfs grub-mkconfig newuidmap ;;
+    tests) want qemu-img lz4 zstd xz lzop bzip2 mkfs.vfat mcopy mkfs.xfs mkfs.btrfs grub-mkconfig newuidmap ssh-keygen ;;
     *) sed -n '4,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac
 done

@@ -23,6 +23,7 @@ mod home;
 mod interrupt;
 mod official;
 mod output;
+mod private_key;
 mod progress;
 mod size;
 mod software_machine;

@@ -65,6 +65,12 @@ codes! {
     InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed";
     /// No such instance type.
     InvalidInstanceType = "InvalidInstanceType";
+    /// A public key that cannot be taken.
+    InvalidKeyFormat = "InvalidKey.Format";
+    /// A key pair of this name exists.
+    InvalidKeyPairDuplicate = "InvalidKeyPair.Duplicate";
+    /// No such key pair.
+    InvalidKeyPairNotFound = "InvalidKeyPair.NotFound";
     /// The account has no such reservation or resource.
     InvalidId = "InvalidID";
     /// A snapshot that an image names.

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Makes a folder that only its owner may look into, with those above it. Their names are durable when this returns:
 /// what is put into a folder is no more durable than its way. A folder that was there and may be written but not read
 /// cannot be synced; it is taken as it is.
-pub(crate) fn make_private(path: &Path) -> Result<()> {
+pub fn make_private(path: &Path) -> Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     let made = std::fs::DirBuilder::new()
         .recursive(true)

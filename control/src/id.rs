@@ -85,6 +85,8 @@ ids! {
     InstanceId = "i-", Code::InvalidInstanceIdMalformed;
     /// The instances of one launch: `r-…`.
     ReservationId = "r-", Code::InvalidId;
+    /// A key pair: `key-…`.
+    KeyPairId = "key-", Code::InvalidId;
     /// A layer of the store: `layer-…`. Kiln's own; EC2 has no such thing.
     LayerId = "layer-", Code::InvalidId;
     /// Work in progress that is finished or undone when it is cut short: `op-…`. Kiln's own.

@@ -34,6 +34,7 @@ mod id;
 mod image;
 mod instance;
 pub mod instance_type;
+mod key_pair;
 mod moment;
 mod region;
 mod reply;
@@ -59,7 +60,8 @@ pub use disk_file::{check_beginning, check_file};
 pub use error::{Code, Error, Result};
 pub use filter::Filter;
 pub use findings::{Collected, Finding, Findings, Severity};
-pub use id::{ImageId, InstanceId, OperationId, ReservationId, SnapshotId, VolumeId};
+pub use folder::make_private;
+pub use id::{ImageId, InstanceId, KeyPairId, OperationId, ReservationId, SnapshotId, VolumeId};
 pub use image::{
     BlockDeviceMapping, CreateImage, CreatedImage, DeletedSnapshot, DeregisterImage, DeregisteredImage,
     DescribeImages, EbsBlockDevice, ExportFormat, ExportImage, Image, ImageBoot, Images, ImportImage,
@@ -68,6 +70,10 @@ pub use image::{
 };
 pub use instance::*;
 pub use instance_type::{InstanceType, InstanceTypes};
+pub use key_pair::{
+    DescribeKeyPairs, ImportKeyPair, KeyPair, KeyPairs, KeyType, MOST_PUBLIC_KEY, PublicKey, check_key_name,
+    fingerprint_of_created,
+};
 pub use kiln_imagefmt::transfer::DataMap;
 pub use kiln_vmm::memory::HugePages;
 pub use moment::Moment;

@@ -34,6 +34,21 @@ Examples:
   kiln image import https://example.org/images/disk.raw.xz --name mine
   kiln image import ubuntu-24.04 --name ubuntu-24.04    an official image: kiln image list --official";
 
+pub(super) const KEY_CREATE: &str = "\
+The private half is KILN_HOME/keys/REGION/NAME, and is never printed.
+
+Examples:
+  kiln key create web                               of type ed25519
+  kiln key create web --type rsa --output-key web.pem
+  kiln run debian-12 --key web";
+
+pub(super) const KEY_IMPORT: &str = "\
+A key is of type ssh-ed25519 or ssh-rsa: a line of OpenSSH, or the text of RFC 4716.
+
+Examples:
+  kiln key import me ~/.ssh/id_ed25519.pub
+  kiln run debian-12 --key me";
+
 pub(super) const EXEC: &str = "\
 Examples:
   kiln exec web -- bash                   a shell, on a terminal of its own

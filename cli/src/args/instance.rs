@@ -103,6 +103,9 @@ pub(crate) struct Run {
     /// Words added to the command line that the disk's menu names
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["kernel", "initrd", "cmdline"])]
     pub(crate) cmdline_append: Option<String>,
+    /// The key pair by which the guest's user logs in (see `kiln key`), for guests with cloud-init
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
     /// What the guest is told: a file that cloud-init reads in the guest, such as a script or a cloud-config, of 16 KiB at
     /// most. `tiny` runs a script
     #[arg(long, value_name = "FILE")]

@@ -4,6 +4,7 @@ pub(crate) mod copying;
 mod examples;
 pub(crate) mod image;
 pub(crate) mod instance;
+pub(crate) mod key;
 pub(crate) mod machine;
 pub(crate) mod storage;
 mod suggested;
@@ -135,6 +136,9 @@ pub(crate) enum Command {
     /// The disks of instances
     #[command(subcommand)]
     Volume(storage::Volume),
+    /// The keys by which users log in to guests
+    #[command(subcommand)]
+    Key(key::Key),
     /// The instance types
     #[command(subcommand)]
     Type(storage::Type),

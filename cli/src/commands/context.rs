@@ -136,7 +136,7 @@ impl Context {
     /// The store, opened: what was cut short in it is finished or undone.
     pub(crate) fn cloud(&self) -> Result<Cloud, Failure> {
         let mut options = Options::new(&self.home);
-        options.region = Region::parse(&self.region())?;
+        options.region = Region::parse(&self.named_region())?;
         options.account = self.account.clone();
         options.emulated = inside::user_folder().is_some();
         options.firmware = vec![software_machine::unpacked_packages()];
@@ -163,7 +163,7 @@ impl Context {
 
     /// Says where this account has something, if that is not in this region.
     fn hint_at_other_regions(&self, cloud: &Cloud) -> Result<(), Failure> {
-        let (region, in_use) = (self.region(), cloud.regions_in_use()?);
+        let (region, in_use) = (self.named_region(), cloud.regions_in_use()?);
         if !in_use.is_empty() && !in_use.contains(&region) {
             let in_use = in_use.join(", ");
             self.hint(&format!(
@@ -194,7 +194,12 @@ impl Context {
         }
     }
 
-    fn region(&self) -> String {
+    /// The region that this command is about.
+    pub(crate) fn region(&self) -> Result<String, Failure> {
+        Ok(Region::parse(&self.named_region())?.to_string())
+    }
+
+    fn named_region(&self) -> String {
         let variables = ["KILN_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"];
         self.region
             .clone()
@@ -273,7 +278,7 @@ impl Context {
             OsString::from("--output"),
             form.into(),
             "--region".into(),
-            self.region().into(),
+            self.named_region().into(),
         ];
         if let Some(account) = &self.account {
             all.extend(["--account".into(), account.into()]);

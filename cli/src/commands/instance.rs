@@ -113,6 +113,9 @@ fn fields(instance: &Instance) -> Table {
         field("runs as", platform.to_string());
     }
     field("boots by", boots(instance));
+    if let Some(key) = &instance.key_name {
+        field("key", key.clone());
+    }
     field("launched", instance.launch_time.to_string());
     for tag in instance
         .tags

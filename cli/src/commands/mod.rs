@@ -11,6 +11,7 @@ mod doctor;
 mod image;
 mod import;
 mod instance;
+mod key;
 mod log;
 mod machine;
 mod official;
@@ -23,6 +24,7 @@ mod waiting;
 pub(crate) use context::Context;
 
 use crate::args::image::Image;
+use crate::args::key::Key;
 use crate::args::{Command, storage as args_of_storage};
 use crate::attach::Input;
 use crate::failure::Failure;
@@ -77,6 +79,7 @@ fn unread(command: &Command) -> Unread {
 fn begins_here(command: &Command) -> bool {
     match command {
         Command::Image(Image::Build(_) | Image::Import(_)) => true,
+        Command::Key(Key::Create(_) | Key::Delete(_)) => true,
         Command::Image(Image::List(list)) => list.official,
         Command::Image(Image::Doctor(diagnose)) => diagnose.file().is_some(),
         _ => false,
@@ -116,6 +119,7 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         Command::Tag(tag) => instance::tag(context, tag),
         Command::Snapshot(command) => storage::snapshot(context, command),
         Command::Volume(command) => storage::volume(context, command),
+        Command::Key(command) => key::run(context, command),
         Command::Check => upkeep::check(context),
         Command::Gc => upkeep::collect(context),
         #[cfg(any(debug_assertions, feature = "crash-points"))]

@@ -172,6 +172,7 @@ fn request(run: Run) -> Result<RunInstances, Failure> {
         },
         kernel,
         append: run.cmdline_append,
+        key_name: run.key,
         user_data: run.user_data.as_ref().map(user_data).transpose()?,
         lifetime: if run.rm {
             Lifetime::Session

@@ -3,9 +3,9 @@
 use super::{Shown, Table};
 use kiln_control::instance_type::InstanceTypes;
 use kiln_control::{
-    CreatedImage, DeregisteredImage, ImageBoot, Images, Instance, InstanceStateChange, ModifiedInstance,
-    RebootedInstances, Reply, Reservation, Reservations, Snapshot, Snapshots, StartingInstances,
-    StoppingInstances, TerminatingInstances, Volume, VolumeAttachment, Volumes, name_of,
+    CreatedImage, DeregisteredImage, ImageBoot, Images, Instance, InstanceStateChange, KeyPair, KeyPairs,
+    ModifiedInstance, RebootedInstances, Reply, Reservation, Reservations, Snapshot, Snapshots,
+    StartingInstances, StoppingInstances, TerminatingInstances, Volume, VolumeAttachment, Volumes, name_of,
 };
 
 impl<T: Shown> Shown for Reply<T> {
@@ -94,6 +94,40 @@ impl Shown for DeregisteredImage {
                 "kept: another image names it"
             };
             table.row([snapshot.snapshot_id.clone(), what.to_owned()]);
+        }
+        table
+    }
+}
+
+impl Shown for KeyPair {
+    fn ids(&self) -> Vec<String> {
+        vec![self.key_name.clone()]
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::fields();
+        table.row([self.key_name.clone()]);
+        table
+    }
+}
+
+impl Shown for KeyPairs {
+    fn ids(&self) -> Vec<String> {
+        self.key_pairs
+            .iter()
+            .map(|key_pair| key_pair.key_name.clone())
+            .collect()
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(&["KEY", "TYPE", "FINGERPRINT", "CREATED"]);
+        for key_pair in &self.key_pairs {
+            table.row([
+                key_pair.key_name.clone(),
+                key_pair.key_type.to_string(),
+                key_pair.key_fingerprint.clone(),
+                minute(&key_pair.create_time.to_string()),
+            ]);
         }
         table
     }

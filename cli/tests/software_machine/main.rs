@@ -93,6 +93,14 @@ fn a_forwarded_command_has_its_store_there_and_its_files_here() {
         "in JSON mode nothing but errors is on stderr"
     );
     assert!(json.out.contains("\"Images\": []"), "{json:?}");
+    // A pair is in the machine, and its private half never.
+    let kept = home.folder.path().join("keys/us-east-1/me");
+    home.kiln(&["-q", "key", "create", "me"]).says("me");
+    assert!(kept.exists());
+    home.kiln(&["-q", "key", "list"]).says("me");
+    home.inside("find /kiln -name me").says("");
+    home.kiln(&["-q", "key", "delete", "me"]).says("me");
+    assert!(!kept.exists());
     std::fs::write(home.folder.path().join("empty.raw"), "").expect("a file");
     let import = home.kiln(&["image", "import", "empty.raw", "--name", "empty"]);
     assert_eq!(import.status, 1);

@@ -2,6 +2,7 @@
 
 mod documents;
 mod interrupted;
+mod keys;
 mod kiln;
 mod official;
 
@@ -37,6 +38,8 @@ fn wrong_usage_is_status_2_for_every_command() {
         &["image", "build", "tiny", "--cache-only", "--name", "x"],
         &["image", "build", "tiny", "--cache-only", "--tag", "a=b"],
         &["tag", "x"],
+        &["key", "import", "x"],
+        &["key", "create", "x", "--type", "dsa"],
         &["machine", "delete"],
     ] {
         let ended = kiln.run(arguments);

@@ -5,7 +5,7 @@ use crate::boot::FirmwareKind;
 use crate::id::{ImageId, InstanceId, OperationId, ReservationId};
 use crate::instance_type::InstanceType;
 use crate::moment::Moment;
-use crate::seed::UserData;
+use crate::seed::{LoginKey, Told, UserData};
 use crate::size::Bytes;
 use crate::state::{InstanceState, OnShutdown, Platform, StateReason, VirtualizationType};
 use crate::{Code, Error, HugePages, Result};
@@ -28,6 +28,8 @@ pub(crate) struct InstanceRow {
     pub(crate) memory: Bytes,
     pub(crate) huge_pages: HugePages,
     pub(crate) platform: Option<Platform>,
+    /// The key pair it was launched with, which may be gone by now.
+    pub(crate) key_name: Option<String>,
     pub(crate) state: InstanceState,
     pub(crate) reason: Option<StateReason>,
     pub(crate) transition: String,
@@ -98,7 +100,7 @@ pub(crate) struct ReservationRow {
 
 const COLUMNS: &str = "id, region, host, owner, reservation, launch_index, image, type, vcpus, memory, state, \
                        reason_code, reason, transition, virtualization, root_device, boot, on_shutdown, \
-                       operation, launched, huge_pages, platform";
+                       operation, launched, huge_pages, platform, key_name";
 
 fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
     let code: Option<String> = row.get(11)?;
@@ -132,6 +134,7 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         operation: row.get(18)?,
         launched: row.get(19)?,
         platform: row.get(21)?,
+        key_name: row.get(22)?,
     })
 }
 
@@ -364,12 +367,26 @@ pub(crate) fn modify(
 }
 
 /// What the user of an instance has it told.
-pub(crate) fn user_data(db: &Connection, id: &InstanceId) -> Result<Option<UserData>> {
-    let bytes: Option<Vec<u8>> =
-        db.query_row("SELECT user_data FROM instances WHERE id = ?1", [id], |row| {
-            row.get(0)
-        })?;
-    bytes.map(UserData::new).transpose()
+pub(crate) fn told(db: &Connection, id: &InstanceId) -> Result<Told> {
+    let (user_data, name, public_key) = db.query_row(
+        "SELECT user_data, key_name, public_key FROM instances WHERE id = ?1",
+        [id],
+        |row| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    let key = Option::zip(name, public_key).map(|(name, public_key)| LoginKey { name, public_key });
+    Ok(Told {
+        user_data: user_data.map(UserData::new).transpose()?,
+        key,
+    })
+}
+
+/// Gives an instance the key that its user logs in by.
+pub(crate) fn set_key(db: &Connection, id: &InstanceId, key: &LoginKey) -> Result<()> {
+    let rows = db.execute(
+        "UPDATE instances SET key_name = ?2, public_key = ?3 WHERE id = ?1",
+        params![id, key.name, key.public_key],
+    )?;
+    super::exactly_one(rows, || format!("instance {id} is gone"))
 }
 
 /// Has an instance told something else, or nothing, from its next start on.

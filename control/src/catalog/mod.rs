@@ -10,6 +10,7 @@
 pub(crate) mod accounts;
 pub(crate) mod images;
 pub(crate) mod instances;
+pub(crate) mod key_pairs;
 pub(crate) mod layers;
 mod migrations;
 mod open;

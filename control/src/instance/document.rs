@@ -60,6 +60,9 @@ pub struct Instance {
     pub hypervisor: &'static str,
     /// Its vCPUs.
     pub cpu_options: CpuOptions,
+    /// The key pair that it was launched with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<String>,
     /// The pages that its memory is made of, if others than the kernel finds by itself; not in EC2's document.
     #[serde(skip_serializing_if = "is_default")]
     pub huge_pages: HugePages,

@@ -40,6 +40,8 @@ pub struct RunInstances {
     pub kernel: Option<KernelFiles>,
     /// Words added to the kernel's command line that the disk's menu names.
     pub append: Option<String>,
+    /// The name of the key pair by which their users log in to the guests.
+    pub key_name: Option<String>,
     /// What the guests are told by their user.
     pub user_data: Option<UserData>,
     /// What happens when the guest ends by itself.
@@ -65,6 +67,7 @@ impl RunInstances {
             boot: LaunchBoot::default(),
             kernel: None,
             append: None,
+            key_name: None,
             user_data: None,
             on_shutdown: OnShutdown::default(),
             lifetime: Lifetime::default(),

@@ -2,11 +2,11 @@
 //! wants of it, in the form that cloud-init calls NoCloud (its documentation, "Datasources").
 //!
 //! ```text
-//!  kiln.db: id, user data ──> seed.img (FAT, labelled CIDATA)  ──> meta-data, user-data
+//!  kiln.db: id, key, user data ──> seed.img (FAT, labelled CIDATA)  ──> meta-data, user-data
 //! ```
 //!
 //! It is a file of the instance's folder, written anew at every start: no volume, and so part of no image that is made of
-//! the instance. An instance without user data has none.
+//! the instance. An instance without a key and user data has none.
 
 mod fat;
 mod user_data;
@@ -14,6 +14,7 @@ mod user_data;
 pub use user_data::{MOST_USER_DATA, UserData};
 
 use crate::folder::replace;
+use crate::key_pair::PublicKey;
 use crate::{Error, InstanceId, Result};
 use kiln_vmm::virtio::block::{BlockSpec, DiskFormat};
 use std::io::ErrorKind;
@@ -28,24 +29,43 @@ const SLOT: u8 = 28;
 /// By which cloud-init finds it.
 const LABEL: &[u8; 11] = b"CIDATA     ";
 
-/// Makes an instance's folder hold the seed that goes with its user data, or none, durably but for names.
-pub(crate) fn put(folder: &Path, instance: &InstanceId, user_data: Option<&UserData>) -> Result<()> {
+/// What an instance is told beside its id.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) user_data: Option<UserData>,
+    pub(crate) key: Option<LoginKey>,
+}
+
+/// The key by which an instance's user logs in.
+#[derive(Clone, Debug)]
+pub(crate) struct LoginKey {
+    /// Its pair's name.
+    pub(crate) name: String,
+    pub(crate) public_key: PublicKey,
+}
+
+impl Told {
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.user_data.is_none() && self.key.is_none()
+    }
+}
+
+/// Makes an instance's folder hold the seed that tells this, or none if that is nothing, durably but for names.
+pub(crate) fn put(folder: &Path, instance: &InstanceId, told: &Told) -> Result<()> {
     let place = folder.join(FILE);
     let failed = |error| Error::internal(format!("write {}", place.display()), error);
-    match user_data {
-        Some(user_data) => {
-            // What is user data fits.
-            let content =
-                content(instance, user_data).ok_or_else(|| failed(ErrorKind::FileTooLarge.into()))?;
-            replace(folder, FILE, &content)
-        }
-        None => [&place, &folder.join(format!("{FILE}.new"))]
+    if told.is_nothing() {
+        return [&place, &folder.join(format!("{FILE}.new"))]
             .into_iter()
             .try_for_each(|file| match std::fs::remove_file(file) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
                 _ => Ok(()),
-            }),
+            });
     }
+    // What is user data fits.
+    let content = content(instance, told).ok_or_else(|| failed(ErrorKind::FileTooLarge.into()))?;
+    replace(folder, FILE, &content)
 }
 
 /// The seed as a disk of a machine.
@@ -61,13 +81,17 @@ pub(crate) fn disk(folder: &Path) -> BlockSpec {
     }
 }
 
-/// What the disk holds.
-fn content(instance: &InstanceId, user_data: &UserData) -> Option<Vec<u8>> {
-    let meta_data = format!("instance-id: {instance}\nlocal-hostname: {instance}\n");
-    let files = [
-        ("meta-data", meta_data.as_bytes()),
-        ("user-data", user_data.bytes()),
-    ];
+/// What the disk holds. There are user data in any case: cloud-init takes no seed without.
+fn content(instance: &InstanceId, told: &Told) -> Option<Vec<u8>> {
+    let mut meta_data = format!("instance-id: {instance}\nlocal-hostname: {instance}\n");
+    if let Some(key) = &told.key {
+        let line = format!("{} {}", key.public_key.line(), key.name);
+        // What JSON quotes YAML takes as it is meant.
+        let quoted = serde_json::Value::String(line);
+        meta_data.push_str(&format!("public-keys:\n- {quoted}\n"));
+    }
+    let user_data = told.user_data.as_ref().map_or(&[][..], UserData::bytes);
+    let files = [("meta-data", meta_data.as_bytes()), ("user-data", user_data)];
     fat::image(LABEL, &files)
 }
 
@@ -98,6 +122,13 @@ mod tests {
     use super::*;
     use std::process::Command;
 
+    fn told(data: &[u8]) -> Told {
+        Told {
+            user_data: Some(UserData::new(data.to_vec()).expect("user data")),
+            key: None,
+        }
+    }
+
     #[test]
     fn a_seed_is_found_by_its_label_and_tells_id_name_and_user_data() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -107,8 +138,7 @@ mod tests {
             vec![b'x'; MOST_USER_DATA],
             b"#".to_vec(),
         ] {
-            let user_data = UserData::new(data.clone()).expect("user data");
-            put(folder.path(), &id, Some(&user_data)).expect("written");
+            put(folder.path(), &id, &told(&data)).expect("written");
             let [meta_data, told] = read(folder.path());
             assert_eq!(told, data);
             let meta_data = String::from_utf8(meta_data).expect("text");
@@ -144,12 +174,11 @@ mod tests {
     fn without_user_data_there_is_no_seed() {
         let folder = tempfile::tempdir().expect("a folder");
         let id = InstanceId::parse("i-0123456789abcdef0").expect("an id");
-        let user_data = UserData::new(b"#!/bin/sh\n".to_vec()).expect("user data");
-        put(folder.path(), &id, Some(&user_data)).expect("written");
+        put(folder.path(), &id, &told(b"#!/bin/sh\n")).expect("written");
         assert!(is_in(folder.path()));
         std::fs::write(folder.path().join("seed.img.new"), "half").expect("a file");
         for _ in 0..2 {
-            put(folder.path(), &id, None).expect("removed");
+            put(folder.path(), &id, &Told::default()).expect("removed");
             assert_eq!(std::fs::read_dir(folder.path()).expect("read").count(), 0);
         }
     }

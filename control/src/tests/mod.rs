@@ -11,6 +11,7 @@ mod crashes;
 mod disk_header;
 mod ending;
 mod kernels;
+mod key_pairs;
 mod launching;
 mod machine_crashes;
 mod micro_guest;

@@ -72,18 +72,18 @@ pub(crate) fn make_folder(cloud: &Cloud, instance: &InstanceId, kernel: Option<&
 
 /// Starts an instance's machine: its specification is written anew, and it runs when this returns.
 pub(crate) fn spawn(cloud: &Cloud, instance: &InstanceId) -> Result<()> {
-    let (row, disks, user_data) = cloud.catalog.read(|tx| {
+    let (row, disks, told) = cloud.catalog.read(|tx| {
         let disks = volumes::of_instance(tx, instance)?;
         Ok((
             instances::get(tx, instance)?,
             disks,
-            instances::user_data(tx, instance)?,
+            instances::told(tx, instance)?,
         ))
     })?;
     let layers = cloud.layers_of(&row.region)?;
     let dir = cloud.instance_directory(instance);
-    seed::put(&dir, instance, user_data.as_ref())?;
-    let seed = user_data.map(|_| seed::disk(&dir));
+    seed::put(&dir, instance, &told)?;
+    let seed = (!told.is_nothing()).then(|| seed::disk(&dir));
     crate::supervisor::spawn::write_spec(&dir, &row, &disks, &layers, &cloud.firmware, seed)?;
     cloud.machines.spawn(&dir)
 }

@@ -23,12 +23,12 @@ use super::{Hold, Work, capacity, ending, launch};
 use crate::catalog::images::{self, ImageRow};
 use crate::catalog::instances::{self, InstanceRow, ReservationRow};
 use crate::catalog::operations::{self, Operation};
-use crate::catalog::{tags, to_json};
+use crate::catalog::{key_pairs, tags, to_json};
 use crate::crash::crash_point;
 use crate::instance::{Lifetime, Reservation, RunInstances};
 use crate::instance_type::InstanceType;
 use crate::moment::Moment;
-use crate::seed::UserData;
+use crate::seed::{LoginKey, UserData};
 use crate::state::{ImageState, InstanceState, StateReason};
 use crate::tag;
 use crate::{Cloud, Code, Error, InstanceId, OperationId, Reply, ReservationId, Result, resolve};
@@ -203,6 +203,8 @@ fn reserve(
     let image = available_image(cloud, db, &request.image)?;
     let (boot, warning) = launch_boot::choose(cloud, &image, request, menu)?;
     let platform = launch_boot::platform(cloud, &image, request.os)?;
+    let key = request.key_name.as_ref().map(|name| login_key(cloud, db, name));
+    let key = key.transpose()?;
     let plans = plan(cloud, db, &image, request)?;
     let (pages, count) = (request.huge_pages, request.count);
     capacity::check(cloud, db, kind.name, kind.memory(), pages, count)?;
@@ -229,6 +231,7 @@ fn reserve(
             memory: kind.memory(),
             huge_pages: request.huge_pages,
             platform,
+            key_name: None,
             state: InstanceState::Pending,
             reason: None,
             transition: String::new(),
@@ -242,6 +245,9 @@ fn reserve(
         instances::insert(db, &row)?;
         if request.user_data.is_some() {
             instances::set_user_data(db, &row.id, request.user_data.as_ref())?;
+        }
+        if let Some(key) = &key {
+            instances::set_key(db, &row.id, key)?;
         }
         tags::set(db, row.id.as_str(), &request.tags)?;
         launch::reserve_volumes(cloud, db, operation, &row.id, &plans)?;
@@ -273,6 +279,15 @@ fn reserve(
     }))
 }
 
+/// The key of a pair, as instances get it.
+fn login_key(cloud: &Cloud, db: &Connection, name: &str) -> Result<LoginKey> {
+    let row = key_pairs::get(db, cloud.region.as_str(), &cloud.account, name)?;
+    Ok(LoginKey {
+        name: row.name,
+        public_key: row.public_key,
+    })
+}
+
 /// What a client token stands for.
 fn fingerprint(request: &RunInstances) -> String {
     format!(
@@ -290,7 +305,7 @@ fn fingerprint(request: &RunInstances) -> String {
                 .as_ref()
                 .map(|files| (&files.cmdline, files.initrd.is_some())),
             &request.append,
-            (request.boot, request.os),
+            (request.boot, request.os, &request.key_name),
             request.on_shutdown,
             request.user_data.as_ref().map(UserData::checksum),
         )
