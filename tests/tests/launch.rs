@@ -85,7 +85,7 @@ fn a_guest_that_is_run_as_windows_finds_hyperv_at_its_next_start_too() {
         assert_eq!(guest.show()["Platform"], "windows", "{turn}");
         if turn == "launch" {
             home.kiln(&["stop", guest.id()]).succeeds();
-            home.kiln(&["start", guest.id()]).succeeds();
+            home.kiln(&["start", guest.id(), "--wait", "agent"]).succeeds();
         }
     }
 }

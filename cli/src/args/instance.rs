@@ -296,6 +296,18 @@ pub(crate) struct Stop {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    pub(crate) which: Instances,
+    /// How far to wait
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Wait::Running)]
+    pub(crate) wait: Wait,
+    /// Seconds to wait for each guest's agent [default: 60; 300 in the software machine]
+    #[arg(long, value_name = "S", env = "KILN_AGENT_TIMEOUT", hide_env_values = true, value_parser = seconds)]
+    pub(crate) agent_timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Reboot {
     #[command(flatten)]
     pub(crate) which: Instances,

@@ -116,7 +116,7 @@ pub(crate) enum Command {
     /// Shut guests down; their disks stay
     Stop(instance::Stop),
     /// Start stopped instances again
-    Start(instance::Instances),
+    Start(instance::Start),
     /// Restart guests
     Reboot(instance::Reboot),
     /// End instances for good, and delete their volumes

@@ -1,15 +1,16 @@
 //! `kiln list show stop start reboot terminate modify tag`.
 
-use super::Context;
-use crate::args::instance::{Instances, List, Modify, Reboot, Stop, TagResources};
+use super::{Context, agent};
+use crate::args::instance::{Instances, List, Modify, Reboot, Start, Stop, TagResources, Wait};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::output::{self, Format, Table};
 use crate::progress::Waiting;
 use crate::user_file::UserFile;
 use kiln_control::{
     Cloud, Code, DescribeInstances, DescribeVolumes, Ending, HugePages, Instance, InstanceBoots, InstanceId,
     InstanceState, KernelChoice, KernelFiles, MOST_USER_DATA, ModifyInstance, Reply, StopInstances, UserData,
-    UserDataChoice, Waiting as Wait, name_of,
+    UserDataChoice, name_of,
 };
 
 pub(crate) fn list(context: &Context, list: List) -> Result<u8, Failure> {
@@ -154,21 +155,35 @@ pub(crate) fn stop(context: &Context, stop: Stop) -> Result<u8, Failure> {
         } else {
             Ending::Clean(context.guest_timeout(stop.timeout))
         },
-        waiting: if stop.no_wait { Wait::No } else { Wait::UntilDone },
+        waiting: if stop.no_wait {
+            kiln_control::Waiting::No
+        } else {
+            kiln_control::Waiting::UntilDone
+        },
     })?;
     drop(waiting);
     context.print(&reply)
 }
 
-pub(crate) fn start(context: &Context, which: &Instances) -> Result<u8, Failure> {
+pub(crate) fn start(context: &Context, start: &Start) -> Result<u8, Failure> {
     let cloud = context.cloud()?;
-    let started = cloud.start_instances(&which.instances).inspect_err(|error| {
+    let started = cloud.start_instances(&start.which.instances).inspect_err(|error| {
         if error.code() == Code::InvalidKernel {
             context.hint(
                 "`kiln modify INSTANCE --own-kernel` has it start with the kernel of its disk again, --kernel with another",
             );
         }
     })?;
+    if start.wait == Wait::Agent {
+        context.say_when_cut_short("the guest goes on booting")?;
+        let waiting = Waiting::begin(context.progress(), "waiting for the guest");
+        let at_most = context.guest_timeout(start.agent_timeout);
+        for change in &started.document.starting_instances {
+            let id = InstanceId::parse(&change.instance_id)?;
+            agent::wait(&cloud, &id, at_most, &Interrupt::default())?;
+        }
+        drop(waiting);
+    }
     context.print(&started)
 }
 

@@ -111,7 +111,7 @@ fn here_or_there(context: &Context, command: Command, argv: Vec<std::ffi::OsStri
         Command::Log(log) => log::run(context, &log),
         Command::Stats(stats) => stats::run(context, &stats),
         Command::Stop(stop) => instance::stop(context, stop),
-        Command::Start(which) => instance::start(context, &which),
+        Command::Start(start) => instance::start(context, &start),
         Command::Reboot(reboot) => instance::reboot(context, &reboot),
         Command::Terminate(which) => instance::terminate(context, &which),
         Command::Modify(modify) => instance::modify(context, *modify),

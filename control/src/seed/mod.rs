@@ -2,7 +2,7 @@
 //! wants of it, in the form that cloud-init calls NoCloud (its documentation, "Datasources").
 //!
 //! ```text
-//!  kiln.db: id, key, user data ──> seed.img (FAT, labelled CIDATA)  ──> meta-data, user-data
+//!  kiln.db: id, key, user data ──> seed.img (FAT, labelled CIDATA)  ──> meta-data, user-data, vendor-data
 //! ```
 //!
 //! It is a file of the instance's folder, written anew at every start: no volume, and so part of no image that is made of
@@ -28,6 +28,8 @@ const NAME: &str = "seed";
 const SLOT: u8 = 28;
 /// By which cloud-init finds it.
 const LABEL: &[u8; 11] = b"CIDATA     ";
+/// What cloud-init does beside what the user wants of it.
+const VENDOR_DATA: &[u8] = include_bytes!("vendor-data");
 
 /// What an instance is told beside its id.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +93,11 @@ fn content(instance: &InstanceId, told: &Told) -> Option<Vec<u8>> {
         meta_data.push_str(&format!("public-keys:\n- {quoted}\n"));
     }
     let user_data = told.user_data.as_ref().map_or(&[][..], UserData::bytes);
-    let files = [("meta-data", meta_data.as_bytes()), ("user-data", user_data)];
+    let files = [
+        ("meta-data", meta_data.as_bytes()),
+        ("user-data", user_data),
+        ("vendor-data", VENDOR_DATA),
+    ];
     fat::image(LABEL, &files)
 }
 
