@@ -14,7 +14,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-const NO_STREAM: &str = "a disk is not streamed, for its holes: name a file (one that is called - is ./-)";
+const NO_STREAM: &str =
+    "a file is wanted, not a stream, which has no holes: name one (one that is called - is ./-)";
 
 /// A file on the host of the user who typed its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,7 +215,8 @@ impl UserFile {
         let message = match (error.kind(), verb) {
             (std::io::ErrorKind::NotFound, "open") if self.is_address() => {
                 format!(
-                    "{name} is an address: download it first, then name the file (`kiln image import` does both)"
+                    "{name} is an address: download it first, then name the file (`kiln image import` does both for http and \
+                     https)"
                 )
             }
             (std::io::ErrorKind::NotFound, "create") => format!("there is no folder for {name}"),

@@ -108,13 +108,26 @@ fn copies_both_ways(image: &str) {
     assert_eq!(fs::read(home.file("back/large")).expect("read").len(), 5 << 20);
     assert_eq!(fs::read_to_string(home.file("back/own")).expect("read"), "stays");
 
+    // A link in the guest that leads to a folder stays, and takes what is for it.
+    guest
+        .exec("mkdir -p /root/there/of && ln -s of /root/there/link")
+        .succeeds();
+    let linked = home.file("linked");
+    fs::create_dir_all(linked.join("link")).expect("a folder");
+    fs::write(linked.join("link/file"), "came").expect("a file");
+    cp(&linked.join("."), &of(id, "/root/there")).succeeds();
+    assert_eq!(
+        guest.says("readlink /root/there/link; cat /root/there/of/file"),
+        "of\ncame"
+    );
+
     for (from, to, says) in [
         (of(id, "/no/such"), "x".to_owned(), "/no/such is not there"),
         ("/no/such".to_owned(), of(id, "/x"), "there is no file /no/such"),
         (
             tree.display().to_string(),
             of(id, "/no/such/x"),
-            "/no/such is no folder",
+            "/no/such is not there",
         ),
         (tree.display().to_string(), of(id, "/etc/passwd"), "is no folder"),
         ("/dev/null".to_owned(), of(id, "/x"), "is a device"),

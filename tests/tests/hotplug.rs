@@ -49,6 +49,10 @@ fn a_volume_comes_to_a_debian_that_runs_is_frozen_with_it_and_goes_to_another_wi
         "{image}"
     );
 
+    // It would let go of a disk that is mounted, and lose what it has not written.
+    home.kiln(&["volume", "detach", "data"])
+        .fails(1, &["IncorrectState", "mounted at /mnt/data", "--force"]);
+    assert_eq!(first.disks_of(&volume), "1", "the guest has it still");
     first
         .exec("kill $(cat /root/writer); sleep 1; wc -l < /mnt/data/log > /root/lines; umount /mnt/data")
         .succeeds();

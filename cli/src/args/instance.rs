@@ -1,8 +1,8 @@
 //! The verbs used all day: `kiln run list show exec log stop start reboot terminate wait tag`.
 
 use super::copying::{In, Out};
-use super::seconds;
 use super::suggested::Suggested;
+use super::{seconds, some_seconds};
 use crate::size::Size;
 use crate::user_file::UserFile;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -131,7 +131,7 @@ pub(crate) struct Run {
         value_parser = OsStringValueParser::new().try_map(Out::parse))]
     pub(crate) collects: Vec<Out>,
     /// Seconds that the command may take; then it is ended, and the exit status is 124
-    #[arg(long, value_name = "S", requires = "command", value_parser = seconds)]
+    #[arg(long, value_name = "S", requires = "command", value_parser = some_seconds)]
     pub(crate) timeout: Option<u64>,
     /// A command to run in the guest; its exit status is this command's
     #[arg(last = true, value_name = "CMD")]

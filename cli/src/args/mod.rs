@@ -38,6 +38,14 @@ pub(crate) fn seconds(text: &str) -> Result<u64, &'static str> {
     }
 }
 
+/// The same, one at least.
+pub(crate) fn some_seconds(text: &str) -> Result<u64, &'static str> {
+    match seconds(text)? {
+        0 => Err("expected one second at least"),
+        some => Ok(some),
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
@@ -121,7 +129,7 @@ pub(crate) enum Command {
     Reboot(instance::Reboot),
     /// End instances for good, and delete their volumes
     Terminate(instance::Instances),
-    /// Change a stopped instance: its type or its kernel, for its next start
+    /// Change a stopped instance for its next start: its type, its kernel, what its guest is told
     #[command(after_help = examples::MODIFY)]
     Modify(Box<instance::Modify>),
     /// Wait until an instance is in a state

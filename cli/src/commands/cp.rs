@@ -20,6 +20,11 @@ use std::time::Duration;
 
 /// Of what tar says in a guest, so much is kept.
 const WORDS: u64 = 4096;
+/// Unpacks standard input in a guest's folder. A link there that leads to a folder stays, and what belongs into that folder
+/// is put there: GNU's tar has to be told so.
+const UNPACK: &str =
+    "tar --version 2>/dev/null | grep -q GNU && exec tar -x --keep-directory-symlink -f - -C \"$1\"
+    exec tar -x -f - -C \"$1\"";
 /// What a pipe is written in.
 const PIECE: usize = 64 * 1024;
 
@@ -99,13 +104,14 @@ impl Guest<'_> {
             }
             _ => {
                 let (folder, name) = parent_and_name(&to);
-                if self.find(&folder)? != Found::Folder {
-                    return Err(self.wrong(&folder, "is no folder"));
+                match self.find(&folder)? {
+                    Found::Folder => (folder, Some(name)),
+                    Found::Nothing => return Err(self.wrong(&folder, "is not there")),
+                    Found::Other => return Err(self.wrong(&folder, "is no folder")),
                 }
-                (folder, Some(name))
             }
         };
-        let tar = ["tar", "-x", "-f", "-", "-C"].map(OsString::from);
+        let tar = ["sh", "-c", UNPACK, "sh"].map(OsString::from);
         let tar = tar.into_iter().chain([folder]).collect();
         let bar = Copying::begin(self.context.progress(), "copying in");
         let (read, write) = std::io::pipe().map_err(|error| no_pipe(&error))?;

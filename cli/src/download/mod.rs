@@ -109,7 +109,12 @@ pub(crate) fn fetch(
     match &expected {
         Some(expected) => {
             let (file, _) = place.open_part()?;
-            must_have(&file, expected, &address, watcher).inspect_err(|_| place.clear())?;
+            must_have(&file, expected, &address, watcher)
+                .map_err(|failure| Failure {
+                    message: failure.message + ": what came is removed",
+                    ..failure
+                })
+                .inspect_err(|_| place.clear())?;
         }
         None => watcher.warn(&unverified(&address)),
     }
@@ -226,8 +231,8 @@ fn is_kept(
     if client.get(address, &unless, leads)?.status() != StatusCode::NOT_MODIFIED {
         return Ok(false);
     }
-    // It is what the server has.
-    fits.inspect_err(|_| place.clear()).map(|()| true)
+    // It is what the server has, and was good before: it is the digest that may be wrong.
+    fits.map(|()| true)
 }
 
 fn must_have(
@@ -249,7 +254,7 @@ fn must_have(
     let Expected { digest, says } = expected;
     Err(Failure::coded(
         Code::InvalidParameterValue.as_str(),
-        format!("{address} has {found}, and {digest} {says}: what came is removed"),
+        format!("{address} has {found}, and {digest} {says}"),
     ))
 }
 

@@ -273,9 +273,11 @@ fn a_kept_file_whose_digest_was_given_needs_no_server_and_one_that_differs_is_no
     );
     let again = fetch(&given(sum(b"disk")), &nobody, cache.path(), &Said::default());
     assert_eq!(content(&again.expect("nobody is asked")), b"disk");
+    let there = left(cache.path());
     let failure = get(sum(b"other")).expect_err("the server has no other");
     assert!(failure.message.contains(sum(b"other").hex()), "{failure:?}");
-    assert_eq!(left(cache.path()), 0);
+    // It is what the server has: the digest may be mistyped.
+    assert!(there > 0 && left(cache.path()) == there);
 }
 
 #[test]

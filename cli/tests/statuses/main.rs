@@ -38,6 +38,7 @@ fn wrong_usage_is_status_2_for_every_command() {
         &["image", "build", "tiny", "--cache-only", "--name", "x"],
         &["image", "build", "tiny", "--cache-only", "--tag", "a=b"],
         &["tag", "x"],
+        &["run", "x", "--timeout", "0", "--", "true"],
         &["key", "import", "x"],
         &["key", "create", "x", "--type", "dsa"],
         &["machine", "delete"],

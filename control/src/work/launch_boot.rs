@@ -55,8 +55,8 @@ pub(super) fn platform(cloud: &Cloud, image: &ImageRow, os: Os) -> Result<Option
         return Err(Error::new(
             Code::Unsupported,
             format!(
-                "{} would run as Windows, which ends emulated processors as the software machine's are: it wants a host \
-                 with KVM",
+                "{} would run as Windows, and the emulated processors of the software machine do not survive that: it wants a \
+                 host with KVM (--os linux launches it all the same, if it is no Windows)",
                 image.id
             ),
         ));

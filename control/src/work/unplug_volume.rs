@@ -19,7 +19,7 @@ use crate::catalog::operations;
 use crate::catalog::volumes::{self, Attachment, Holder};
 use crate::crash::crash_point;
 use crate::volume::{DetachVolume, Detaching, VolumeAttachment};
-use crate::{Cloud, Code, Error, Reply, Result, VolumeId, resolve};
+use crate::{Cloud, Code, Error, Reply, Result, VolumeId, agent, resolve};
 use kiln_vmm::client::Unplug;
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
@@ -32,12 +32,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The same before the disk is taken away by force.
 const PATIENCE_BEFORE_FORCE: Duration = Duration::from_secs(10);
 
+/// How long a guest's agent may take to say what the guest does with a disk.
+const PATIENCE_OF_AGENT: Duration = Duration::from_secs(10);
+
 /// How often it is looked whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl Cloud {
     /// DetachVolume, from an instance that runs.
     pub(super) fn unplug_volume(&self, request: &DetachVolume) -> Result<Reply<VolumeAttachment>> {
+        if request.manner == Detaching::Ask {
+            self.must_not_be_used(request)?;
+        }
         let (work, about, place) = self.begin_unplugging(request)?;
         crash_point!("detach_volume.after_intent");
         let gone = lets_go(self, &about, request);
@@ -54,6 +60,37 @@ impl Cloud {
                 tracing::warn!(error = %again, "the work cannot be put right yet; the next command tries again");
                 Err(gone.err().unwrap_or(again).not_put_right())
             }
+        }
+    }
+
+    /// Refuses a volume that its guest uses, as far as the guest tells: Linux lets go of a disk that is mounted, and what
+    /// it has not written yet is lost. A guest without an agent tells nothing.
+    fn must_not_be_used(&self, request: &DetachVolume) -> Result<()> {
+        let (volume, place) = self.catalog.read(|tx| {
+            let volume = resolve::volume(self, tx, &request.volume)?;
+            let place = place_of(tx, &volume)?;
+            must_be_running(tx, &place.instance)?;
+            Ok((volume, place))
+        })?;
+        // The root stays in any case, which is told in other words.
+        if place.position == 0 {
+            return Ok(());
+        }
+        let dir = self.instance_directory(&place.instance);
+        let patience = request
+            .patience
+            .unwrap_or(PATIENCE_OF_AGENT)
+            .min(PATIENCE_OF_AGENT);
+        match agent::use_of_disk(&dir, &volume.serial(), patience) {
+            None => Ok(()),
+            Some(usage) => Err(Error::new(
+                Code::IncorrectState,
+                format!(
+                    "volume {volume} is in use in its guest, {}: {usage}; end that first, or take it away with what has not \
+                     been written (--force)",
+                    place.instance
+                ),
+            )),
         }
     }
 

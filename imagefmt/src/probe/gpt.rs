@@ -49,17 +49,17 @@ struct Entry {
     name: [U16; 36],
 }
 
-/// Reads the table: its first copy if that is sound, else the second.
-pub(super) fn read(disk: &Window) -> Result<Vec<Partition>, ProbeError> {
+/// Reads the table: its first copy if that is sound, else the second, with what is wrong with the first.
+pub(super) fn read(disk: &Window) -> Result<(Vec<Partition>, Option<String>), ProbeError> {
     let primary = match copy(disk, 1)? {
-        Ok(partitions) => return Ok(partitions),
+        Ok(partitions) => return Ok((partitions, None)),
         Err(reason) => reason,
     };
     let last = (disk.len() / BLOCK).saturating_sub(1);
     match copy(disk, last)? {
         Ok(partitions) => {
             tracing::warn!("the first copy of the GPT cannot be used ({primary}); its second copy is read");
-            Ok(partitions)
+            Ok((partitions, Some(primary)))
         }
         Err(_) if disk.read_up_to(4096, 8)? == b"EFI PART" => Err(ProbeError::SectorSize(4096)),
         Err(backup) => Err(ProbeError::Gpt { primary, backup }),
@@ -165,7 +165,7 @@ mod tests {
     use crate::probe::tests::fixtures::{self, Ram};
 
     fn read_bytes(bytes: &[u8]) -> Result<Vec<Partition>, ProbeError> {
-        read(&Window::whole(Ram::disk(bytes.to_vec())))
+        Ok(read(&Window::whole(Ram::disk(bytes.to_vec())))?.0)
     }
 
     #[test]

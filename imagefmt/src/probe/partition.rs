@@ -87,6 +87,15 @@ impl Partition {
         matches!(&self.kind, PartitionKind::Gpt { type_guid, .. } if [X86_64, X86].contains(type_guid))
     }
 
+    /// Whether it is typed as a file system of Linux.
+    pub fn is_linux(&self) -> bool {
+        const DATA: Uuid = Uuid::from_u128(0x0FC63DAF_8483_4772_8E79_3D69D8477DE4);
+        match &self.kind {
+            PartitionKind::Mbr { code, .. } => *code == 0x83,
+            PartitionKind::Gpt { type_guid, .. } => *type_guid == DATA || self.is_linux_root(),
+        }
+    }
+
     /// Whether it is a BIOS boot partition, where GRUB keeps its core on a GPT disk.
     pub fn is_bios_boot(&self) -> bool {
         matches!(&self.kind, PartitionKind::Gpt { type_guid, .. }

@@ -23,6 +23,8 @@ pub struct PartitionTable {
     pub kind: TableKind,
     /// Its partitions, by index.
     pub partitions: Vec<Partition>,
+    /// What is wrong with the first copy of a GPT, of which the second was read.
+    pub damage: Option<String>,
 }
 
 impl PartitionTable {
@@ -30,22 +32,27 @@ impl PartitionTable {
     pub fn read(disk: &Arc<dyn Disk>) -> Result<PartitionTable, ProbeError> {
         let whole = Window::whole(Arc::clone(disk));
         Ok(match mbr::read(&whole)? {
-            mbr::Mbr::Protective => PartitionTable {
-                kind: TableKind::Gpt,
-                partitions: gpt::read(&whole)?,
-            },
+            mbr::Mbr::Protective => PartitionTable::gpt(&whole)?,
             mbr::Mbr::Partitions(partitions) => PartitionTable {
                 kind: TableKind::Mbr,
                 partitions,
+                damage: None,
             },
-            mbr::Mbr::None if gpt::is_there(&whole)? => PartitionTable {
-                kind: TableKind::Gpt,
-                partitions: gpt::read(&whole)?,
-            },
+            mbr::Mbr::None if gpt::is_there(&whole)? => PartitionTable::gpt(&whole)?,
             mbr::Mbr::None => PartitionTable {
                 kind: TableKind::None,
                 partitions: Vec::new(),
+                damage: None,
             },
+        })
+    }
+
+    fn gpt(whole: &Window) -> Result<PartitionTable, ProbeError> {
+        let (partitions, damage) = gpt::read(whole)?;
+        Ok(PartitionTable {
+            kind: TableKind::Gpt,
+            partitions,
+            damage,
         })
     }
 

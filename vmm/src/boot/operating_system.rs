@@ -10,6 +10,9 @@ use kiln_imagefmt::probe::{FileSystem, FileSystemKind, PartitionTable, ProbeErro
 use super::os_release::OsRelease;
 use super::pvgrub::{BootError, Examined, Volumes};
 
+/// Windows' own loader, on the EFI system partition.
+const BOOT_MANAGER: &str = "/EFI/Microsoft/Boot/bootmgfw.efi";
+
 /// An operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperatingSystem {
@@ -58,7 +61,7 @@ impl Volumes {
 }
 
 /// Whether Windows boots from the disk: it has an NTFS file system, which on an MBR disk is the active partition, and on a
-/// GPT disk stands beside a partition that only Windows makes. Nothing of NTFS is read but its mark.
+/// GPT disk stands beside a partition, or a loader, that only Windows makes. Nothing of NTFS is read but its mark.
 fn has_windows(disk: &Examined) -> bool {
     let partitions = &disk.table.partitions;
     let mut ntfs = partitions.iter().filter(|partition| {
@@ -70,7 +73,10 @@ fn has_windows(disk: &Examined) -> bool {
     match disk.table.kind {
         TableKind::Mbr => ntfs.any(|partition| partition.is_active()),
         TableKind::Gpt => {
-            ntfs.next().is_some() && partitions.iter().any(|partition| partition.is_windows_own())
+            let has_own = partitions.iter().any(|partition| partition.is_windows_own());
+            let mut readable = disk.volumes.readable();
+            ntfs.next().is_some()
+                && (has_own || readable.any(|(_, files)| files.exists(BOOT_MANAGER).unwrap_or(false)))
         }
         TableKind::None => false,
     }

@@ -18,7 +18,7 @@ pub(super) fn examine(disk: &Examined) -> Vec<Finding> {
             .options
             .iter()
             .any(|option| ["nofail", "noauto"].contains(option));
-        !is_optional && disk.has(line.what) == Some(false)
+        !is_optional && is_missing(disk, line)
     });
     missing
         .map(|line| {
@@ -37,6 +37,34 @@ pub(super) fn examine(disk: &Examined) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+/// Whether nothing on the disk is called so. By the name of a device only the disk itself and its partitions can be meant:
+/// others may be called anything, and to the root its names do no harm.
+fn is_missing(disk: &Examined, line: &Line<'_>) -> bool {
+    let Some(name) = line.what.strip_prefix("/dev/") else {
+        return disk.has(line.what) == Some(false);
+    };
+    if name.contains('/') {
+        return disk.has(line.what) == Some(false);
+    }
+    let is_disk = ["sd", "hd", "vd", "xvd"].iter().any(|kind| {
+        let rest = name
+            .strip_prefix(kind)
+            .map(|rest| rest.trim_end_matches(|c: char| c.is_ascii_digit()));
+        rest.is_some_and(|letter| matches!(letter.as_bytes(), [b'a'..=b'z']))
+    });
+    let is_there = match name.strip_prefix("vda") {
+        Some("") => true,
+        Some(number) => {
+            let mut all = disk.table.partitions.iter();
+            number
+                .parse::<u32>()
+                .is_ok_and(|number| all.any(|partition| partition.number() == number))
+        }
+        None => false,
+    };
+    is_disk && !is_there && line.place != "/"
 }
 
 struct Line<'a> {

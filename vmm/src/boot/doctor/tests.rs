@@ -91,6 +91,12 @@ impl Parts {
             ("/etc/os-release", self.release.as_bytes()),
             ("/lib/modules/6.1/modules.builtin", self.built_in.as_bytes()),
         ];
+        // Without a menu the file is not there.
+        let files = if self.grub_cfg.is_empty() {
+            &files[1..]
+        } else {
+            files
+        };
         let root = match self.btrfs {
             Some(subvolume) => {
                 let mut writer = btrfs(subvolume, files);
@@ -252,7 +258,7 @@ fn a_disk_that_was_not_copied_whole_is_advised_to_be_compared_and_not_to_get_a_b
 #[test]
 fn a_disk_that_ends_before_its_partitions_do_is_said_to_be_cut_off() {
     let whole = Parts::default().bytes();
-    for len in [whole.len() / 2, whole.len() - (1 << 20)] {
+    for len in [whole.len() / 1024 * 512, whole.len() - (1 << 20)] {
         let (found, _) = examine(&disk(&whole[..len]), None, CpuLevel::V2).expect("it can be read");
         let first = codes(&found)[0];
         assert_eq!(
@@ -409,6 +415,100 @@ fn hazard_a_disk_that_will_not_boot_is_named_with_its_fault() {
         let findings = parts.findings();
         assert_eq!(codes(&findings), [(code, severity)], "{findings:#?}");
         assert!(!findings[0].message.is_empty() && !findings[0].fix.is_empty());
+    }
+}
+
+fn found_on(bytes: &[u8], way: Option<Way>) -> Vec<(&'static str, Severity)> {
+    codes(&examine(&disk(bytes), way, CpuLevel::V2).unwrap().0)
+}
+
+#[test]
+fn a_disk_whose_system_is_destroyed_has_none() {
+    for with in [0, 0xa5] {
+        let mut bytes = Parts::default().bytes();
+        let table = probe::PartitionTable::read(&disk(&bytes)).unwrap();
+        let root = table
+            .partitions
+            .iter()
+            .find(|partition| partition.is_linux())
+            .unwrap();
+        let start = usize::try_from(root.start).unwrap();
+        bytes[start..][..1 << 20].fill(with);
+        for way in [None, Some(Way::Bios), Some(Way::Uefi)] {
+            assert_eq!(found_on(&bytes, way), [("NoSystem", Severity::Error)], "{way:?}");
+        }
+    }
+}
+
+#[test]
+fn a_partition_table_of_which_only_the_second_copy_is_sound_is_told() {
+    let mut bytes = Parts::default().bytes();
+    bytes[512..][..512].fill(0);
+    for (way, severity) in [
+        (None, Severity::Error),
+        (Some(Way::Bios), Severity::Error),
+        (Some(Way::Pv), Severity::Error),
+        (Some(Way::Uefi), Severity::Warning),
+    ] {
+        assert_eq!(
+            found_on(&bytes, way),
+            [("PartitionTableDamaged", severity)],
+            "{way:?}"
+        );
+    }
+}
+
+#[test]
+fn grub_without_its_menu_stops_at_its_prompt_and_other_loaders_may_know_more() {
+    let no_menu = Parts {
+        grub_cfg: String::new(),
+        ..Parts::default()
+    };
+    let mut bytes = no_menu.bytes();
+    assert_eq!(found_on(&bytes, None), [("NoMenu", Severity::Warning)]);
+    bytes[0x180..][..4].copy_from_slice(b"GRUB");
+    assert_eq!(found_on(&bytes, None), [("NoMenu", Severity::Error)]);
+    let by_uefi = Parts {
+        esp: Some(vec![
+            ("/EFI/BOOT/BOOTX64.EFI", program(0x8664)),
+            ("/EFI/debian/grubx64.efi", program(0x8664)),
+        ]),
+        grub_cfg: String::new(),
+        ..Parts::default()
+    };
+    assert_eq!(
+        by_uefi.findings().first().map(|found| found.severity),
+        Some(Severity::Error)
+    );
+}
+
+#[test]
+fn a_device_that_fstab_names_is_on_the_disk_or_missing() {
+    let with = |line: &str| {
+        let parts = Parts::default();
+        let fstab = format!("{}{line}\n", parts.fstab);
+        codes(&Parts { fstab, ..parts }.findings())
+    };
+    for line in [
+        "/dev/vda3 /boot/efi vfat defaults 0 2",
+        "/dev/sdb1 /data ext4 nofail 0 2",
+        "/dev/sda1 / ext4 defaults 0 1",
+        "/dev/mapper/vg-data /data ext4 defaults 0 2",
+        "/dev/fd0 /floppy vfat defaults 0 0",
+        "/dev/sdb1",
+    ] {
+        assert_eq!(with(line), [], "{line}");
+    }
+    for line in [
+        "/dev/sdb1 /data ext4 defaults 0 2",
+        "/dev/vda7 /data ext4 defaults 0 2",
+        "/dev/xvdf none swap sw 0 0",
+    ] {
+        assert_eq!(
+            with(line),
+            [("FstabFileSystemMissing", Severity::Warning)],
+            "{line}"
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! By which ways a disk claims to boot, and whether these are whole.
 
-use kiln_imagefmt::probe::{FileTree, ProbeError};
+use kiln_imagefmt::probe::{FileSystemKind, FileTree, ProbeError};
 
 use super::super::pvgrub::{BootError, Role};
 use super::{Examined, Finding, Way};
@@ -38,6 +38,8 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
         return findings;
     }
     findings.extend(cut_off(disk));
+    findings.extend(first_table(disk, way));
+    findings.extend(no_system(disk));
     if !disk.modes.bios && (has_bios_partition || way == Some(Way::Bios)) {
         findings.push(Finding::error(
             "NoBootCode",
@@ -63,9 +65,12 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
                 format!("{write}{}", or_launch(disk, Way::Pv)),
             ));
         } else if disk.root().is_some() {
-            // There are boot loaders that read what is not understood here.
             let message = format!("{message}; a boot loader such as GRUB stops at its prompt without one");
-            findings.push(Finding::warning("NoMenu", message, write));
+            findings.push(match error {
+                BootError::NoMenu { .. } if disk.has_grub => Finding::error("NoMenu", message, write),
+                // There are boot loaders that read what is not understood here.
+                _ => Finding::warning("NoMenu", message, write),
+            });
         }
     }
     findings
@@ -82,6 +87,44 @@ fn cut_off(disk: &Examined) -> Option<Finding> {
         "DiskCutOff",
         format!("the disk is shorter than its partition table says: {beyond}"),
         "it was not copied whole: compare its size and digest with the one that it is of",
+    ))
+}
+
+/// A GPT of which only the second copy is sound. Boot loaders that a BIOS runs, and Linux, look for the first alone.
+fn first_table(disk: &Examined, way: Option<Way>) -> Option<Finding> {
+    let damage = disk.table.damage.as_ref()?;
+    let message = format!(
+        "the first copy of the partition table is damaged ({damage}): only UEFI firmware looks for the second"
+    );
+    let fix = "write it anew from the second: gdisk DISK, then r, b, w";
+    Some(match way {
+        Some(Way::Uefi) => Finding::warning("PartitionTableDamaged", message, fix),
+        _ => Finding::error("PartitionTableDamaged", message, fix),
+    })
+}
+
+/// A partition for a file system of Linux that has none, where there is no system on another one.
+fn no_system(disk: &Examined) -> Option<Finding> {
+    if disk.root().is_some() {
+        return None;
+    }
+    let mut all = disk
+        .table
+        .partitions
+        .iter()
+        .filter(|partition| partition.is_linux());
+    let empty = all.find_map(|partition| {
+        let volume = disk.volumes.partition(partition.index)?;
+        let found = volume.file_system.as_ref().ok()?;
+        matches!(found.kind, FileSystemKind::Unknown | FileSystemKind::Empty).then_some(volume)
+    })?;
+    Some(Finding::error(
+        "NoSystem",
+        format!(
+            "{} is for a file system of Linux, and has none that is known: there is no system on the disk",
+            empty.device()
+        ),
+        "it is damaged, or was not copied whole: compare the disk with the one that it is of, or look at it with fsck",
     ))
 }
 

@@ -261,16 +261,30 @@ pub(crate) fn gpt_bytes(partitions: &[Partition]) -> Vec<u8> {
         entries.extend([0; 80]);
     }
     entries.resize(128 * 128, 0);
-    let mut header = b"EFI PART\0\0\x01\0\x5c\0\0\0\0\0\0\0\0\0\0\0".to_vec();
-    header.extend([1, 0, 34, 0].map(u64::to_le_bytes).concat());
-    header.extend([9; 16]);
-    header.extend(2_u64.to_le_bytes());
-    header.extend([128, 128].map(u32::to_le_bytes).concat());
-    header.extend(crc(&entries));
-    let sum = crc(&header);
-    header[16..20].copy_from_slice(&sum);
-    bytes[512..512 + header.len()].copy_from_slice(&header);
-    bytes[1024..1024 + entries.len()].copy_from_slice(&entries);
+    // The first copy, and at the end of the disk the second.
+    let at_end = bytes.len();
+    bytes.resize(at_end + entries.len() + 512, 0);
+    for (at, at_entries) in [(512, 1024), (at_end + entries.len(), at_end)] {
+        let block = |at: usize| (at as u64 / 512).to_le_bytes();
+        let mut header = b"EFI PART\0\0\x01\0\x5c\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+        header.extend(
+            [
+                block(at),
+                0_u64.to_le_bytes(),
+                34_u64.to_le_bytes(),
+                0_u64.to_le_bytes(),
+            ]
+            .concat(),
+        );
+        header.extend([9; 16]);
+        header.extend(block(at_entries));
+        header.extend([128, 128].map(u32::to_le_bytes).concat());
+        header.extend(crc(&entries));
+        let sum = crc(&header);
+        header[16..20].copy_from_slice(&sum);
+        bytes[at..][..header.len()].copy_from_slice(&header);
+        bytes[at_entries..][..entries.len()].copy_from_slice(&entries);
+    }
     bytes[450] = 0xEE;
     bytes[454] = 1;
     bytes[458..462].fill(0xFF);
