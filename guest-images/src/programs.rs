@@ -14,7 +14,9 @@ const LAST: usize = 4;
 /// How apt and mmdebstrap begin a line that says what is wrong; others follow it, or stand in between.
 const WRONG: &str = "E: ";
 
-const NEEDED: [&str; 6] = ["apt-get", "dpkg-deb", "mke2fs", "debugfs", "dumpe2fs", "tar"];
+const NEEDED: [&str; 7] = [
+    "apt-get", "dpkg-deb", "mke2fs", "debugfs", "dumpe2fs", "e2image", "tar",
+];
 const BOOTSTRAP: [&str; 2] = ["mmdebstrap", "gpgv"];
 /// Of a bootstrap by who is not root.
 const USER: [&str; 1] = ["newuidmap"];

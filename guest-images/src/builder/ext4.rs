@@ -111,7 +111,7 @@ impl FileSystem {
         chmod(image, 0o644)
     }
 
-    /// The file system on the disk in `image`, as debugfs and dumpe2fs take it.
+    /// The file system on the disk in `image`, as debugfs takes it.
     fn on(&self, image: &Path) -> OsString {
         let mut name = image.as_os_str().to_owned();
         if self.place.start > 0 {
@@ -137,21 +137,20 @@ impl FileSystem {
         read
     }
 
+    /// What dumpe2fs says. Since e2fsprogs 1.47.2 it takes no place on a disk any more: of a file system in a partition it
+    /// is given the metadata alone, which e2image finds there.
     fn dump(&self, image: &Path) -> Result<String, BuildError> {
-        let failed = |status: String| BuildError::Failed {
-            program: "dumpe2fs".into(),
-            status,
-            last: String::new(),
-        };
-        let mut dumpe2fs: Command = command("dumpe2fs");
-        let output = dumpe2fs
-            .arg(self.on(image))
-            .output()
-            .map_err(|e| failed(e.to_string()))?;
-        if !output.status.success() {
-            return Err(failed(output.status.to_string()));
+        if self.place.start == 0 {
+            return dumpe2fs(image);
         }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let metadata = image.with_extension("metadata");
+        let mut e2image = command("e2image");
+        e2image
+            .args(["-r", "-o", &self.place.start.to_string()])
+            .args([image, &metadata]);
+        let dump = run(&mut e2image, &|_| {}).and_then(|()| dumpe2fs(&metadata));
+        let _ = fs::remove_file(&metadata);
+        dump
     }
 
     fn script(&self, inodes: &[u64], owners: Owners) -> String {
@@ -193,6 +192,23 @@ fn knows_zeroes(version: &str) -> bool {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (1, 47),
         _ => true,
     }
+}
+
+fn dumpe2fs(file: &Path) -> Result<String, BuildError> {
+    let failed = |status: String, last: &[u8]| BuildError::Failed {
+        program: "dumpe2fs".into(),
+        status,
+        last: String::from_utf8_lossy(last).trim().to_owned(),
+    };
+    let mut dumpe2fs: Command = command("dumpe2fs");
+    let output = dumpe2fs
+        .arg(file)
+        .output()
+        .map_err(|e| failed(e.to_string(), &[]))?;
+    if !output.status.success() {
+        return Err(failed(output.status.to_string(), &output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The inodes of files, from what dumpe2fs says: the root, and those after the reserved ones.
