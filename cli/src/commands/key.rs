@@ -9,7 +9,7 @@ use crate::private_key::PrivateKeys;
 use crate::software_machine::inside;
 use crate::user_file::{NewFile, Over, UserFile};
 use kiln_agent::client::Unread;
-use kiln_control::{DescribeKeyPairs, ImportKeyPair, MOST_PUBLIC_KEY, PublicKey, Reply};
+use kiln_control::{DescribeKeyPairs, ImportKeyPair, KeyPair, MOST_PUBLIC_KEY, PublicKey, Reply};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 
@@ -48,26 +48,39 @@ fn create(context: &Context, create: Create) -> Result<u8, Failure> {
         line: Some(key.public_key.line()),
         fingerprint: Some(key.fingerprint),
     };
-    let done = here_or_there(context, pair);
-    if matches!(done, Ok(0)) {
-        output.map(NewFile::complete).transpose()?;
-        let is = if key.was_there {
-            "is the one that was there"
-        } else {
-            "is"
-        };
-        context.hint(&format!("the private key {is}: {}", key.place.display()));
-    } else if !key.was_there {
-        keys.remove(&create.name)?;
+    let done = if context.is_elsewhere(false)? {
+        // Without an answer it may have been recorded.
+        imported_there(context, pair).map(|status| (status != 0).then_some(Ok(status)))
+    } else {
+        match record(context, pair) {
+            Ok(pair) => context.print_made(&Reply::new(pair)).map(|_| None),
+            Err(refused) => Ok(Some(Err(refused))),
+        }
+    };
+    match done {
+        Ok(Some(refused)) => {
+            if !key.was_there {
+                keys.remove(&create.name)?;
+            }
+            refused
+        }
+        // What is recorded has its private half, also where that could not be said.
+        Err(unsaid) => Err(unsaid),
+        Ok(None) => {
+            output.map(NewFile::complete).transpose()?;
+            let is = if key.was_there {
+                "is the one that was there"
+            } else {
+                "is"
+            };
+            context.hint(&format!("the private key {is}: {}", key.place.display()));
+            Ok(0)
+        }
     }
-    done
 }
 
-/// Imports the public half of a pair that was made: here, or in the software machine.
-fn here_or_there(context: &Context, pair: Import) -> Result<u8, Failure> {
-    if !context.is_elsewhere(false)? {
-        return import(context, pair);
-    }
+/// Imports the public half of a pair that was made in the software machine; the exit status there.
+fn imported_there(context: &Context, pair: Import) -> Result<u8, Failure> {
     let mut all = context.arguments();
     all.extend(["key", "import"].map(OsString::from));
     let options = [("--line", pair.line), ("--fingerprint", pair.fingerprint)];
@@ -88,6 +101,12 @@ fn here_or_there(context: &Context, pair: Import) -> Result<u8, Failure> {
 }
 
 fn import(context: &Context, import: Import) -> Result<u8, Failure> {
+    let pair = record(context, import)?;
+    context.print_made(&Reply::new(pair))
+}
+
+/// Puts a pair into the catalogue.
+fn record(context: &Context, import: Import) -> Result<KeyPair, Failure> {
     let text = match (&import.file, import.line) {
         (Some(file), _) => text_of(file)?,
         (None, line) => line.unwrap_or_default(),
@@ -96,13 +115,12 @@ fn import(context: &Context, import: Import) -> Result<u8, Failure> {
         Some(file) => Failure::coded(error.code().as_str(), format!("{}: {error}", file.name())),
         None => error.into(),
     })?;
-    let pair = context.cloud()?.import_key_pair(ImportKeyPair {
+    Ok(context.cloud()?.import_key_pair(ImportKeyPair {
         name: import.name,
         public_key,
         fingerprint: import.fingerprint,
         tags: import.tags,
-    })?;
-    context.print_made(&Reply::new(pair))
+    })?)
 }
 
 fn text_of(file: &UserFile) -> Result<String, Failure> {

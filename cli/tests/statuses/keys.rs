@@ -51,6 +51,16 @@ fn a_pair_that_is_made_has_its_private_half_in_the_home_and_in_the_file_that_was
     assert_eq!(std::fs::read_to_string(&kept).expect("it is kept"), private);
     assert_eq!(kiln.run(&["-q", "key", "list"]).out, "me\n");
 
+    // One that is recorded keeps its private half, though that cannot be said.
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("a device");
+    let unsaid = kiln.command(&["key", "create", "unsaid"]).stdout(full).status();
+    assert_eq!(unsaid.expect("it starts").code(), Some(1));
+    assert!(home.join("store/keys/us-east-1/unsaid").exists());
+    assert_eq!(kiln.run(&["key", "delete", "unsaid"]).status, 0);
+
     // A pair that is not made leaves no private half, and one that is deleted takes it along.
     let missing = kiln.run(&["key", "delete", "me", "nobody"]);
     assert!(
