@@ -9,7 +9,7 @@
 
 use crate::args::key::Type;
 use crate::failure::Failure;
-use kiln_control::{PublicKey, fingerprint_of_created};
+use kiln_control::{KeyType, PublicKey, fingerprint_of_created};
 use kiln_guest_images::host::to_install;
 use rustix::fs::{CWD, RenameFlags};
 use std::fs::File;
@@ -67,7 +67,7 @@ impl PrivateKeys {
         }
         let content = std::fs::read_to_string(&place).map_err(|error| failed("read", &place, &error))?;
         let public_key = PublicKey::parse(&ssh_keygen(&["-y", "-P", ""], &place)?)?;
-        if was_there && public_key.key_type().to_string() != word(kind) {
+        if was_there && public_key.key_type() != kind.into() {
             return Err(refused(format!(
                 "{} is there already, and is a key of type {}: move it, or ask for that type",
                 place.display(),
@@ -87,15 +87,13 @@ impl PrivateKeys {
     fn make_file(&self, place: &Path, name: &str, kind: Type) -> Result<(), Failure> {
         let new = self.folder.join(format!(".{}", uuid::Uuid::new_v4().simple()));
         let public = new.with_extension("pub");
+        let word = KeyType::from(kind).to_string();
         let bits: &[&str] = match kind {
             Type::Ed25519 => &[],
             // As EC2 makes them, in the form in which it hands them out.
             Type::Rsa => &["-b", "2048", "-m", "PEM"],
         };
-        let made = ssh_keygen(
-            &[&["-q", "-t", word(kind), "-N", "", "-C", name], bits].concat(),
-            &new,
-        );
+        let made = ssh_keygen(&[&["-q", "-t", &word, "-N", "", "-C", name], bits].concat(), &new);
         let put = made.and_then(|_| {
             let done = File::open(&new)
                 .and_then(|file| file.sync_all())
@@ -141,10 +139,12 @@ impl PrivateKeys {
     }
 }
 
-fn word(kind: Type) -> &'static str {
-    match kind {
-        Type::Ed25519 => "ed25519",
-        Type::Rsa => "rsa",
+impl From<Type> for KeyType {
+    fn from(kind: Type) -> KeyType {
+        match kind {
+            Type::Ed25519 => KeyType::Ed25519,
+            Type::Rsa => KeyType::Rsa,
+        }
     }
 }
 
@@ -181,7 +181,6 @@ fn failed(verb: &str, place: &Path, error: &std::io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_control::KeyType;
 
     #[test]
     fn a_private_key_is_in_its_place_for_its_user_only_and_is_taken_again_if_its_pair_never_was() {

@@ -8,17 +8,20 @@ mod micro;
 use kiln_control::HugePages;
 use micro::Micro;
 
+/// What a command says that succeeds.
+fn said(guest: &Micro, arguments: &[&str]) -> String {
+    let ended = guest.command(arguments).output().expect("kiln runs");
+    assert!(ended.status.success(), "{ended:?}");
+    String::from_utf8(ended.stdout).expect("UTF-8")
+}
+
 #[test]
 #[ignore = "needs /dev/kvm: make test runs it"]
 fn the_pages_of_an_instance_are_shown_unless_they_are_the_default() {
     let guest = Micro::start();
     // Small ones every host has.
     let small = guest.launch_in(HugePages::Off);
-    let kiln = |arguments: &[&str]| {
-        let ended = guest.command(arguments).output().expect("kiln runs");
-        assert!(ended.status.success(), "{ended:?}");
-        String::from_utf8(ended.stdout).expect("UTF-8")
-    };
+    let kiln = |arguments: &[&str]| said(&guest, arguments);
     for (id, pages) in [(&guest.instance, None), (&small, Some("off"))] {
         let json = kiln(&["--output", "json", "show", id.as_str()]);
         let document: serde_json::Value = serde_json::from_str(&json).expect("a document");
@@ -39,11 +42,7 @@ fn the_pages_of_an_instance_are_shown_unless_they_are_the_default() {
 #[ignore = "needs /dev/kvm: make test runs it"]
 fn what_is_entered_at_an_instances_start_is_shown() {
     let guest = Micro::start();
-    let kiln = |arguments: &[&str]| {
-        let ended = guest.command(arguments).output().expect("kiln runs");
-        assert!(ended.status.success(), "{ended:?}");
-        String::from_utf8(ended.stdout).expect("UTF-8")
-    };
+    let kiln = |arguments: &[&str]| said(&guest, arguments);
     let json = kiln(&["--output", "json", "show", guest.instance.as_str()]);
     let document: serde_json::Value = serde_json::from_str(&json).expect("a document");
     let boot = &document["Reservations"][0]["Instances"][0]["Boot"];

@@ -76,8 +76,8 @@ Examples:
 
 pub(super) const CP: &str = "\
 A folder is copied with all below it, into the folder that is named, or, where there is none, as one of that \
-name; a folder that ends in /. is its content. Permissions (but for setuid and setgid), times and symbolic links below it stay; in a guest all is \
-root's, here it is your own. In the guest its `tar` does the work.
+name; a folder that ends in /. is its content. Permissions (but for setuid and setgid), times \
+and symbolic links below it stay; in a guest all is root's, here it is your own. In the guest its `tar` does the work.
 
 Examples:
   kiln cp app.conf web:/etc/

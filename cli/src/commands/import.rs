@@ -11,7 +11,7 @@ use crate::progress::Copying;
 use crate::software_machine::inside;
 use crate::user_file::UserFile;
 use kiln_agent::client::Unread;
-use kiln_control::{BootMode, ImageBoots, ImportImage};
+use kiln_control::{BootMode, ImageBoots, ImportImage, Tag};
 use std::ffi::OsString;
 
 /// The longest file of UEFI variables, in bytes: more than any firmware's flash.
@@ -94,6 +94,17 @@ pub(super) fn boots(said: Boot) -> Option<ImageBoots> {
     }
 }
 
+/// Tags as options of another command.
+pub(super) fn tagged(tags: &[Tag]) -> impl Iterator<Item = OsString> {
+    let option = |tag: &Tag| {
+        [
+            OsString::from("--tag"),
+            format!("{}={}", tag.key, tag.value).into(),
+        ]
+    };
+    tags.iter().flat_map(option)
+}
+
 /// `image import` of the disk, as it is run in the software machine.
 fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
     let mut all = context.arguments();
@@ -111,12 +122,7 @@ fn arguments(context: &Context, import: &Import) -> Vec<OsString> {
     if let Some(text) = &import.description {
         all.extend([OsString::from("--description"), text.into()]);
     }
-    for tag in &import.tags {
-        all.extend([
-            OsString::from("--tag"),
-            format!("{}={}", tag.key, tag.value).into(),
-        ]);
-    }
+    all.extend(tagged(&import.tags));
     all.extend([OsString::from("--"), import.file.argument()]);
     all
 }

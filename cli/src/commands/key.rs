@@ -1,6 +1,6 @@
 //! `kiln key …`: the pair is made on the host, where its private half stays; the public half goes where images are.
 
-use super::Context;
+use super::{Context, import};
 use crate::args::key::{Create, Delete, Import, Key, List};
 use crate::attach::Input;
 use crate::failure::Failure;
@@ -90,12 +90,7 @@ fn imported_there(context: &Context, pair: Import) -> Result<u8, Failure> {
     {
         all.extend([OsString::from(option), value.into()]);
     }
-    for tag in &pair.tags {
-        all.extend([
-            OsString::from("--tag"),
-            format!("{}={}", tag.key, tag.value).into(),
-        ]);
-    }
+    all.extend(import::tagged(&pair.tags));
     all.extend([OsString::from("--"), pair.name.into()]);
     context.forward(all, Input::None, Unread::GoesOn, None)
 }

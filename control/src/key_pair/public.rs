@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use ssh_key::HashAlg;
 use ssh_key::public::KeyData;
 use std::ops::RangeInclusive;
@@ -175,12 +175,6 @@ fn of_rfc_4716(text: &str) -> Result<ssh_key::PublicKey> {
 pub(super) fn colons(bytes: &[u8]) -> String {
     let all: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     all.join(":")
-}
-
-impl Serialize for PublicKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.line())
-    }
 }
 
 impl ToSql for PublicKey {

@@ -87,8 +87,7 @@ fn holds(cloud: &Cloud, volume: &str, len: usize) -> Vec<u8> {
 
 /// The disks of an instance's machine, as it was started last.
 fn disks(cloud: &Cloud, id: &InstanceId) -> Vec<String> {
-    let spec = std::fs::read(cloud.instance_directory(id).join("spec.json")).unwrap();
-    let spec: serde_json::Value = serde_json::from_slice(&spec).unwrap();
+    let spec = machine_spec(cloud, id);
     let devices = spec["devices"].as_array().unwrap().iter();
     devices
         .filter(|device| device["kind"] == "block")

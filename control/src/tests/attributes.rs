@@ -26,8 +26,7 @@ fn a_stopped_instance_gets_another_type_for_its_next_start_and_a_running_one_doe
     cloud.modify_instance(&to("t3.medium")).unwrap();
     assert_eq!(instance(&cloud, &id).instance_type, "t3.medium");
     cloud.start_instances(&[id.to_string()]).unwrap();
-    let spec = std::fs::read(cloud.instance_directory(&id).join("spec.json")).unwrap();
-    let spec: serde_json::Value = serde_json::from_slice(&spec).unwrap();
+    let spec = machine_spec(&cloud, &id);
     assert_eq!(spec["memory"], 4_u64 << 30);
     assert_whole(&cloud);
 }

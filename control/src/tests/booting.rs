@@ -40,9 +40,7 @@ fn asking(image: &str, boot: LaunchBoot) -> RunInstances {
 
 /// What the machine of an instance begins with.
 fn begins_with(cloud: &Cloud, id: &InstanceId) -> Value {
-    let spec = cloud.instance_directory(id).join("spec.json");
-    let spec: Value = serde_json::from_slice(&std::fs::read(spec).unwrap()).unwrap();
-    spec["boot"].clone()
+    machine_spec(cloud, id)["boot"].clone()
 }
 
 fn variables(cloud: &Cloud, id: &InstanceId) -> PathBuf {

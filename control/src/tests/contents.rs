@@ -1,7 +1,7 @@
 //! What is found on the disks of images, and which disks become none.
 
 use super::*;
-use crate::instance::{KernelFiles, Os};
+use crate::instance::Os;
 use crate::{Code, DescribeImages, Filter, Image, PartitionTable, Platform, RegisterImage};
 use serde_json::json;
 
@@ -102,20 +102,14 @@ fn a_bake_says_what_is_on_its_disk_by_now() {
 
 /// What the instance's machine is shown, at its last start: Hyper-V or not.
 fn is_shown_hyperv(cloud: &Cloud, id: &InstanceId) -> bool {
-    let spec = std::fs::read(cloud.instance_directory(id).join("spec.json")).unwrap();
-    let spec: serde_json::Value = serde_json::from_slice(&spec).unwrap();
+    let spec = machine_spec(cloud, id);
     spec["hyperv"] == true
 }
 
 fn launched_as(cloud: &Cloud, image: &str, os: Os) -> crate::Result<InstanceId> {
     let request = RunInstances {
         os,
-        kernel: Some(KernelFiles {
-            kernel: disk_file(b"a kernel"),
-            initrd: None,
-            cmdline: String::new(),
-        }),
-        ..RunInstances::of(image)
+        ..real_machines::with_kernel(image, b"a kernel")
     };
     let launched = cloud.run_instances(request)?.document;
     InstanceId::parse(&launched.instances[0].instance_id)

@@ -41,8 +41,7 @@ fn own(append: Option<&str>) -> KernelChoice {
 fn boots(cloud: &Cloud, id: &InstanceId) -> Value {
     cloud.start_instances(&[id.to_string()]).unwrap();
     stop(cloud, id);
-    let spec = std::fs::read(cloud.instance_directory(id).join("spec.json")).unwrap();
-    serde_json::from_slice::<Value>(&spec).unwrap()["boot"].clone()
+    machine_spec(cloud, id)["boot"].clone()
 }
 
 /// The kernels in a folder, and their initial file systems.

@@ -182,6 +182,12 @@ fn instance(cloud: &Cloud, id: &InstanceId) -> Instance {
     reservations[0].instances[0].clone()
 }
 
+/// The specification of an instance's machine, as of its last start.
+fn machine_spec(cloud: &Cloud, id: &InstanceId) -> serde_json::Value {
+    let spec = std::fs::read(cloud.instance_directory(id).join("spec.json")).unwrap();
+    serde_json::from_slice(&spec).unwrap()
+}
+
 fn state(cloud: &Cloud, id: &InstanceId) -> &'static str {
     instance(cloud, id).state.name.as_str()
 }

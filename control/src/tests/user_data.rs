@@ -10,8 +10,7 @@ fn told(text: &str) -> UserData {
 
 /// The disks of the machine that was started last.
 fn disks(cloud: &Cloud, id: &InstanceId) -> Vec<(String, bool)> {
-    let spec = std::fs::read(cloud.instance_directory(id).join("spec.json")).unwrap();
-    let spec: serde_json::Value = serde_json::from_slice(&spec).unwrap();
+    let spec = machine_spec(cloud, id);
     let devices = spec["devices"].as_array().unwrap().iter();
     devices
         .filter(|device| device["kind"] == "block")

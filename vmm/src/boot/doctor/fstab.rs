@@ -42,12 +42,10 @@ pub(super) fn examine(disk: &Examined) -> Vec<Finding> {
 /// Whether nothing on the disk is called so. By the name of a device only the disk itself and its partitions can be meant:
 /// others may be called anything, and to the root its names do no harm.
 fn is_missing(disk: &Examined, line: &Line<'_>) -> bool {
-    let Some(name) = line.what.strip_prefix("/dev/") else {
+    let device = line.what.strip_prefix("/dev/").filter(|name| !name.contains('/'));
+    let Some(name) = device else {
         return disk.has(line.what) == Some(false);
     };
-    if name.contains('/') {
-        return disk.has(line.what) == Some(false);
-    }
     let is_disk = ["sd", "hd", "vd", "xvd"].iter().any(|kind| {
         let rest = name
             .strip_prefix(kind)

@@ -7,6 +7,16 @@ use super::{Examined, Finding, Way};
 
 /// What UEFI firmware runs from a disk that it has never seen (UEFI specification, section 3.5.1.1).
 const FALLBACK: &str = "/EFI/BOOT/BOOTX64.EFI";
+/// Where distributions put GRUB for UEFI firmware.
+const OF_LOADERS: [&str; 6] = [
+    "/EFI/BOOT",
+    "/EFI/debian",
+    "/EFI/ubuntu",
+    "/EFI/fedora",
+    "/EFI/centos",
+    "/EFI/rocky",
+];
+
 /// What puts a loader there.
 const INSTALL: &str = "grub-install --target=x86_64-efi --removable";
 
@@ -67,7 +77,7 @@ pub(super) fn examine(disk: &Examined, way: Option<Way>) -> Vec<Finding> {
         } else if disk.root().is_some() {
             let message = format!("{message}; a boot loader such as GRUB stops at its prompt without one");
             findings.push(match error {
-                BootError::NoMenu { .. } if disk.has_grub => Finding::error("NoMenu", message, write),
+                BootError::NoMenu { .. } if has_grub(disk) => Finding::error("NoMenu", message, write),
                 // There are boot loaders that read what is not understood here.
                 _ => Finding::warning("NoMenu", message, write),
             });
@@ -88,6 +98,21 @@ fn cut_off(disk: &Examined) -> Option<Finding> {
         format!("the disk is shorter than its partition table says: {beyond}"),
         "it was not copied whole: compare its size and digest with the one that it is of",
     ))
+}
+
+/// Whether GRUB is what a BIOS, or UEFI firmware, would run: its first sector names it, and so do its programs.
+fn has_grub(disk: &Examined) -> bool {
+    let code = disk.first_sector.get(..440).unwrap_or(&disk.first_sector);
+    if code.windows(4).any(|bytes| bytes == b"GRUB") {
+        return true;
+    }
+    let is_grub = |name: &str| name.to_ascii_lowercase().starts_with("grub");
+    disk.volumes.readable().any(|(_, files)| {
+        let mut all = OF_LOADERS
+            .iter()
+            .flat_map(|folder| files.list(folder).unwrap_or_default());
+        all.any(|entry| !entry.is_folder && is_grub(&entry.name))
+    })
 }
 
 /// A GPT of which only the second copy is sound. Boot loaders that a BIOS runs, and Linux, look for the first alone.

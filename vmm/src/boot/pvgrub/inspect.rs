@@ -79,8 +79,8 @@ pub(in crate::boot) struct Examined {
     pub(in crate::boot) table: PartitionTable,
     pub(in crate::boot) volumes: Volumes,
     pub(in crate::boot) modes: BootModes,
-    /// Whether the code in its first sector, or a program on its EFI system partition, is GRUB.
-    pub(in crate::boot) has_grub: bool,
+    /// Its first sector, with what a BIOS runs.
+    pub(in crate::boot) first_sector: Vec<u8>,
     /// What its menu boots.
     pub(in crate::boot) chosen: Result<Chosen, BootError>,
     /// The kernel of that.
@@ -103,14 +103,17 @@ impl Examined {
         let volumes = Volumes::open(disk)?;
         let chosen = choose_on(&volumes, None);
         let kernel = chosen.as_ref().ok().map(Kernel::of);
+        let first_sector = Window::whole(Arc::clone(disk))
+            .read_up_to(0, 512)
+            .map_err(BootError::Disk)?;
         let modes = BootModes {
             pv: chosen.is_ok(),
-            bios: has_boot_code(disk).map_err(BootError::Disk)?,
+            bios: has_boot_code(&first_sector),
             uefi: table.partitions.iter().any(probe::Partition::is_efi_system),
         };
         Ok(Examined {
             table,
-            has_grub: has_grub(disk, &volumes).map_err(BootError::Disk)?,
+            first_sector,
             volumes,
             modes,
             chosen,
@@ -177,7 +180,7 @@ impl Report {
             modes,
             chosen,
             kernel,
-            has_grub: _,
+            first_sector: _,
         } = disk;
         let mut warnings = Vec::new();
         if let Some(kernel) = &kernel {
@@ -221,34 +224,10 @@ const CODE_THAT_ONLY_REFUSES: [&[u8]; 2] = [b"This is not a bootable disk", b"No
 
 /// Whether the first sector has code before the partition table. That of a disk that only carries
 /// a file system, or only partitions, is zero, or says no more than that it does not boot.
-/// Whether GRUB is what a BIOS, or UEFI firmware, would run: its first sector names it, and so do its programs.
-fn has_grub(disk: &Arc<dyn Disk>, volumes: &Volumes) -> Result<bool, probe::ProbeError> {
-    let sector = Window::whole(Arc::clone(disk)).read_up_to(0, 440)?;
-    if sector.windows(4).any(|bytes| bytes == b"GRUB") {
-        return Ok(true);
-    }
-    let folders = [
-        "/EFI/BOOT",
-        "/EFI/debian",
-        "/EFI/ubuntu",
-        "/EFI/fedora",
-        "/EFI/centos",
-        "/EFI/rocky",
-    ];
-    let is_grub = |name: &str| name.to_ascii_lowercase().starts_with("grub");
-    Ok(volumes.readable().any(|(_, files)| {
-        let mut all = folders
-            .iter()
-            .flat_map(|folder| files.list(folder).unwrap_or_default());
-        all.any(|entry| !entry.is_folder && is_grub(&entry.name))
-    }))
-}
-
-fn has_boot_code(disk: &Arc<dyn Disk>) -> Result<bool, probe::ProbeError> {
-    let sector = Window::whole(Arc::clone(disk)).read_up_to(0, 512)?;
+fn has_boot_code(sector: &[u8]) -> bool {
     let code = sector.get(..440).unwrap_or_default();
     let signed = sector.get(510..) == Some(&[0x55, 0xAA]);
     let says = |text: &&[u8]| sector.windows(text.len()).any(|bytes| bytes == *text);
     let refuses = CODE_THAT_ONLY_REFUSES.iter().any(says);
-    Ok(signed && !refuses && code.iter().any(|byte| *byte != 0))
+    signed && !refuses && code.iter().any(|byte| *byte != 0)
 }
